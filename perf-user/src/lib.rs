@@ -1,0 +1,11 @@
+//! The user half of perfprobe: from kernel maps to names, recordings, pictures and reports.
+//!
+//! Data flows one way, and a module may use only modules above it (`cargo xtask lint` checks that):
+//!
+//! ```text
+//! host -> collect -> drain -> task -> symbolize -> profile -> store -> output | report -> cli
+//! ```
+
+pub mod profile;
+pub mod output;
+pub mod report;

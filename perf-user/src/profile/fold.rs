@@ -1,0 +1,48 @@
+//! Folding: samples of a series merged into one line a distinct stack, the form that flame graphs are drawn from.
+
+use std::collections::BTreeMap;
+
+use super::{FrameId, Profile, Series, StackId, StringId, Thread};
+
+/// How to fold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FoldOptions {
+    /// Put `comm/tid` instead of `comm` at the bottom, so that each thread has a tower of its own.
+    pub per_thread: bool,
+    /// Leaf first: who calls the hot function, rather than what the entry point calls.
+    pub reverse: bool,
+}
+
+impl Profile {
+    /// Distinct labels of stacks with their summed values, sorted by label.
+    ///
+    /// The first label is the thread's name (or `comm/tid`), then the frames from outermost to leaf.
+    #[must_use]
+    pub fn fold(&self, series: &Series, options: FoldOptions) -> BTreeMap<Vec<String>, u64> {
+        let mut by_id: BTreeMap<(StringId, u32, StackId), u64> = BTreeMap::new();
+        for sample in &series.samples {
+            let Some(thread) = self.threads.get(sample.thread.0 as usize) else { continue };
+            let tid = if options.per_thread { thread.tid } else { 0 };
+            *by_id.entry((thread.comm, tid, sample.stack)).or_default() += sample.value;
+        }
+        let labels: Vec<String> = (0..self.frames.len() as u32).map(|id| self.frame_label(FrameId(id)).replace(';', ":")).collect();
+        let mut folded = BTreeMap::new();
+        for ((comm, tid, stack), value) in by_id {
+            let comm = self.strings.get(comm).replace(';', ":");
+            let mut line = vec![if options.per_thread { format!("{comm}/{tid}") } else { comm }];
+            let frames = self.stacks.root_to_leaf(stack);
+            line.extend(frames.iter().map(|id| labels[id.0 as usize].clone()));
+            if options.reverse {
+                line.reverse();
+            }
+            *folded.entry(line).or_default() += value;
+        }
+        folded
+    }
+
+    /// The name a thread goes by in per-thread outputs: `comm/tid`.
+    #[must_use]
+    pub fn thread_label(&self, thread: &Thread) -> String {
+        format!("{}/{}", self.strings.get(thread.comm), thread.tid)
+    }
+}

@@ -1,0 +1,1 @@
+//! `&Profile` to a struct that is `Display` and `Serialize`.

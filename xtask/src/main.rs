@@ -1,0 +1,3 @@
+//! The project's chores, one verb a file.
+
+fn main() {}
