@@ -1,0 +1,170 @@
+//! `cargo xtask ebpf`: the kernel half's sources become the checked-in object, the same bytes on every machine.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::toolchain::Toolchain;
+use crate::{command, workspace};
+
+/// The checked-in object, from the checkout's root.
+pub(crate) const OBJECT: &str = "perf-user/bpf/perfprobe.bpf.o";
+/// More would be felt in the repository and in the time to load.
+const SIZE_LIMIT_BYTES: usize = 100 * 1024;
+/// Anything of this in the object is a path of the machine that built it.
+const FORBIDDEN: &[&str] = &["/root", "/home", "/tmp", "/usr", "/.cargo", "/.rustup", "registry/src", "index."];
+
+/// Options of `cargo xtask ebpf`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build beside the checked-in object and fail unless both are the same, byte for byte
+    #[arg(long)]
+    check: bool,
+}
+
+/// Builds the object, then writes it or compares it.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let built = build()?;
+    let object = workspace::root().join(OBJECT);
+    if args.check {
+        return compare(&built, &object);
+    }
+    if let Some(dir) = object.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    fs::write(&object, &built).with_context(|| format!("cannot write {}", object.display()))?;
+    println!("{OBJECT}: {} bytes", built.len());
+    Ok(())
+}
+
+fn compare(built: &[u8], object: &Path) -> Result<()> {
+    let checked_in = fs::read(object).with_context(|| format!("cannot read {OBJECT}: run `cargo xtask ebpf`"))?;
+    if built != checked_in {
+        bail!(
+            "{OBJECT} ({} bytes) is not what the sources give ({} bytes): run `cargo xtask ebpf` and commit the object",
+            checked_in.len(),
+            built.len()
+        );
+    }
+    println!("{OBJECT}: {} bytes, exactly what the sources give", built.len());
+    Ok(())
+}
+
+/// The object's bytes: compiled, linked, stripped of DWARF, and searched for what must not be inside.
+fn build() -> Result<Vec<u8>> {
+    let toolchain = Toolchain::prepare()?;
+    let target = workspace::target().join("ebpf");
+    fetch(&toolchain)?;
+    let mut cargo = pinned_cargo(&toolchain);
+    cargo
+        .args(["build", "--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none"])
+        .args(["-p", "perf-ebpf", "--bin", "perf-ebpf", "--target-dir"])
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain, &target)?)
+        .env("PATH", path_with(&toolchain.linker_dir)?)
+        .envs(PROFILE.iter().copied());
+    command::run(&mut cargo)?;
+
+    let linked = target.join("bpfel-unknown-none/release/perf-ebpf");
+    let stripped = target.join("perfprobe.bpf.o");
+    command::run(Command::new(&toolchain.strip).arg("-g").arg("-o").arg(&stripped).arg(&linked))?;
+    let bytes = fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
+    inspect(&bytes)?;
+    Ok(bytes)
+}
+
+/// The profile of the kernel half, apart from the user half's: bpf-linker does the link-time optimization itself.
+const PROFILE: &[(&str, &str)] = &[
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "2"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "none"),
+    ("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false"),
+    ("CARGO_INCREMENTAL", "0"),
+];
+
+/// Downloads the sources first: the folders to remap have to exist before they can be listed.
+fn fetch(toolchain: &Toolchain) -> Result<()> {
+    command::run(pinned_cargo(toolchain).args(["fetch", "--quiet"]))
+}
+
+fn pinned_cargo(toolchain: &Toolchain) -> Command {
+    let mut cargo = Command::new("cargo");
+    command::forget_cargo(&mut cargo);
+    for name in ["CARGO", "RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "RUSTDOC", "CARGO_BUILD_TARGET"] {
+        cargo.env_remove(name);
+    }
+    cargo.arg(format!("+{}", toolchain.name)).current_dir(workspace::root());
+    cargo
+}
+
+fn path_with(dir: &Path) -> Result<OsString> {
+    let old = env::var_os("PATH").unwrap_or_default();
+    env::join_paths([dir.to_owned()].into_iter().chain(env::split_paths(&old)))
+        .context("PATH holds a colon in a folder")
+}
+
+/// rustc's flags. Every folder that differs from machine to machine gets a name that does not.
+fn flags(toolchain: &Toolchain, target: &Path) -> Result<OsString> {
+    let mut flags: Vec<OsString> = vec![
+        "--cfg=bpf_target_arch=\"x86_64\"".into(),
+        // The linker is found on PATH: its folder in a flag would change the crates' hashes.
+        "-Clinker=bpf-linker".into(),
+        "-Clink-arg=--btf".into(),
+    ];
+    let mut remap = vec![(workspace::root(), "perfprobe")];
+    remap.push((target.to_owned(), "target"));
+    remap.push((toolchain.sysroot.clone(), "sysroot"));
+    remap.push((toolchain.sysroot.join("lib/rustlib/src/rust"), "rust"));
+    for dir in sources()? {
+        remap.push((dir, "crates"));
+    }
+    // The last remapping that fits wins, so the outer folders come first.
+    remap.sort_by_key(|(from, _)| from.components().count());
+    for (from, to) in remap {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flags.push(flag);
+    }
+    Ok(flags.join(&OsString::from("\u{1f}")))
+}
+
+/// The folders of downloaded crate sources: one for each registry, named after its host.
+fn sources() -> Result<Vec<PathBuf>> {
+    let base = workspace::cargo_home()?.join("registry/src");
+    let entries = fs::read_dir(&base).with_context(|| format!("cannot list {}", base.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Refuses an object that is too large, has no BTF, or says where it was built.
+fn inspect(object: &[u8]) -> Result<()> {
+    if object.len() > SIZE_LIMIT_BYTES {
+        bail!(
+            "the object has {} bytes, more than {SIZE_LIMIT_BYTES}: find what grew before raising the limit",
+            object.len()
+        );
+    }
+    if !contains(object, b".BTF\0") {
+        bail!("the object has no BTF: bpf-linker ran without --btf, or llvm-strip removed it");
+    }
+    let mut inside: Vec<String> = FORBIDDEN.iter().map(|text| (*text).to_owned()).collect();
+    inside.push(workspace::root().display().to_string());
+    inside.extend(sources()?.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())));
+    inside.retain(|text| contains(object, text.as_bytes()));
+    if !inside.is_empty() {
+        bail!("the object holds `{}`: a path that --remap-path-prefix does not cover", inside.join("`, `"));
+    }
+    Ok(())
+}
+
+fn contains(object: &[u8], text: &[u8]) -> bool {
+    object.windows(text.len()).any(|window| window == text)
+}

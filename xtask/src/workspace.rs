@@ -1,0 +1,41 @@
+//! Where things are: the checkout, the build directory, the cache for tools.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context as _, Result};
+
+/// The checkout's root.
+pub(crate) fn root() -> PathBuf {
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), Into::into);
+    manifest.parent().map(Path::to_owned).unwrap_or(manifest)
+}
+
+/// Cargo's build directory: `CARGO_TARGET_DIR`, else `target` in the checkout.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// Cargo's home: registry and downloaded sources.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    if let Some(dir) = env::var_os("CARGO_HOME") {
+        return Ok(PathBuf::from(dir));
+    }
+    Ok(home()?.join(".cargo"))
+}
+
+/// The folder for tools this project installs for itself; created when missing.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let base = match env::var_os("XDG_CACHE_HOME") {
+        Some(dir) => PathBuf::from(dir),
+        None => home()?.join(".cache"),
+    };
+    let dir = base.join("perfprobe-dev");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    Ok(dir)
+}
+
+fn home() -> Result<PathBuf> {
+    env::var_os("HOME").map(PathBuf::from).context("HOME is not set: set it, or CARGO_HOME and XDG_CACHE_HOME")
+}
