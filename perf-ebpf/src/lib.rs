@@ -1,2 +1,11 @@
-//! Records.
+//! The records that both halves of perfprobe share, and the arithmetic on them.
+//!
+//! On the host this is a plain library without features; `aya-ebpf` is a dependency for the `bpf` target alone, so the
+//! same source gets ordinary unit tests.
 #![no_std]
+
+pub mod comm;
+pub mod counters;
+pub mod cpu;
+pub mod stack;
+pub mod target;

@@ -1,0 +1,33 @@
+//! The records of CPU sampling: who ran where, and how often within a window.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::comm::Comm;
+
+/// Who was running and where: the key under which samples of one window are counted.
+///
+/// The name is part of the key, so that samples taken before and after an exec or a rename stay apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CpuKey {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The thread's name.
+    pub comm: Comm,
+    /// The user stack's id; 0 when there is none.
+    pub user_stack: u64,
+    /// The kernel stack's id; 0 when the thread ran in user mode.
+    pub kernel_stack: u64,
+}
+
+/// How often, and when first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CpuValue {
+    /// Samples.
+    pub count: u64,
+    /// `CLOCK_MONOTONIC` time of the first of them: the mappings of that moment give its addresses their meaning.
+    pub first_ns: u64,
+}

@@ -1,0 +1,96 @@
+//! The CPU sampler: counts who runs where, on every CPU, at the sampling frequency.
+
+use aya_ebpf::{
+    EbpfContext, Global,
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::{map, perf_event},
+    maps::HashMap,
+    programs::PerfEventContext,
+};
+use perf_ebpf::{
+    counters::Counter,
+    cpu::{CpuKey, CpuValue},
+    target::TargetKind,
+};
+
+use super::{
+    counters::{count, counters},
+    follow::is_followed,
+    stacks::{generation, insert_failure, take},
+};
+
+#[unsafe(no_mangle)]
+static TARGET_KIND: Global<u32> = Global::new(TargetKind::All as u32);
+
+/// The cgroup whose subtree is the target.
+#[unsafe(no_mangle)]
+static CGROUP_ID: Global<u64> = Global::new(0);
+
+/// How many levels that cgroup lies below the root of the hierarchy.
+#[unsafe(no_mangle)]
+static CGROUP_LEVEL: Global<u32> = Global::new(0);
+
+#[map]
+static CPU_COUNTS_0: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CPU_COUNTS_1: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0);
+
+/// Runs at each sampling interrupt of each CPU.
+#[perf_event]
+pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
+    let Some(counters) = counters() else { return 0 };
+    count(counters, Counter::Ticks);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    if tid == 0 {
+        count(counters, Counter::Idle);
+        return 0;
+    }
+    if !is_target(tgid) {
+        return 0;
+    }
+    count(counters, Counter::Taken);
+    // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
+    let code_segment = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.cs) };
+    let kernel_mode = code_segment & 3 == 0;
+    let generation = generation();
+    let lost = take(ctx.as_ptr(), kernel_mode, generation, counters).and_then(|stacks| {
+        let comm = bpf_get_current_comm().unwrap_or_default();
+        add(&CpuKey { tgid, tid, comm, user_stack: stacks.user, kernel_stack: stacks.kernel }, generation)
+    });
+    if let Err(cause) = lost {
+        count(counters, cause);
+    }
+    0
+}
+
+#[inline(always)]
+fn is_target(tgid: u32) -> bool {
+    let kind = TARGET_KIND.load();
+    if kind == TargetKind::Processes as u32 {
+        return is_followed(tgid);
+    }
+    if kind == TargetKind::Cgroup as u32 {
+        // SAFETY: takes no pointer.
+        return unsafe { bpf_get_current_ancestor_cgroup_id(CGROUP_LEVEL.load() as i32) } == CGROUP_ID.load();
+    }
+    true
+}
+
+#[inline(always)]
+fn add(key: &CpuKey, generation: u32) -> Result<(), Counter> {
+    let counts = if generation == 0 { &CPU_COUNTS_0 } else { &CPU_COUNTS_1 };
+    if let Some(value) = counts.get_ptr_mut(key) {
+        // SAFETY: the key names one thread, which runs on this CPU only, with interrupts off; and user space touches a
+        // generation only when no program writes to it any more.
+        unsafe { (*value).count += 1 };
+        return Ok(());
+    }
+    // SAFETY: takes no pointer.
+    let first_ns = unsafe { bpf_ktime_get_ns() };
+    counts
+        .insert(key, &CpuValue { count: 1, first_ns }, u64::from(BPF_NOEXIST))
+        .map_err(|error| insert_failure(error, Counter::LostCountsFull))
+}

@@ -1,0 +1,17 @@
+//! The programs, their maps and globals.
+
+mod counters;
+mod cpu;
+mod follow;
+mod stacks;
+
+/// The kernel requires a licence that is compatible with the GPL for the helpers used here.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Nothing here panics; if something could, the endless loop makes the verifier refuse the program at load time.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,110 @@
+//! Reading the stacks of the running thread and keeping each distinct one once a window.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_USER_STACK, BPF_NOEXIST},
+    helpers::bpf_get_stack,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use core::ffi::c_void;
+use perf_ebpf::stack::{FRAMES_BYTES, Frames, MAX_FRAMES, STACK_ID_SEED, finish, mix};
+use perf_ebpf::{
+    counters::{Counter, Counters},
+    target::{SIDE_KERNEL, SIDE_USER},
+};
+
+use super::counters::count;
+
+/// Which sides of a stack to keep, as bits.
+#[unsafe(no_mangle)]
+static STACK_SIDES: Global<u32> = Global::new(SIDE_USER | SIDE_KERNEL);
+
+/// The generation of maps that programs write to, 0 or 1. User space flips it, waits until no program can still be
+/// writing to the other one, and drains that.
+#[map]
+static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+
+#[map]
+static STACKS_0: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static STACKS_1: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(1, 0);
+
+/// Which generation to write to.
+#[inline(always)]
+pub(super) fn generation() -> u32 {
+    GENERATION.get(0).map_or(0, |generation| *generation)
+}
+
+/// The ids of a sample's two stacks, 0 for none.
+pub(super) struct StackIds {
+    pub(super) user: u64,
+    pub(super) kernel: u64,
+}
+
+/// Reads both stacks and stores them, or says why the sample is lost.
+#[inline(always)]
+pub(super) fn take(ctx: *mut c_void, kernel_mode: bool, generation: u32, counters: &mut Counters) -> Result<StackIds, Counter> {
+    let sides = STACK_SIDES.load();
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Err(Counter::LostMapBusy) };
+    let mut ids = StackIds { user: 0, kernel: 0 };
+    if sides & SIDE_USER != 0 {
+        // SAFETY: the buffer is `FRAMES_BYTES` long, and `ctx` is the context this program was called with.
+        let bytes = unsafe { bpf_get_stack(ctx, scratch.cast(), FRAMES_BYTES as u32, u64::from(BPF_F_USER_STACK)) };
+        if bytes > 0 {
+            if bytes >= FRAMES_BYTES as i64 {
+                count(counters, Counter::UserTruncated);
+            }
+            ids.user = store(scratch, bytes, generation)?;
+        } else if !kernel_mode {
+            count(counters, Counter::UserStackFailed);
+        }
+    }
+    if sides & SIDE_KERNEL != 0 && kernel_mode {
+        // SAFETY: as above.
+        let bytes = unsafe { bpf_get_stack(ctx, scratch.cast(), FRAMES_BYTES as u32, 0) };
+        if bytes > 0 {
+            if bytes >= FRAMES_BYTES as i64 {
+                count(counters, Counter::KernelTruncated);
+            }
+            ids.kernel = store(scratch, bytes, generation)?;
+        }
+    }
+    Ok(ids)
+}
+
+#[inline(always)]
+fn store(scratch: *mut Frames, bytes: i64, generation: u32) -> Result<u64, Counter> {
+    // SAFETY: this CPU's scratch; `bpf_get_stack` has filled all of it (it zeroes what it does not use).
+    let frames = unsafe { &*scratch };
+    let used = bytes as usize / size_of::<u64>();
+    let mut id = STACK_ID_SEED;
+    let mut at = 0;
+    while at < MAX_FRAMES && at < used {
+        id = mix(id, frames[at]);
+        at += 1;
+    }
+    let id = finish(id);
+    let stacks = if generation == 0 { &STACKS_0 } else { &STACKS_1 };
+    if stacks.get_ptr(&id).is_some() {
+        return Ok(id);
+    }
+    match stacks.insert(&id, frames, u64::from(BPF_NOEXIST)) {
+        Ok(()) | Err(EEXIST) => Ok(id),
+        Err(error) => Err(insert_failure(error, Counter::LostStacksFull)),
+    }
+}
+
+/// What a refused insertion means: `full` when the map had no room, else that it was busy.
+#[inline(always)]
+pub(super) fn insert_failure(error: i32, full: Counter) -> Counter {
+    if error == E2BIG || error == ENOMEM { full } else { Counter::LostMapBusy }
+}
+
+const EEXIST: i32 = -17;
+const E2BIG: i32 = -7;
+const ENOMEM: i32 = -12;
