@@ -23,7 +23,7 @@ const FORBIDDEN: &[&str] = &["/root", "/home", "/tmp", "/usr", "/.cargo", "/.rus
 pub(crate) struct Args {
     /// Build beside the checked-in object and fail unless both are the same, byte for byte
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// Builds the object, then writes it or compares it.

@@ -29,6 +29,14 @@ pub(crate) fn packages(names: &[&str], why: &str) -> Result<()> {
     command::run(as_root("apt-get")?.args(["-q", "install", "-y", "--no-install-recommends"]).args(&missing))
 }
 
+/// SQLite is compiled from its C sources: makes sure that there is a C compiler.
+pub(crate) fn compiler() -> Result<()> {
+    if command::find("cc").is_some() {
+        return Ok(());
+    }
+    packages(&["gcc", "libc6-dev"], "building perfprobe")
+}
+
 /// A command that runs as root: directly, or through `sudo`; fails with the remedy where there is neither.
 pub(crate) fn as_root(program: &str) -> Result<Command> {
     if command::is_root() {

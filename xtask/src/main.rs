@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod demo;
+mod dist;
 mod ebpf;
 mod install;
+mod lint;
 mod pins;
+mod test;
 mod toolchain;
 mod workspace;
 
@@ -22,13 +26,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Build perfprobe, profile a real program for some seconds, leave a flame graph
+    Demo(demo::Args),
     /// Build the kernel half into the checked-in object, installing its pinned toolchain where it is missing
     Ebpf(ebpf::Args),
+    /// Format, warnings and the project's own rules
+    Lint(lint::Args),
+    /// Everything that has to pass: lint, unit tests, tests against the release binary, the object
+    Test(test::Args),
+    /// The release binary, man page and completions in target/dist
+    Dist,
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
+        Verb::Lint(args) => lint::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Dist => dist::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
