@@ -34,15 +34,12 @@ pub(crate) fn check(texts: &[Text], findings: &mut Findings) {
         };
         for (index, line) in text.text.lines().enumerate() {
             for used in used_modules(line) {
-                match position(used) {
-                    Some(other) if other <= place => {}
-                    Some(_) => findings
-                        .errors
-                        .push(format!("{path}:{}: `{own}` uses `{used}`, which comes after it", index + 1)),
-                    None => {
-                        findings.errors.push(format!("{path}:{}: `crate::{used}` is no module of the order", index + 1)),
-                    }
-                }
+                let complaint = match position(used) {
+                    Some(other) if other <= place => continue,
+                    Some(_) => format!("`{own}` uses `{used}`, which comes after it"),
+                    None => format!("`crate::{used}` is no module of the order"),
+                };
+                findings.errors.push(format!("{path}:{}: {complaint}", index + 1));
             }
         }
     }
