@@ -1,1 +1,166 @@
-//! `&Profile` to a struct that is `Display` and `Serialize`.
+//! What a profile says, in figures: one struct that prints as text, serializes as JSON and fills the tables of pages.
+//!
+//! The JSON form is described in `docs/report-json.md`; a change that breaks its readers changes [`SCHEMA`].
+
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod human;
+mod series;
+mod text;
+mod warnings;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::profile::{Accounting, FrameKind, Overhead, Profile, Recording};
+
+pub use text::{accounting_line, frequency_hz};
+pub use warnings::why_empty;
+
+/// Name and version of the JSON form.
+pub const SCHEMA: &str = "perfprobe.report/1";
+
+/// How much to report.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReportOptions {
+    /// The longest list of functions, threads and processes; `None` for all.
+    pub top: Option<usize>,
+}
+
+/// What a profile says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Where, when and how it was recorded.
+    pub recording: Recording,
+    /// All that the reader must know before trusting the figures; the recording's own warnings among them.
+    pub warnings: Vec<String>,
+    /// What became of all events, by event name.
+    pub accounting: BTreeMap<String, Accounting>,
+    /// What the recording cost.
+    pub overhead: Overhead,
+    /// The figures, by event name.
+    #[serde(flatten)]
+    pub series: BTreeMap<String, SeriesReport>,
+}
+
+/// The figures of one event kind.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SeriesReport {
+    /// The unit of all values here.
+    pub unit: String,
+    /// The nanoseconds that a value of 1 stands for; 0 where it has no such meaning.
+    pub period_ns: u64,
+    /// What drove the sampling.
+    pub source: String,
+    /// The sum of the values reported here. Less than the accounting's `reported` if this is a slice.
+    pub selected: u64,
+    /// The functions with the highest `self`, then the highest `total`.
+    pub functions: Vec<FunctionReport>,
+    /// How many more functions there are.
+    pub functions_omitted: usize,
+    /// The threads with the highest values.
+    pub threads: Vec<ThreadReport>,
+    /// How many more threads there are.
+    pub threads_omitted: usize,
+    /// The processes with the highest values.
+    pub processes: Vec<ProcessReport>,
+    /// How many more processes there are.
+    pub processes_omitted: usize,
+    /// The value of samples that have no frame at all.
+    pub without_stack: u64,
+    /// All frames in the stacks, weighted by value.
+    pub frames: u64,
+    /// Those of `frames` whose function has no name.
+    pub frames_unnamed: u64,
+    /// Frames without a name by reason, weighted by value.
+    pub unsymbolized: BTreeMap<String, u64>,
+    /// The modules with the most frames without a name.
+    pub unsymbolized_modules: Vec<ModuleReport>,
+    /// Facts about quality that are no losses.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One function. The frames of a module that have no name are one entry together, `[module]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FunctionReport {
+    /// The name, without a suffix.
+    pub name: String,
+    /// The file it was mapped from.
+    pub module: String,
+    /// What kind of code it is.
+    pub kind: FrameKind,
+    /// Whether `name` is the name of a function.
+    pub symbolized: bool,
+    /// The value of the samples in which it is the innermost frame.
+    #[serde(rename = "self")]
+    pub self_value: u64,
+    /// The value of the samples in which it is a frame, however often.
+    pub total: u64,
+}
+
+/// One thread under one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ThreadReport {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The name of the thread.
+    pub comm: String,
+    /// The name of the process.
+    pub process: String,
+    /// Its value, in the series' unit.
+    pub samples: u64,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessReport {
+    /// The process.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// How many of its threads (by id) were sampled.
+    pub threads: usize,
+    /// Its value, in the series' unit.
+    pub samples: u64,
+}
+
+/// One module and how many of its frames, weighted by value, have no name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModuleReport {
+    /// The module.
+    pub module: String,
+    /// Its frames without a name.
+    pub frames: u64,
+}
+
+impl SeriesReport {
+    /// Whether this is only a part of what was recorded.
+    #[must_use]
+    pub fn is_slice(&self, accounting: &Accounting) -> bool {
+        self.selected != accounting.reported
+    }
+}
+
+/// Reports on `profile`, all of its series.
+#[must_use]
+pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
+    let accounting = profile.series.iter().map(|series| (series.event.clone(), series.accounting.clone())).collect();
+    let series =
+        profile.series.iter().map(|series| (series.event.clone(), series::figures(profile, series, options))).collect();
+    Report {
+        schema: SCHEMA,
+        recording: profile.recording.clone(),
+        warnings: warnings::warnings(profile),
+        accounting,
+        overhead: profile.overhead.clone(),
+        series,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Numbers, times and names as people read them.
+
+/// `9,871`.
+#[must_use]
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `part` of `whole` with one decimal, `12.3%`; what is there but too small for that is `<0.1%`.
+#[must_use]
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return String::from("-");
+    }
+    let share = 100.0 * part as f64 / whole as f64;
+    if part > 0 && share < 0.05 { String::from("<0.1%") } else { format!("{share:.1}%") }
+}
+
+/// A length of time: `1.2 us`, `340 ms`, `10.0 s`, `2 min 03 s`, `1 h 02 min`.
+#[must_use]
+pub fn duration(ns: u64) -> String {
+    // The limits leave no room for rounding up to `1000 ms` or `60.0 s`.
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..99_950 => format!("{:.1} us", ns as f64 / 1e3),
+        99_950..999_500 => format!("{:.0} us", ns as f64 / 1e3),
+        999_500..99_950_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        99_950_000..999_500_000 => format!("{:.0} ms", ns as f64 / 1e6),
+        999_500_000..59_950_000_000 => format!("{:.1} s", ns as f64 / 1e9),
+        _ => {
+            let seconds = (ns + 500_000_000) / 1_000_000_000;
+            if seconds < 3600 {
+                format!("{} min {:02} s", seconds / 60, seconds % 60)
+            } else {
+                format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60)
+            }
+        }
+    }
+}
+
+/// `35.2 MiB`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// A point in time, `2025-01-02 03:04:05 UTC`.
+#[must_use]
+pub fn utc(unix_ns: u64) -> String {
+    let seconds = unix_ns / 1_000_000_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Civil date from a day count: https://howardhinnant.github.io/date_algorithms.html#civil_from_days
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// `text` in one line of at most `width` characters, with the middle left out: the start of a name tells the library,
+/// the end the function.
+#[must_use]
+pub fn shorten(text: &str, width: usize) -> String {
+    let text: Vec<char> = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    if text.len() <= width {
+        return text.into_iter().collect();
+    }
+    let tail = (width.saturating_sub(1)) * 3 / 5;
+    let head = width.saturating_sub(1) - tail;
+    text[..head].iter().chain(std::iter::once(&'…')).chain(&text[text.len() - tail..]).collect()
+}
+
+/// The last part of a path; a name in brackets, `[kernel]`, is itself.
+#[must_use]
+pub fn file_name(path: &str) -> &str {
+    if path.starts_with('[') { path } else { path.rsplit('/').next().unwrap_or(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(percent(1, 3), "33.3%");
+        assert_eq!(percent(1, 10_000), "<0.1%");
+        assert_eq!(percent(0, 10), "0.0%");
+        assert_eq!(percent(0, 0), "-");
+        assert_eq!([512, 2048, 36_910_000].map(bytes), ["512 B", "2.0 KiB", "35.2 MiB"]);
+    }
+
+    #[test]
+    fn times() {
+        let cases = [
+            (999, "999 ns"),
+            (1_240, "1.2 us"),
+            (999_400, "999 us"),
+            (999_600, "1.0 ms"),
+            (340_000_000, "340 ms"),
+            (999_600_000, "1.0 s"),
+            (10_000_000_000, "10.0 s"),
+            (59_960_000_000, "1 min 00 s"),
+            (123_000_000_000, "2 min 03 s"),
+            (3_599_600_000_000, "1 h 00 min"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(duration(ns), text);
+        }
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(1_735_787_045_999_999_999), "2025-01-02 03:04:05 UTC");
+        assert_eq!(utc(1_709_164_800_000_000_000), "2024-02-29 00:00:00 UTC");
+        assert_eq!(utc(4_107_542_399_000_000_000), "2100-02-28 23:59:59 UTC");
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(shorten("short", 5), "short");
+        assert_eq!(shorten("abcdefghijk", 6), "ab…ijk");
+        assert_eq!(shorten("a\nb", 6), "a b");
+        assert_eq!(file_name("/usr/lib/libc.so.6"), "libc.so.6");
+        assert_eq!(file_name("[anon:a/b]"), "[anon:a/b]");
+    }
+}

@@ -1,0 +1,136 @@
+//! The figures of one series: who, where, how much.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, human};
+use crate::profile::{Frame, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
+
+/// The modules listed as the worst to symbolize.
+const MODULES: usize = 10;
+
+/// What makes two frames the same function; the function is the empty string where it has no name.
+type FunctionKey = (StringId, StringId, FrameKind);
+
+pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOptions) -> SeriesReport {
+    let mut stacks: HashMap<StackId, u64> = HashMap::new();
+    let mut threads: BTreeMap<ThreadIndex, u64> = BTreeMap::new();
+    for sample in &series.samples {
+        *stacks.entry(sample.stack).or_default() += sample.value;
+        *threads.entry(sample.thread).or_default() += sample.value;
+    }
+    let mut report = SeriesReport {
+        unit: series.unit.clone(),
+        period_ns: series.period_ns,
+        source: series.source.clone(),
+        selected: series.total(),
+        unsymbolized: series.unsymbolized.clone(),
+        counters: series.counters.clone(),
+        ..SeriesReport::default()
+    };
+    count_functions(profile, &stacks, &mut report);
+    count_threads(profile, &threads, &mut report);
+    if let Some(top) = options.top {
+        report.functions_omitted = cut(&mut report.functions, top);
+        report.threads_omitted = cut(&mut report.threads, top);
+        report.processes_omitted = cut(&mut report.processes, top);
+    }
+    report
+}
+
+fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &mut SeriesReport) {
+    let mut functions: HashMap<FunctionKey, (u64, u64)> = HashMap::new();
+    let mut modules: HashMap<StringId, u64> = HashMap::new();
+    let mut seen: Vec<FunctionKey> = Vec::new();
+    for (&stack, &value) in stacks {
+        seen.clear();
+        let frames = profile.stacks.leaf_to_root(stack).filter_map(|id| profile.frames.get(id.0 as usize));
+        for (depth, frame) in frames.enumerate() {
+            report.frames += value;
+            if !frame.symbolized {
+                report.frames_unnamed += value;
+                *modules.entry(frame.module).or_default() += value;
+            }
+            let key = key(frame);
+            let (self_value, total) = functions.entry(key).or_default();
+            if depth == 0 {
+                *self_value += value;
+            }
+            // Once a sample, also for functions that call themselves.
+            if !seen.contains(&key) {
+                *total += value;
+                seen.push(key);
+            }
+        }
+        if seen.is_empty() {
+            report.without_stack += value;
+        }
+    }
+    report.functions = functions
+        .into_iter()
+        .map(|((function, module, kind), (self_value, total))| {
+            let symbolized = function != NO_NAME;
+            let module = profile.strings.get(module);
+            let name = if symbolized { profile.strings.get(function).into() } else { unnamed(module) };
+            FunctionReport { name, module: module.into(), kind, symbolized, self_value, total }
+        })
+        .collect();
+    report.functions.sort_by(|a, b| {
+        let order = (b.self_value, b.total).cmp(&(a.self_value, a.total));
+        order.then_with(|| (&a.name, &a.module, a.kind.suffix()).cmp(&(&b.name, &b.module, b.kind.suffix())))
+    });
+    report.unsymbolized_modules = modules
+        .into_iter()
+        .map(|(module, frames)| ModuleReport { module: profile.strings.get(module).into(), frames })
+        .collect();
+    report.unsymbolized_modules.sort_by(|a, b| b.frames.cmp(&a.frames).then_with(|| a.module.cmp(&b.module)));
+    report.unsymbolized_modules.truncate(MODULES);
+}
+
+/// The id of the empty string, which is no function's name.
+const NO_NAME: StringId = StringId(0);
+
+fn key(frame: &Frame) -> FunctionKey {
+    (if frame.symbolized { frame.function } else { NO_NAME }, frame.module, frame.kind)
+}
+
+fn unnamed(module: &str) -> String {
+    let name = human::file_name(module);
+    if name.starts_with('[') { name.into() } else { format!("[{name}]") }
+}
+
+fn count_threads(profile: &Profile, threads: &BTreeMap<ThreadIndex, u64>, report: &mut SeriesReport) {
+    let mut processes: BTreeMap<u32, (StringId, BTreeSet<u32>, u64)> = BTreeMap::new();
+    for (index, &samples) in threads {
+        let Some(thread) = profile.threads.get(index.0 as usize) else { continue };
+        report.threads.push(ThreadReport {
+            tgid: thread.tgid,
+            tid: thread.tid,
+            comm: profile.strings.get(thread.comm).into(),
+            process: profile.strings.get(thread.process).into(),
+            samples,
+        });
+        let process = processes.entry(thread.tgid).or_insert((thread.process, BTreeSet::new(), 0));
+        // A process that executed another program has had several names; the last is the one it is known by.
+        process.0 = thread.process;
+        process.1.insert(thread.tid);
+        process.2 += samples;
+    }
+    report.threads.sort_by_key(|thread| (std::cmp::Reverse(thread.samples), thread.tgid, thread.tid));
+    report.processes = processes
+        .into_iter()
+        .map(|(tgid, (process, threads, samples))| ProcessReport {
+            tgid,
+            process: profile.strings.get(process).into(),
+            threads: threads.len(),
+            samples,
+        })
+        .collect();
+    report.processes.sort_by_key(|process| (std::cmp::Reverse(process.samples), process.tgid));
+}
+
+/// Cuts `list` to `top` and returns how many entries went.
+fn cut<T>(list: &mut Vec<T>, top: usize) -> usize {
+    let omitted = list.len().saturating_sub(top);
+    list.truncate(top);
+    omitted
+}

@@ -1,0 +1,159 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::fixture::{Builder, profile};
+use super::*;
+
+const MAIN: (u32, u32, &str) = (1, 1, "server");
+
+fn function<'a>(report: &'a Report, name: &str) -> &'a FunctionReport {
+    report.series["cpu"].functions.iter().find(|function| function.name == name).unwrap()
+}
+
+fn figures(report: &Report, name: &str) -> (u64, u64) {
+    let function = function(report, name);
+    (function.self_value, function.total)
+}
+
+fn full(profile: &Profile) -> Report {
+    report(profile, &ReportOptions::default())
+}
+
+#[test]
+fn self_and_total_are_counted_once_a_sample() {
+    let report = full(&profile());
+    assert_eq!(figures(&report, "main"), (0, 700));
+    assert_eq!(figures(&report, "walk"), (150, 150), "three frames of one sample count once");
+    assert_eq!(figures(&report, "vfs_read"), (400, 400));
+    assert_eq!(function(&report, "vfs_read").kind, FrameKind::Kernel);
+    assert_eq!(figures(&report, "memchr"), (150, 150));
+    assert_eq!(figures(&report, "skip"), (0, 150));
+    assert_eq!(function(&report, "memchr").kind, FrameKind::Inlined);
+    let cpu = &report.series["cpu"];
+    assert_eq!(cpu.selected, 1_000);
+    assert_eq!(cpu.functions.iter().map(|function| function.self_value).sum::<u64>() + cpu.without_stack, 1_000);
+    assert!(cpu.functions.is_sorted_by_key(|function| std::cmp::Reverse((function.self_value, function.total))));
+}
+
+#[test]
+fn frames_without_a_name_count_for_their_module() {
+    let report = full(&profile());
+    assert_eq!(figures(&report, "[libcrypto.so.3]"), (150, 150));
+    assert!(!function(&report, "[libcrypto.so.3]").symbolized);
+    let cpu = &report.series["cpu"];
+    assert_eq!((cpu.frames_unnamed, cpu.without_stack), (150, 10));
+    assert_eq!(cpu.frames, 400 * 5 + 100 * 4 + 150 * 4 + 50 * 2 + 150 * 2 + 140 * 2);
+    let module = String::from("/usr/lib/libcrypto.so.3");
+    assert_eq!(cpu.unsymbolized_modules, [ModuleReport { module, frames: 150 }]);
+}
+
+#[test]
+fn threads_and_processes_are_ordered_by_samples() {
+    let report = full(&profile());
+    let cpu = &report.series["cpu"];
+    let threads: Vec<_> = cpu.threads.iter().map(|thread| (thread.tid, thread.comm.as_str(), thread.samples)).collect();
+    assert_eq!(threads, [(1234, "server", 650), (1240, "worker; 1", 200), (99, "node", 150)]);
+    let processes: Vec<_> =
+        cpu.processes.iter().map(|process| (process.tgid, process.threads, process.samples)).collect();
+    assert_eq!(processes, [(1234, 2, 850), (99, 1, 150)]);
+}
+
+#[test]
+fn lists_are_cut_and_say_so() {
+    let report = report(&profile(), &ReportOptions { top: Some(2) });
+    let cpu = &report.series["cpu"];
+    assert_eq!((cpu.functions.len(), cpu.functions_omitted), (2, 11));
+    assert_eq!((cpu.threads.len(), cpu.threads_omitted), (2, 1));
+    assert_eq!((cpu.processes.len(), cpu.processes_omitted), (2, 0));
+    assert!(report.to_string().contains("and 11 more functions"));
+}
+
+#[test]
+fn json_has_the_documented_form() {
+    let json = serde_json::to_value(full(&profile())).unwrap();
+    assert_eq!(json["schema"], "perfprobe.report/1");
+    assert_eq!(json["recording"]["duration_ns"], 10_000_000_000_u64);
+    assert_eq!(json["accounting"]["cpu"]["taken"], 1_012);
+    assert_eq!(json["accounting"]["cpu"]["lost"]["ring_full"], 12);
+    assert_eq!(json["overhead"]["bpf_runs"], 9_900);
+    assert_eq!(json["cpu"]["source"], "cpu-clock");
+    assert_eq!(json["cpu"]["functions"][0]["self"], 400);
+    assert_eq!(json["cpu"]["functions"][0]["kind"], "kernel");
+    assert_eq!(json["cpu"]["threads"][0]["tid"], 1234);
+    assert_eq!(json["cpu"]["unsymbolized"]["no_symbol_table"], 150);
+    assert_eq!(json["cpu"]["counters"]["user_stack_truncated"], 3);
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 1);
+    // Every field, by the document that describes them.
+    let document = include_str!("../../../docs/report-json.md");
+    for object in [&json, &json["cpu"], &json["cpu"]["functions"][0], &json["cpu"]["processes"][0], &json["recording"]]
+    {
+        for name in object.as_object().unwrap().keys() {
+            assert!(document.contains(&format!("`{name}`")), "`{name}` is not described in docs/report-json.md");
+        }
+    }
+}
+
+#[test]
+fn the_text_fits_a_screen() {
+    let text = report(&profile(), &ReportOptions { top: Some(20) }).to_string();
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "{line:?}");
+    }
+    assert!(text.lines().count() < 50, "{text}");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/golden.txt");
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(golden, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(golden).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
+}
+
+#[test]
+fn nothing_sampled_is_said_plainly() {
+    let text = full(&Builder::new().build()).to_string();
+    assert!(text.contains("taken 0 = reported 0 + lost 0"), "{text}");
+    assert!(text.contains("No sample hit the target in 10.0 s"), "{text}");
+    assert!(!text.contains("self %") && !text.contains("NaN") && !text.contains("WARNING"), "{text}");
+    let text = full(&Builder::new().lost("ring_full", 7).build()).to_string();
+    assert!(text.contains("All 7 samples that were taken were lost."), "{text}");
+    let text = full(&Profile::default()).to_string();
+    assert!(text.contains("The recording holds no events."), "{text}");
+}
+
+#[test]
+fn a_slice_does_not_pose_as_the_whole() {
+    let mut profile = profile();
+    profile.series[0].samples.truncate(1);
+    let text = full(&profile).to_string();
+    assert!(text.contains("all below is about 400 of them, 40.0% of what was reported"), "{text}");
+    assert!(text.contains("4.0 s of CPU time") && !text.contains("on average"), "{text}");
+    profile.series[0].samples.clear();
+    let text = full(&profile).to_string();
+    assert!(text.contains("none of the 1,000 samples of the recording pass them"), "{text}");
+}
+
+#[test]
+fn doubts_are_warnings() {
+    let mut profile = Builder::new().sample(MAIN, &["main"], 90).lost("ring_full", 10).build();
+    profile.recording.complete = false;
+    profile.recording.warnings.push("CPU 3 came online after the start and was not sampled".into());
+    profile.series[0].accounting.taken += 1;
+    let warnings = full(&profile).warnings;
+    for (warning, part) in warnings.iter().zip([
+        "CPU 3 came online",
+        "stopped before it could close",
+        "does not balance: taken 101 but reported 90 + lost 10",
+        "10 of 101 samples (9.9%) were lost",
+        "only 90 samples: a share can be off by ±10 points",
+    ]) {
+        assert!(warning.contains(part), "{warning}");
+    }
+    assert_eq!(warnings.len(), 5);
+    let quiet = Builder::new().sample(MAIN, &["main"], 9_900).lost("ring_full", 99).build();
+    assert_eq!(full(&quiet).warnings, Vec::<String>::new(), "below 1 % the accounting line is enough");
+}
+
+#[test]
+fn cpu_use_includes_what_was_lost() {
+    let profile = Builder::new().sample(MAIN, &["main"], 900).lost("ring_full", 90).build();
+    let text = full(&profile).to_string();
+    assert!(text.contains("9.1 s of CPU time (900 samples x 10.1 ms) = 1.00 of 4 CPUs, counting the lost"), "{text}");
+}

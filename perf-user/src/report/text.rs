@@ -1,0 +1,250 @@
+//! The report as text, for one screen of 100 columns.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::human::{bytes, duration, file_name, percent, shorten, thousands, utc};
+use super::warnings::reason;
+use super::{Report, SeriesReport};
+use crate::profile::Accounting;
+
+/// The width of the names that start lines.
+const LABEL: usize = 11;
+/// The width of function names.
+const NAME: usize = 46;
+/// The width of module names, which end lines.
+const MODULE: usize = 19;
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let recording = &self.recording;
+        writeln!(f, "{}", shorten(&recording.target_label, 100))?;
+        writeln!(f, "{}", self.header())?;
+        for warning in &self.warnings {
+            writeln!(f, "WARNING    {warning}")?;
+        }
+        for (event, series) in &self.series {
+            let accounting = self.accounting.get(event).cloned().unwrap_or_default();
+            writeln!(f)?;
+            self.write_series(f, event, series, &accounting)?;
+        }
+        if self.series.is_empty() {
+            writeln!(f, "\nThe recording holds no events.")?;
+        }
+        writeln!(f)?;
+        for (at, line) in self.overhead_lines().iter().enumerate() {
+            labelled(f, if at == 0 { "Overhead" } else { "" }, line)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    /// Host, kernel, when and how long, in one line.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let recording = &self.recording;
+        let cpus = if recording.cpus == 1 { "1 CPU".into() } else { format!("{} CPUs", recording.cpus) };
+        format!(
+            "{}, Linux {}, {cpus}, {}, {}",
+            recording.host,
+            recording.kernel,
+            utc(recording.started_unix_ns),
+            duration(recording.duration_ns)
+        )
+    }
+
+    /// What the recording cost, in words.
+    #[must_use]
+    pub fn overhead_lines(&self) -> Vec<String> {
+        let (overhead, elapsed) = (&self.overhead, self.recording.duration_ns);
+        let of_one_cpu = |ns: u64| format!("{} = {} of one CPU", duration(ns), percent(ns, elapsed));
+        let bpf = match (overhead.bpf_ns, overhead.bpf_runs) {
+            (Some(ns), Some(runs)) if runs > 0 => {
+                format!("BPF programs: {} runs of {} each, {}", thousands(runs), duration(ns / runs), of_one_cpu(ns))
+            }
+            (Some(_), Some(_)) => "BPF programs: never ran".into(),
+            (Some(ns), None) => format!("BPF programs: {}", of_one_cpu(ns)),
+            (None, Some(runs)) => format!("BPF programs: {} runs; the kernel did not time them", thousands(runs)),
+            (None, None) => "BPF programs: the kernel did not time them".into(),
+        };
+        let recorder = format!(
+            "recorder: {}, at most {} of memory",
+            of_one_cpu(overhead.recorder_cpu_ns),
+            bytes(overhead.recorder_peak_rss_bytes)
+        );
+        vec![bpf, recorder]
+    }
+
+    fn write_series(
+        &self,
+        f: &mut Formatter<'_>,
+        event: &str,
+        series: &SeriesReport,
+        accounting: &Accounting,
+    ) -> fmt::Result {
+        labelled(f, &capitalized(&series.unit), &(accounting_line(accounting) + &sampling(series)))?;
+        for (cause, lost) in accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
+            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
+        }
+        if series.is_slice(accounting) {
+            let share = percent(series.selected, accounting.reported);
+            let selected = thousands(series.selected);
+            labelled(f, "Slice", &format!("all below is about {selected} of them, {share} of what was reported"))?;
+        }
+        if series.selected == 0 {
+            return writeln!(f, "\n{}", reason(&self.recording, event, &series.unit, accounting));
+        }
+        if let Some(line) = self.use_line(event, series, accounting) {
+            labelled(f, "CPU use", &line)?;
+        }
+        write_functions(f, series)?;
+        write_processes(f, series)?;
+        write_threads(f, series)?;
+        write_quality(f, series)
+    }
+
+    /// What the values are in seconds of CPU; `None` where they are no CPU time.
+    #[must_use]
+    pub fn use_line(&self, event: &str, series: &SeriesReport, accounting: &Accounting) -> Option<String> {
+        if event != "cpu" || series.period_ns == 0 {
+            return None;
+        }
+        let used = |samples: u64| samples.saturating_mul(series.period_ns);
+        let (count, period) = (thousands(series.selected), duration(series.period_ns));
+        let unit = if series.selected == 1 { "sample" } else { "samples" };
+        let mut line = format!("{} of CPU time ({count} {unit} x {period})", duration(used(series.selected)));
+        // The length of a slice is not known here, and lost samples were CPU time as well.
+        if !series.is_slice(accounting) && self.recording.duration_ns > 0 {
+            let taken = accounting.taken.max(series.selected);
+            let cpus = used(taken) as f64 / self.recording.duration_ns as f64;
+            let lost = if taken > series.selected { ", counting the lost" } else { " on average" };
+            line += &format!(" = {cpus:.2} of {} CPUs{lost}", self.recording.cpus);
+        }
+        Some(line)
+    }
+}
+
+/// `taken 9,871 = reported 9,871 + lost 0`.
+#[must_use]
+pub fn accounting_line(accounting: &Accounting) -> String {
+    let lost = accounting.lost_total();
+    let sign = if accounting.balances() { "=" } else { "!=" };
+    let (taken, reported) = (thousands(accounting.taken), thousands(accounting.reported));
+    let share = if lost == 0 { String::new() } else { format!(" ({})", percent(lost, accounting.taken)) };
+    format!("taken {taken} {sign} reported {reported} + lost {}{share}", thousands(lost))
+}
+
+/// How often and by what the samples were taken, where that is known.
+fn sampling(series: &SeriesReport) -> String {
+    match (series.period_ns, series.source.as_str()) {
+        (0, "") => String::new(),
+        (0, source) => format!("; {source}"),
+        (period_ns, source) => format!("; {} Hz {source}", thousands(frequency_hz(period_ns))),
+    }
+}
+
+/// The whole number of samples a second that a sampling period stands for.
+#[must_use]
+pub fn frequency_hz(period_ns: u64) -> u64 {
+    if period_ns == 0 { 0 } else { (1_000_000_000 + period_ns / 2) / period_ns }
+}
+
+fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
+    if series.functions.is_empty() {
+        return writeln!(f, "\nNo sample has a stack, so there are no functions to show.");
+    }
+    writeln!(f, "\n self %      self  total %  {:<NAME$} {:<7} module", "function", "kind")?;
+    for function in &series.functions {
+        writeln!(
+            f,
+            "{:>7} {:>9} {:>8}  {:<NAME$} {:<7} {}",
+            percent(function.self_value, series.selected),
+            thousands(function.self_value),
+            percent(function.total, series.selected),
+            shorten(&function.name, NAME),
+            format!("{:?}", function.kind).to_lowercase(),
+            shorten(file_name(&function.module), MODULE),
+        )?;
+    }
+    write_more(f, series.functions_omitted, "functions")?;
+    if series.without_stack > 0 {
+        let (share, count) = (percent(series.without_stack, series.selected), thousands(series.without_stack));
+        writeln!(f, "{share:>7} {count:>9}           (samples without a stack)")?;
+    }
+    Ok(())
+}
+
+fn write_processes(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
+    if series.processes.len() + series.processes_omitted < 2 {
+        return Ok(());
+    }
+    writeln!(f, "\n  share {:>9}      tgid  threads  process", series.unit)?;
+    for process in &series.processes {
+        writeln!(
+            f,
+            "{:>7} {:>9} {:>9} {:>8}  {}",
+            percent(process.samples, series.selected),
+            thousands(process.samples),
+            process.tgid,
+            process.threads,
+            shorten(&process.process, NAME)
+        )?;
+    }
+    write_more(f, series.processes_omitted, "processes")
+}
+
+fn write_threads(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
+    writeln!(f, "\n  share {:>9}       tid  thread           process", series.unit)?;
+    for thread in &series.threads {
+        writeln!(
+            f,
+            "{:>7} {:>9} {:>9}  {:<16} {} ({})",
+            percent(thread.samples, series.selected),
+            thousands(thread.samples),
+            thread.tid,
+            shorten(&thread.comm, 16),
+            shorten(&thread.process, NAME),
+            thread.tgid,
+        )?;
+    }
+    write_more(f, series.threads_omitted, "threads")
+}
+
+fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
+    writeln!(f)?;
+    if series.frames_unnamed > 0 {
+        let (unnamed, all) = (thousands(series.frames_unnamed), thousands(series.frames));
+        let share = percent(series.frames_unnamed, series.frames);
+        labelled(f, "No name", &format!("{unnamed} of {all} frames ({share}), counted once a sample"))?;
+    } else {
+        labelled(f, "No name", "every frame has a name")?;
+    }
+    for (reason, count) in &series.unsymbolized {
+        labelled(f, "", &format!("{:>9}  {}", thousands(*count), reason.replace('_', " ")))?;
+    }
+    if !series.unsymbolized_modules.is_empty() {
+        let worst = series.unsymbolized_modules.iter().take(3);
+        let worst: Vec<_> = worst
+            .map(|module| format!("{} {}", shorten(file_name(&module.module), 24), thousands(module.frames)))
+            .collect();
+        labelled(f, "", &format!("most in: {}", worst.join(", ")))?;
+    }
+    for (at, (name, count)) in series.counters.iter().enumerate() {
+        let label = if at == 0 { "Counters" } else { "" };
+        labelled(f, label, &format!("{:>9}  {}", thousands(*count), name.replace('_', " ")))?;
+    }
+    Ok(())
+}
+
+fn write_more(f: &mut Formatter<'_>, omitted: usize, what: &str) -> fmt::Result {
+    if omitted == 0 { Ok(()) } else { writeln!(f, "        and {} more {what}", thousands(omitted as u64)) }
+}
+
+fn labelled(f: &mut Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{label:<LABEL$}{text}")
+}
+
+fn capitalized(word: &str) -> String {
+    let mut characters = word.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}

@@ -1,0 +1,74 @@
+//! What the reader must know before trusting the figures.
+
+use super::human::{duration, percent, thousands};
+use crate::profile::{Accounting, Profile, Recording, Series};
+
+/// The share of losses that is worth a warning.
+const LOSS: f64 = 0.01;
+
+/// Fewer samples than this make shares rough.
+const FEW: u64 = 400;
+
+/// All warnings, the recording's own first.
+pub(super) fn warnings(profile: &Profile) -> Vec<String> {
+    let mut warnings = profile.recording.warnings.clone();
+    if !profile.recording.complete {
+        warnings.push(String::from(
+            "the recorder was stopped before it could close the recording: the end and the final accounting are missing",
+        ));
+    }
+    for series in &profile.series {
+        let Series { event, unit, accounting, .. } = series;
+        let lost = accounting.lost_total();
+        if !accounting.balances() {
+            warnings.push(format!(
+                "{event}: the accounting does not balance: taken {} but reported {} + lost {}; do not trust shares",
+                thousands(accounting.taken),
+                thousands(accounting.reported),
+                thousands(lost),
+            ));
+        }
+        if accounting.lost_share() > LOSS {
+            warnings.push(format!(
+                "{event}: {} of {} {unit} ({}) were lost; the tables are made without them",
+                thousands(lost),
+                thousands(accounting.taken),
+                percent(lost, accounting.taken),
+            ));
+        }
+        let total = series.total();
+        if unit == "samples" && total > 0 && total < FEW {
+            // Half the width of the 95 % interval of a share of one half, where it is widest: 1.96 * sqrt(0.25 / n).
+            let points = 98.0 / (total as f64).sqrt();
+            warnings.push(format!(
+                "{event}: only {} samples: a share can be off by ±{points:.0} points; record longer",
+                thousands(total)
+            ));
+        }
+    }
+    warnings
+}
+
+/// Why `series` holds nothing; `None` if it holds something.
+#[must_use]
+pub fn why_empty(recording: &Recording, series: &Series) -> Option<String> {
+    (series.total() == 0).then(|| reason(recording, &series.event, &series.unit, &series.accounting))
+}
+
+/// Why no value of `event` is there to be shown.
+pub(super) fn reason(recording: &Recording, event: &str, unit: &str, accounting: &Accounting) -> String {
+    if accounting.reported > 0 {
+        let reported = thousands(accounting.reported);
+        format!("The filters leave nothing: none of the {reported} {unit} of the recording pass them.")
+    } else if accounting.taken > 0 {
+        format!("All {} {unit} that were taken were lost.", thousands(accounting.taken))
+    } else if event == "cpu" {
+        format!(
+            "No sample hit the target in {}: it used no CPU, or too little to be seen. It slept or waited; \
+             off-CPU profiling would show where.",
+            duration(recording.duration_ns)
+        )
+    } else {
+        format!("No {event} event of the target happened in {}.", duration(recording.duration_ns))
+    }
+}
