@@ -6,6 +6,15 @@
 //! host -> collect -> drain -> task -> symbolize -> profile -> store -> output | report -> cli
 //! ```
 
+#![deny(unsafe_code)]
+
+pub mod host;
+pub mod collect;
+pub mod drain;
+pub mod task;
+pub mod symbolize;
 pub mod profile;
+pub mod store;
 pub mod output;
 pub mod report;
+pub mod cli;

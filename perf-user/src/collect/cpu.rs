@@ -1,0 +1,161 @@
+//! CPU sampling: a perf event on every CPU, the CPU's cycles where it counts them, else the kernel's clock.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::perf_event::{
+        HardwareEvent, PerfEvent, PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent,
+    },
+};
+use perf_ebpf::cpu::{CpuKey, CpuValue};
+use zerocopy::FromBytes as _;
+
+use super::{AttachError, Collector, RawSample, ValueType};
+use crate::host::{Host, Unsupported, sys};
+
+/// What makes the CPUs take samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The hardware's cycle counter: also sees code that runs with interrupts off.
+    Cycles,
+    /// The kernel's high-resolution timer: every CPU has it.
+    CpuClock,
+}
+
+impl Clock {
+    /// The best this machine has.
+    #[must_use]
+    pub fn best() -> Self {
+        const PERF_TYPE_HARDWARE: u32 = 0;
+        // Disabled, so that the probe samples nothing.
+        let attr = sys::PerfEventAttr { kind: PERF_TYPE_HARDWARE, flags: 1, ..Default::default() };
+        if sys::perf_event_open(attr, 0).is_ok() { Self::Cycles } else { Self::CpuClock }
+    }
+
+    /// Its name, as perf calls the event.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cycles => "cycles",
+            Self::CpuClock => "cpu-clock",
+        }
+    }
+}
+
+/// The CPU sampler.
+#[derive(Debug)]
+pub struct CpuCollector {
+    frequency_hz: u64,
+    clock: Clock,
+    entries: u32,
+    links: BTreeMap<u32, PerfEventLink>,
+}
+
+/// The program's name in the object.
+const PROGRAM: &str = "cpu_sample";
+
+/// The frequency above which the kernel refuses to sample.
+pub const MAX_FREQUENCY_PATH: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
+
+impl CpuCollector {
+    /// Samples `frequency_hz` times a second; the maps hold `entries` distinct records a window.
+    #[must_use]
+    pub fn new(frequency_hz: u64, clock: Clock, entries: u32) -> Self {
+        Self { frequency_hz, clock, entries, links: BTreeMap::new() }
+    }
+
+    /// What drives it.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn attach_cpu(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
+        let (config, policy) = match self.clock {
+            // Cycles come at the CPU's changing pace; the kernel adapts the period to the frequency.
+            Clock::Cycles => (PerfEventConfig::Hardware(HardwareEvent::CpuCycles), SamplePolicy::Frequency(self.frequency_hz)),
+            Clock::CpuClock => {
+                (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(period_ns(self.frequency_hz)))
+            }
+        };
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+        let refused = |source| AttachError::PerfEvent { cpu, source };
+        let link = program.attach(config, scope, policy, false).map_err(refused)?;
+        self.links.insert(cpu, program.take_link(link).map_err(refused)?);
+        Ok(())
+    }
+}
+
+/// Nanoseconds between samples.
+#[must_use]
+pub fn period_ns(frequency_hz: u64) -> u64 {
+    1_000_000_000 / frequency_hz.max(1)
+}
+
+fn program(bpf: &mut Ebpf) -> Result<&mut PerfEvent, AttachError> {
+    let program = bpf.program_mut(PROGRAM).ok_or(AttachError::Missing(PROGRAM))?;
+    program.try_into().map_err(|source| AttachError::Program { program: PROGRAM, source })
+}
+
+impl Collector for CpuCollector {
+    fn name(&self) -> &'static str {
+        super::EventKind::Cpu.name()
+    }
+
+    fn value(&self) -> ValueType {
+        ValueType { name: "cpu", unit: "samples" }
+    }
+
+    fn check(&self, _host: &Host) -> Result<(), Unsupported> {
+        let limit = std::fs::read_to_string(MAX_FREQUENCY_PATH).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        match limit {
+            Some(limit) if self.frequency_hz > limit => Err(Unsupported::new(
+                format!("sampling at {} Hz", self.frequency_hz),
+                format!("the kernel allows {limit} Hz at most"),
+                format!("lower --frequency, or raise the limit: sysctl kernel.perf_event_max_sample_rate={}", self.frequency_hz),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn configure<'loader>(&'loader self, loader: &mut EbpfLoader<'loader>) {
+        for map in ["CPU_COUNTS_0", "CPU_COUNTS_1"] {
+            loader.map_max_entries(map, self.entries);
+        }
+    }
+
+    fn attach(&mut self, bpf: &mut Ebpf, host: &Host) -> Result<(), AttachError> {
+        let program = program(bpf)?;
+        program.load().map_err(|source| AttachError::Program { program: PROGRAM, source })?;
+        host.cpus.iter().try_for_each(|cpu| self.attach_cpu(program, *cpu))
+    }
+
+    fn follow_cpus(&mut self, bpf: &mut Ebpf, online: &[u32]) -> Result<Vec<u32>, AttachError> {
+        // A CPU that went offline took its event with it; if it comes back, it needs a new one.
+        self.links.retain(|cpu, _| online.contains(cpu));
+        let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.links.contains_key(cpu)).collect();
+        if !new.is_empty() {
+            let program = program(bpf)?;
+            new.iter().try_for_each(|cpu| self.attach_cpu(program, *cpu))?;
+        }
+        Ok(new)
+    }
+
+    fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    fn decode(&self, key: &[u8], value: &[u8]) -> Option<RawSample> {
+        let (key, value) = (CpuKey::read_from_bytes(key).ok()?, CpuValue::read_from_bytes(value).ok()?);
+        Some(RawSample {
+            tgid: key.tgid,
+            tid: key.tid,
+            comm: key.comm,
+            user_stack: key.user_stack,
+            kernel_stack: key.kernel_stack,
+            value: value.count,
+            first_ns: value.first_ns,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! A running recording's kernel side: load, configure, attach, hold the links.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    programs::{ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
+};
+use perf_ebpf::{
+    comm::comm_words,
+    target::{SIDE_KERNEL, SIDE_USER, TargetKind},
+};
+
+use super::{AttachError, Collector, cpu::CpuCollector, target::{Target, comm_from}};
+use crate::host::{Host, sys, task_offsets};
+
+/// The compiled kernel half; `cargo xtask ebpf` makes it.
+static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.bpf.o");
+
+/// Processes that can be members of the target at once.
+const PROCESS_ENTRIES: u32 = 65_536;
+
+/// What to keep of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// User and kernel frames.
+    Both,
+    /// User frames only.
+    User,
+    /// Kernel frames only.
+    Kernel,
+}
+
+/// How to record.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Whom.
+    pub target: Target,
+    /// Whether children of members join.
+    pub inherit: bool,
+    /// Which frames.
+    pub sides: Sides,
+    /// Distinct records and stacks a window; a window of one second can hold no more than frequency times CPUs.
+    pub entries: u32,
+}
+
+/// The kernel half at work. Dropping it detaches everything.
+pub struct Session {
+    bpf: Ebpf,
+    collector: CpuCollector,
+    follow: Vec<RawTracePointLink>,
+    stats: Option<OwnedFd>,
+}
+
+impl Session {
+    /// Loads the object and starts sampling.
+    ///
+    /// # Errors
+    /// What the machine lacks, or the kernel refused.
+    pub fn start(host: &Host, options: &SessionOptions, mut collector: CpuCollector) -> Result<Self, AttachError> {
+        collector.check(host)?;
+        // Kernels before 5.11 charge maps to this limit; on newer ones failing to raise it changes nothing.
+        let _ = sys::raise_memlock();
+        // Without the privilege the report says that the cost in the kernel is not known.
+        let stats = sys::enable_bpf_stats().ok();
+        let mut bpf = load(options, &collector)?;
+        let mut follow = Vec::new();
+        if options.target.kind() == TargetKind::Processes {
+            follow = attach_follow(&mut bpf, options)?;
+            fill_processes(&mut bpf, &options.target)?;
+        }
+        collector.attach(&mut bpf, host)?;
+        Ok(Self { bpf, collector, follow, stats })
+    }
+
+    /// The collector, to decode what it collected.
+    #[must_use]
+    pub fn collector(&self) -> &CpuCollector {
+        &self.collector
+    }
+
+    /// Attaches to CPUs that came online; which are new.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn follow_cpus(&mut self, online: &[u32]) -> Result<Vec<u32>, AttachError> {
+        self.collector.follow_cpus(&mut self.bpf, online)
+    }
+
+    /// Makes programs write to the maps of this generation.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_generation(&mut self, generation: u32) -> Result<(), AttachError> {
+        const MAP: &str = "GENERATION";
+        let map = self.bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
+        let mut array: Array<&mut MapData, u32> = map.try_into().map_err(|source| AttachError::Map { map: MAP, source })?;
+        array.set(0, generation, 0).map_err(|source| AttachError::Map { map: MAP, source })
+    }
+
+    /// The counters of a generation, summed over CPUs, and zeroed. Only for a generation that no program writes to.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn take_counters(&mut self, generation: u32) -> Result<[u64; perf_ebpf::counters::COUNTER_SLOTS], AttachError> {
+        use perf_ebpf::counters::{COUNTER_SLOTS, Counters};
+        const MAP: &str = "COUNTERS";
+        let wrong = |source| AttachError::Map { map: MAP, source };
+        let map = self.bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
+        let mut array: PerCpuArray<&mut MapData, Counters> = map.try_into().map_err(wrong)?;
+        let values = array.get(&generation, 0).map_err(wrong)?;
+        let mut sums = [0; COUNTER_SLOTS];
+        for cpu in values.iter() {
+            sums.iter_mut().zip(cpu).for_each(|(sum, value)| *sum += value);
+        }
+        let zeros = vec![[0; COUNTER_SLOTS]; values.len()];
+        let zeros = aya::maps::PerCpuValues::try_from(zeros).map_err(|error| wrong(error.into()))?;
+        array.set(generation, zeros, 0).map_err(wrong)?;
+        Ok(sums)
+    }
+
+    /// The descriptor of a hash map.
+    ///
+    /// # Errors
+    /// When the object has no such map.
+    pub fn hash_map_fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, AttachError> {
+        match self.bpf.map(name) {
+            Some(Map::HashMap(data)) => Ok(data.fd().as_fd()),
+            _ => Err(AttachError::Missing(name)),
+        }
+    }
+
+    /// Stops sampling: detaches every program, and keeps the maps.
+    pub fn stop(&mut self) {
+        self.collector.detach();
+        self.follow.clear();
+    }
+
+    /// Time spent in and runs of all programs so far; `None` when the kernel does not count them for us.
+    #[must_use]
+    pub fn cost(&self) -> Option<(u64, u64)> {
+        self.stats.as_ref()?;
+        let infos: Vec<ProgramInfo> = self.bpf.programs().filter_map(|(_, program)| program.info().ok()).collect();
+        Some(infos.iter().fold((0, 0), |(ns, runs), info| (ns + info.run_time().as_nanos() as u64, runs + info.run_count())))
+    }
+}
+
+fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, AttachError> {
+    let mut loader = EbpfLoader::new();
+    // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
+    loader.btf(None);
+    let kind = options.target.kind() as u32;
+    let sides = match options.sides {
+        Sides::Both => SIDE_USER | SIDE_KERNEL,
+        Sides::User => SIDE_USER,
+        Sides::Kernel => SIDE_KERNEL,
+    };
+    let inherit = u32::from(options.inherit);
+    let (cgroup_id, cgroup_level) = match &options.target {
+        Target::Cgroup(cgroup) => (cgroup.id, cgroup.level),
+        _ => (0, 0),
+    };
+    let [comm_low, comm_high] = match &options.target {
+        Target::Comm(name) => comm_words(&comm_from(name)),
+        _ => [0; 2],
+    };
+    let offsets = if needs_offsets(options) { task_offsets()? } else { crate::host::TaskOffsets { pid: 0, tgid: 0 } };
+    loader
+        .override_global("TARGET_KIND", &kind, true)
+        .override_global("STACK_SIDES", &sides, true)
+        .override_global("CGROUP_ID", &cgroup_id, true)
+        .override_global("CGROUP_LEVEL", &cgroup_level, true)
+        .override_global("INHERIT", &inherit, true)
+        .override_global("COMM_LOW", &comm_low, true)
+        .override_global("COMM_HIGH", &comm_high, true)
+        .override_global("TASK_PID_OFFSET", &offsets.pid, true)
+        .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
+        .map_max_entries("STACKS_0", options.entries.saturating_mul(2))
+        .map_max_entries("STACKS_1", options.entries.saturating_mul(2));
+    if options.target.kind() == TargetKind::Processes {
+        loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
+    }
+    collector.configure(&mut loader);
+    Ok(loader.load(OBJECT)?)
+}
+
+fn needs_offsets(options: &SessionOptions) -> bool {
+    options.target.kind() == TargetKind::Processes && (options.inherit || matches!(options.target, Target::Comm(_)))
+}
+
+fn fill_processes(bpf: &mut Ebpf, target: &Target) -> Result<(), AttachError> {
+    const MAP: &str = "PROCESSES";
+    let wrong = |source| AttachError::Map { map: MAP, source };
+    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
+    let mut processes: HashMap<&mut MapData, u32, u32> = map.try_into().map_err(wrong)?;
+    target.processes().into_iter().try_for_each(|tgid| processes.insert(tgid, 1, 0)).map_err(wrong)
+}
+
+fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTracePointLink>, AttachError> {
+    let mut wanted = Vec::new();
+    if needs_offsets(options) {
+        wanted.push(("follow_fork", "sched_process_fork"));
+    }
+    if let Target::Comm(_) = options.target {
+        wanted.extend([("follow_exec", "sched_process_exec"), ("follow_rename", "task_rename")]);
+    }
+    wanted.into_iter().map(|(program, tracepoint)| attach_raw(bpf, program, tracepoint)).collect()
+}
+
+fn attach_raw(bpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<RawTracePointLink, AttachError> {
+    let refused = |source| AttachError::Program { program: name, source };
+    let program: &mut RawTracePoint =
+        bpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(refused)?;
+    program.load().map_err(refused)?;
+    let link = program.attach(tracepoint).map_err(refused)?;
+    program.take_link(link).map_err(refused)
+}

@@ -1,0 +1,164 @@
+//! A reader of BTF, just enough to ask where a kernel structure keeps a member.
+//!
+//! Layout: `Documentation/bpf/btf.rst` of the kernel. aya keeps member offsets to itself, and its full parse takes tens
+//! of milliseconds; this walks the type section once.
+
+/// Where the running kernel shows its own types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
+const TYPE_BYTES: usize = 12;
+const MEMBER_BYTES: usize = 12;
+
+/// What is wrong with a BTF blob.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BtfError {
+    /// The magic number, or the header, is not BTF's.
+    #[error("the kernel's BTF has no valid header")]
+    Header,
+    /// A section lies outside the blob.
+    #[error("the kernel's BTF is truncated")]
+    Truncated,
+}
+
+/// A parsed blob, borrowing its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Btf<'data> {
+    types: &'data [u8],
+    strings: &'data [u8],
+}
+
+impl<'data> Btf<'data> {
+    /// Finds the sections.
+    ///
+    /// # Errors
+    /// When the header is not BTF's, or the blob is shorter than it says.
+    pub fn parse(data: &'data [u8]) -> Result<Self, BtfError> {
+        if data.get(..2) != Some(&MAGIC.to_ne_bytes()[..]) {
+            return Err(BtfError::Header);
+        }
+        let field = |at: usize| word(data, at).map(|value| value as usize).ok_or(BtfError::Header);
+        let header = field(4)?;
+        let section = |offset: usize, len: usize| {
+            let start = header.checked_add(offset)?;
+            data.get(start..start.checked_add(len)?)
+        };
+        let types = section(field(8)?, field(12)?).ok_or(BtfError::Truncated)?;
+        let strings = section(field(16)?, field(20)?).ok_or(BtfError::Truncated)?;
+        Ok(Self { types, strings })
+    }
+
+    /// The offset in bytes of `member` in the first structure called `structure`; `None` when there is none, or the
+    /// member is a bit field.
+    #[must_use]
+    pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
+        let mut at = 0;
+        while let Some(info) = word(self.types, at + 4) {
+            let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
+            if kind == KIND_STRUCT && self.is_named(word(self.types, at)?, structure) {
+                let found = (0..vlen).map(|index| at + TYPE_BYTES + index * MEMBER_BYTES).find(|member_at| {
+                    word(self.types, *member_at).is_some_and(|name| self.is_named(name, member))
+                });
+                if let Some(member_at) = found {
+                    let bits = word(self.types, member_at + 8)?;
+                    // With the kind flag set, the upper byte holds a bit field's width.
+                    let bits = if info >> 31 == 0 { bits } else { bits & 0x00ff_ffff };
+                    return bits.is_multiple_of(8).then_some(bits / 8);
+                }
+            }
+            at += TYPE_BYTES + trailer_bytes(kind, vlen)?;
+        }
+        None
+    }
+
+    fn is_named(&self, offset: u32, name: &str) -> bool {
+        self.strings.get(offset as usize..).is_some_and(|rest| {
+            rest.get(..name.len()) == Some(name.as_bytes()) && rest.get(name.len()) == Some(&0)
+        })
+    }
+}
+
+/// Bytes that follow a type of this kind; `None` for a kind this reader does not know.
+fn trailer_bytes(kind: u32, vlen: usize) -> Option<usize> {
+    Some(match kind {
+        // INT, VAR, DECL_TAG
+        1 | 14 | 17 => 4,
+        // PTR, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FLOAT, TYPE_TAG
+        2 | 7..=12 | 16 | 18 => 0,
+        // ARRAY
+        3 => 12,
+        // STRUCT, UNION, DATASEC, ENUM64
+        4 | 5 | 15 | 19 => vlen * 12,
+        // ENUM, FUNC_PROTO
+        6 | 13 => vlen * 8,
+        _ => return None,
+    })
+}
+
+fn word(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(data.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    /// `struct a { int x; }; struct task { int pid; int tgid; }` with an INT and a PTR between them.
+    fn sample() -> Vec<u8> {
+        let strings = b"\0int\0a\0x\0task\0pid\0tgid\0";
+        let name = |wanted: &str| {
+            let wanted = [b"\0", wanted.as_bytes(), b"\0"].concat();
+            (strings.windows(wanted.len()).position(|window| window == wanted).unwrap() + 1) as u32
+        };
+        let types: Vec<u32> = [
+            vec![name("int"), 1 << 24, 4, 32],
+            vec![name("a"), (4 << 24) | 1, 4, name("x"), 1, 0],
+            vec![0, 2 << 24, 1],
+            vec![name("task"), (4 << 24) | 2, 8, name("pid"), 1, 0, name("tgid"), 1, 32],
+        ]
+        .concat();
+        let mut data = Vec::new();
+        data.extend(MAGIC.to_ne_bytes());
+        data.extend([1, 0]);
+        for value in [24, 0, types.len() as u32 * 4, types.len() as u32 * 4, strings.len() as u32] {
+            data.extend(value.to_ne_bytes());
+        }
+        data.extend(types.iter().flat_map(|value| value.to_ne_bytes()));
+        data.extend(strings);
+        data
+    }
+
+    #[test]
+    fn finds_members_and_only_them() {
+        let data = sample();
+        let btf = Btf::parse(&data).unwrap();
+        assert_eq!(btf.member_offset("task", "tgid"), Some(4));
+        assert_eq!(btf.member_offset("a", "x"), Some(0));
+        assert_eq!(btf.member_offset("a", "tgid"), None);
+        assert_eq!(btf.member_offset("tas", "pid"), None);
+    }
+
+    #[test]
+    fn refuses_what_is_not_btf_and_survives_truncation() {
+        assert_eq!(Btf::parse(b"ELF").unwrap_err(), BtfError::Header);
+        let data = sample();
+        for len in 2..data.len() {
+            if let Ok(btf) = Btf::parse(&data[..len]) {
+                let _ = btf.member_offset("task", "tgid");
+            }
+        }
+    }
+
+    #[test]
+    fn the_running_kernel_describes_its_tasks() {
+        let Ok(data) = std::fs::read(VMLINUX) else {
+            println!("skipped: this kernel has no BTF");
+            return;
+        };
+        let btf = Btf::parse(&data).unwrap();
+        let (pid, tgid) = (btf.member_offset("task_struct", "pid"), btf.member_offset("task_struct", "tgid"));
+        assert_eq!(tgid.unwrap() - pid.unwrap(), 4, "pid and tgid are neighbours in every kernel so far");
+    }
+}

@@ -1,0 +1,117 @@
+//! What this machine offers, read once: kernel, CPUs, privileges, clocks, offsets of kernel structures.
+
+pub mod btf;
+pub mod capability;
+pub mod cgroup;
+pub mod checks;
+pub mod perf_ring;
+pub mod proc;
+#[expect(unsafe_code, reason = "the one place for system calls that libc gives no safe form of")]
+pub mod sys;
+
+use std::fs;
+
+/// Something this machine does not offer, and what its user can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}; {remedy}")]
+pub struct Unsupported {
+    /// What was wanted.
+    pub what: String,
+    /// Why it is not to be had.
+    pub why: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Unsupported {
+    /// From its three parts.
+    pub fn new(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), remedy: remedy.into() }
+    }
+}
+
+/// Offsets in `struct task_struct` of the running kernel, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// `pid`: the thread's id.
+    pub pid: u32,
+    /// `tgid`: the process's id.
+    pub tgid: u32,
+}
+
+/// The machine, as it was when the recording began.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Host name.
+    pub name: String,
+    /// Kernel release, as `uname -r` prints it.
+    pub kernel: String,
+    /// Online CPUs.
+    pub cpus: Vec<u32>,
+}
+
+impl Host {
+    /// Reads it; what cannot be read is empty.
+    #[must_use]
+    pub fn read() -> Self {
+        let line = |path| fs::read_to_string(path).map(|text: String| text.trim().to_owned()).unwrap_or_default();
+        Self {
+            name: line("/proc/sys/kernel/hostname"),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            cpus: online_cpus(),
+        }
+    }
+}
+
+/// The CPUs that are online now.
+#[must_use]
+pub fn online_cpus() -> Vec<u32> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let cpus = parse_cpu_list(text.trim());
+    if cpus.is_empty() { (0..std::thread::available_parallelism().map_or(1, usize::from) as u32).collect() } else { cpus }
+}
+
+/// Parses the kernel's list form: `0-3,8,10-11`.
+fn parse_cpu_list(text: &str) -> Vec<u32> {
+    text.split(',')
+        .filter_map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+        })
+        .flatten()
+        .collect()
+}
+
+/// Offsets from the running kernel's BTF.
+///
+/// # Errors
+/// When the kernel has no BTF, or its `task_struct` lacks a member.
+pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
+    let missing = |why: String| {
+        Unsupported::new(
+            "following processes",
+            why,
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or record with --all, --cgroup or --no-inherit, which need no BTF",
+        )
+    };
+    let data = fs::read(btf::VMLINUX).map_err(|error| missing(format!("the kernel's BTF at {} cannot be read ({error})", btf::VMLINUX)))?;
+    let btf = btf::Btf::parse(&data).map_err(|error| missing(error.to_string()))?;
+    let offset = |member| {
+        btf.member_offset("task_struct", member)
+            .ok_or_else(|| missing(format!("the kernel's BTF does not describe task_struct.{member}")))
+    };
+    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")? })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(parse_cpu_list("0-3,8,10-11"), [0, 1, 2, 3, 8, 10, 11]);
+        assert_eq!(parse_cpu_list("0"), [0]);
+        assert!(parse_cpu_list("").is_empty());
+    }
+}

@@ -1,0 +1,118 @@
+//! What `/proc` says of processes that run already.
+
+use std::{fs, io, path::PathBuf};
+
+use super::perf_ring::MapEvent;
+
+/// The names of all processes' directories in `/proc`.
+pub fn all_processes() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The name of a process (of its main thread); `None` when it is gone.
+#[must_use]
+pub fn comm(tgid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{tgid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into_owned())
+}
+
+/// Why a process id cannot be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTarget {
+    /// Nothing has this id.
+    #[error("there is no process {0}; `ps -e` lists those that run")]
+    Missing(u32),
+    /// It is a thread of another process.
+    #[error("{0} is a thread of process {1}; name the process with --pid {1}")]
+    Thread(u32, u32),
+    /// It is a thread of the kernel's own.
+    #[error("process {0} is a thread of the kernel, which has no program to profile; --all records the kernel's threads too")]
+    Kernel(u32),
+    /// It has ended, and waits for its parent to notice.
+    #[error("process {0} has ended already (it is a zombie)")]
+    Zombie(u32),
+}
+
+/// Whether a user can mean this process id as a target.
+///
+/// # Errors
+/// Why not.
+pub fn check_target(tgid: u32) -> Result<(), NoTarget> {
+    let status = fs::read_to_string(format!("/proc/{tgid}/status")).map_err(|_| NoTarget::Missing(tgid))?;
+    let field = |name| status.lines().find_map(|line: &str| line.strip_prefix(name).map(str::trim));
+    if let Some(group) = field("Tgid:").and_then(|text| text.parse().ok()).filter(|group| *group != tgid) {
+        return Err(NoTarget::Thread(tgid, group));
+    }
+    if field("State:").is_some_and(|state| state.starts_with('Z') || state.starts_with('X')) {
+        return Err(NoTarget::Zombie(tgid));
+    }
+    // Only the kernel's own threads have the flag PF_KTHREAD, which the ninth field of `stat` shows (proc(5)).
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).map_err(|_| NoTarget::Missing(tgid))?;
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
+    if flags.is_some_and(|flags| flags & PF_KTHREAD != 0) {
+        return Err(NoTarget::Kernel(tgid));
+    }
+    Ok(())
+}
+
+/// The executable mappings of a process.
+///
+/// # Errors
+/// When it is gone, or may not be read.
+pub fn executable_mappings(tgid: u32) -> io::Result<Vec<MapEvent>> {
+    let bytes = fs::read(format!("/proc/{tgid}/maps"))?;
+    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse_mapping).collect())
+}
+
+/// Parses `start-end perms offset dev inode path`, if the mapping is executable.
+fn parse_mapping(line: &str) -> Option<MapEvent> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+    if fields.next()?.as_bytes().get(2) != Some(&b'x') {
+        return None;
+    }
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let device = u64::from_str_radix(major, 16).ok()? << 32 | u64::from_str_radix(minor, 16).ok()?;
+    let inode = fields.next()?.parse().ok()?;
+    let path = fields.next().unwrap_or("").trim_start();
+    let path = if path.is_empty() { "//anon".into() } else { unescape(path) };
+    Some(MapEvent { start, bytes: end - start, offset, device, inode, path })
+}
+
+/// A newline in a path is shown as `\012`.
+fn unescape(path: &str) -> String {
+    path.replace("\\012", "\n")
+}
+
+/// The path of the file behind a mapping, which opens even when the file was deleted or lies in another mount namespace.
+#[must_use]
+pub fn map_file(tgid: u32, mapping: &MapEvent) -> PathBuf {
+    format!("/proc/{tgid}/map_files/{:x}-{:x}", mapping.start, mapping.start + mapping.bytes).into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_with_spaces_deleted_and_anonymous() {
+        let line = "7f00-7f10 r-xp 00001000 fe:00 42                         /opt/my app/lib.so (deleted)";
+        let mapping = parse_mapping(line).unwrap();
+        assert_eq!((mapping.start, mapping.bytes, mapping.offset, mapping.inode), (0x7f00, 0x10, 0x1000, 42));
+        assert_eq!(mapping.path, "/opt/my app/lib.so (deleted)");
+        assert_eq!(parse_mapping("7f00-7f10 rwxp 00000000 00:00 0 ").unwrap().path, "//anon");
+        assert_eq!(parse_mapping("7f00-7f10 r--p 00000000 00:00 0 "), None);
+        assert_eq!(parse_mapping("nonsense"), None);
+    }
+
+    #[test]
+    fn targets_that_are_none() {
+        assert_eq!(check_target(u32::MAX - 1), Err(NoTarget::Missing(u32::MAX - 1)));
+        assert_eq!(check_target(std::process::id()), Ok(()));
+        assert_eq!(check_target(2), Err(NoTarget::Kernel(2)));
+    }
+}

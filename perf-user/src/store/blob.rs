@@ -1,0 +1,111 @@
+//! The samples of one process in one window as bytes: sorted, delta-coded, compressed where that helps.
+
+/// One sample: rows of the tables `thread` and `stack`, and the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    pub(super) thread: u32,
+    pub(super) stack: u32,
+    pub(super) value: u64,
+}
+
+/// First byte: what follows is as it is, or compressed by zstd.
+const PLAIN: u8 = 0;
+const ZSTD: u8 = 1;
+const ZSTD_LEVEL: i32 = 3;
+
+/// Encodes entries: for each the distance to the thread and stack before it, and its value, as LEB128.
+pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
+    entries.sort_unstable();
+    let mut plain = vec![PLAIN];
+    let (mut thread, mut stack) = (0, 0);
+    for entry in entries {
+        if entry.thread != thread {
+            stack = 0;
+        }
+        push(&mut plain, u64::from(entry.thread - thread));
+        push(&mut plain, u64::from(entry.stack - stack));
+        push(&mut plain, entry.value);
+        (thread, stack) = (entry.thread, entry.stack);
+    }
+    match zstd::bulk::compress(&plain[1..], ZSTD_LEVEL) {
+        Ok(packed) if packed.len() < plain.len() - 1 => [&[ZSTD], packed.as_slice()].concat(),
+        _ => plain,
+    }
+}
+
+/// Decodes what [`encode`] made; `None` when the bytes are damaged.
+pub(super) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
+    const MAX_BYTES: usize = 1 << 30;
+    let unpacked;
+    let mut rest = match data.split_first()? {
+        (&PLAIN, plain) => plain,
+        (&ZSTD, packed) => {
+            let bytes = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
+            unpacked = zstd::bulk::decompress(packed, usize::try_from(bytes).ok()?.min(MAX_BYTES)).ok()?;
+            &unpacked
+        }
+        _ => return None,
+    };
+    let (mut thread, mut stack) = (0_u32, 0_u32);
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let step = u32::try_from(pull(&mut rest)?).ok()?;
+        if step != 0 {
+            stack = 0;
+        }
+        thread = thread.checked_add(step)?;
+        stack = stack.checked_add(u32::try_from(pull(&mut rest)?).ok()?)?;
+        entries.push(Entry { thread, stack, value: pull(&mut rest)? });
+    }
+    Some(entries)
+}
+
+fn push(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn pull(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_sorted() {
+        for count in [0_u32, 1, 7, 5000] {
+            let mut entries: Vec<_> = (0..count)
+                .map(|at| Entry { thread: at % 5, stack: at.wrapping_mul(7919) % 100_000, value: u64::from(at) << 30 })
+                .collect();
+            let data = encode(entries.clone());
+            entries.sort_unstable();
+            assert_eq!(decode(&data).unwrap(), entries);
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_not_believed() {
+        let entries = (0..500).map(|at| Entry { thread: 1, stack: at * 3, value: 9 }).collect();
+        let data = encode(entries);
+        assert_eq!(data[0], ZSTD);
+        assert!(decode(&data[..data.len() / 2]).is_none());
+        assert!(decode(&[]).is_none());
+        assert!(decode(&[PLAIN, 0x80]).is_none());
+        assert!(decode(&[9, 1, 2]).is_none());
+    }
+}

@@ -1,0 +1,68 @@
+//! A recording: one SQLite file, written in transactions as the run goes, read back as a profile.
+
+mod blob;
+mod intern;
+mod read;
+mod write;
+
+pub use read::{Selection, read};
+pub use write::{Counts, Writer};
+
+use std::path::PathBuf;
+
+/// The version of the tables; a reader refuses newer ones.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
+const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");
+
+/// Why a recording cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be created.
+    #[error("cannot write the recording {path}: {why}; choose another place with --output")]
+    Create {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// The file cannot be written any more.
+    #[error("the recording {path} cannot be written any more ({source}); what was recorded so far is kept in it")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// There is no such file, or it may not be read.
+    #[error("cannot open the recording {path}: {why}")]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// The file is something else.
+    #[error("{path} is not a perfprobe recording; give a .perfprobe file that `perfprobe record` wrote")]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The file was written by a newer perfprobe.
+    #[error("{path} has schema version {found}, and this perfprobe reads up to {SCHEMA_VERSION}; use a newer perfprobe")]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The file is truncated or damaged.
+    #[error("the recording {path} is damaged ({why}); nothing can be read from it")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}

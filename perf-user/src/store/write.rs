@@ -1,0 +1,162 @@
+//! Writing a recording: every window is one transaction, so a recorder killed at any moment leaves a file that opens.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, params};
+
+use super::{
+    APPLICATION_ID, SCHEMA_VERSION, StoreError,
+    blob::{Entry, encode},
+    intern::Interner,
+};
+use crate::{
+    profile::{Overhead, Recording},
+    task::LocatedWindow,
+};
+
+/// What has been stored so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events of the target.
+    pub taken: u64,
+    /// Of those, the ones in the recording.
+    pub reported: u64,
+    /// Of those, the ones lost.
+    pub lost: u64,
+}
+
+/// A recording being written.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    connection: Connection,
+    interner: Interner,
+    windows: u32,
+    counts: Counts,
+}
+
+impl Writer {
+    /// Creates the file; one that exists is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        let failed = |why: String| StoreError::Create { path: path.to_owned(), why };
+        // SQLite would say no more than "unable to open database file".
+        std::fs::File::create(path).map_err(|error| failed(error.to_string()))?;
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(path)?;
+            // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
+            connection.pragma_update(None, "synchronous", "OFF")?;
+            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", include_str!("schema.sql")))?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| failed(error.to_string()))?;
+        let writer = Self {
+            path: path.to_owned(),
+            connection,
+            interner: Interner::default(),
+            windows: 0,
+            counts: Counts::default(),
+        };
+        writer.meta("schema_version", &SCHEMA_VERSION.to_string())?;
+        Ok(writer)
+    }
+
+    /// Where it is written.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What has been stored so far.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Writes down what is known of the recording as a whole; repeated at its end with what only that knows.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn describe(&self, recording: &Recording, overhead: &Overhead, start_ns: u64) -> Result<(), StoreError> {
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        self.meta("recording", &json(serde_json::to_string(recording)))?;
+        self.meta("overhead", &json(serde_json::to_string(overhead)))?;
+        self.meta("start_ns", &start_ns.to_string())
+    }
+
+    /// Announces an event kind.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn event(&self, name: &str, unit: &str, period_ns: u64, source: &str) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3, ?4)";
+        self.connection.execute(sql, params![name, unit, period_ns as i64, source]).map_err(|source| self.failed(source))?;
+        Ok(())
+    }
+
+    /// Names what is new in a window, and stores it.
+    ///
+    /// # Errors
+    /// When the file cannot be written; windows before stay in it.
+    pub fn window(&mut self, event: &str, window: &LocatedWindow) -> Result<(), StoreError> {
+        self.try_window(event, window).map_err(|source| self.failed(source))
+    }
+
+    fn try_window(&mut self, event: &str, window: &LocatedWindow) -> rusqlite::Result<()> {
+        // Interning happens inside the transaction; if that fails the recording ends, so the two cannot drift apart.
+        let transaction = self.connection.unchecked_transaction()?;
+        let interner = &mut self.interner;
+        interner.modules(&transaction, &window.modules)?;
+        interner.name_frames(&transaction, window)?;
+        let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+        let mut reported = 0;
+        for sample in &window.samples {
+            let stack = interner.stack(&transaction, &sample.frames)?;
+            let thread = interner.thread(&transaction, sample)?;
+            by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
+            reported += sample.value;
+        }
+        let id = self.windows;
+        transaction.execute(
+            "INSERT INTO window VALUES (?1, ?2, ?3)",
+            params![id, window.start_ns as i64, window.end_ns as i64],
+        )?;
+        for (tgid, entries) in by_process {
+            transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", params![id, event, tgid, encode(entries)])?;
+        }
+        let counter = |kind: &str, name: &str, value: u64| -> rusqlite::Result<()> {
+            if value > 0 || kind != "lost" {
+                let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)";
+                transaction.prepare_cached(sql)?.execute(params![id, event, kind, name, value as i64])?;
+            }
+            Ok(())
+        };
+        counter("taken", "", window.taken)?;
+        counter("reported", "", reported)?;
+        window.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
+        window.counters.iter().try_for_each(|(name, value)| counter("fact", name, *value))?;
+        transaction.commit()?;
+        self.windows += 1;
+        self.counts.taken += window.taken;
+        self.counts.reported += reported;
+        self.counts.lost += window.lost.iter().map(|(_, value)| value).sum::<u64>();
+        Ok(())
+    }
+
+    fn meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+        self.connection.execute(sql, params![key, value]).map_err(|source| self.failed(source))?;
+        Ok(())
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Write { path: self.path.clone(), source }
+    }
+}

@@ -1,0 +1,149 @@
+//! From places to names. A place without a name is a value with a reason, never a dropped frame.
+
+use std::path::Path;
+
+use blazesym::{
+    MaybeDefault,
+    symbolize::{
+        CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer,
+        source::{Elf, Kernel, Source},
+    },
+};
+
+use crate::task::{Module, ModuleKind};
+
+/// A function at a place: the one that was called, or one that was inlined there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Demangled.
+    pub name: String,
+    /// Source file, empty if unknown.
+    pub file: String,
+    /// Line, 0 if unknown.
+    pub line: u32,
+}
+
+/// Why a place has no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unnamed {
+    /// No executable mapping held the address: a stack that was walked without frame pointers goes astray like this.
+    Unmapped,
+    /// Code generated at run time.
+    Jit,
+    /// The file could not be opened any more.
+    FileGone,
+    /// The file has no symbols at all.
+    Stripped,
+    /// The file has symbols, but none covers the place.
+    NoSymbol,
+    /// The file could not be read as ELF.
+    Unreadable,
+    /// The kernel hides its symbols.
+    KernelHidden,
+}
+
+impl Unnamed {
+    /// Its name in recordings and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmapped => "address not mapped",
+            Self::Jit => "generated code",
+            Self::FileGone => "file gone or unreadable",
+            Self::Stripped => "file has no symbols",
+            Self::NoSymbol => "no symbol covers the address",
+            Self::Unreadable => "file is not readable as ELF",
+            Self::KernelHidden => "kernel symbols hidden",
+        }
+    }
+}
+
+/// What a place is called: functions outermost first, the inlined ones last; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The functions.
+    pub functions: Vec<Function>,
+    /// Why the only function is a made-up one.
+    pub unnamed: Option<Unnamed>,
+}
+
+/// Names places, and remembers what it parsed.
+#[derive(Debug)]
+pub struct Names {
+    symbolizer: Symbolizer,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        // Files are held open and do not change under a recording.
+        Self { symbolizer: Symbolizer::builder().enable_auto_reload(false).build() }
+    }
+}
+
+impl Names {
+    /// Names many places of one module at once, in their order.
+    #[must_use]
+    pub fn name(&self, module: &Module, addresses: &[u64]) -> Vec<Named> {
+        match (module.kind, &module.symbols_path) {
+            (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
+            (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
+            (ModuleKind::Kernel, _) => {
+                let kernel = Kernel { vmlinux: MaybeDefault::None, debug_syms: false, ..Kernel::default() };
+                self.batch(module, &Source::Kernel(kernel), Input::AbsAddr(addresses), addresses)
+            }
+            (ModuleKind::Vdso | ModuleKind::File, Some(path)) => self.file(module, path, addresses),
+            (ModuleKind::Vdso | ModuleKind::File, None) => made_up(module, addresses, Unnamed::FileGone),
+        }
+    }
+
+    fn file(&self, module: &Module, path: &Path, offsets: &[u64]) -> Vec<Named> {
+        self.batch(module, &Source::Elf(Elf::new(path)), Input::FileOffset(offsets), offsets)
+    }
+
+    fn batch(&self, module: &Module, source: &Source<'_>, input: Input<&[u64]>, addresses: &[u64]) -> Vec<Named> {
+        let Ok(found) = self.symbolizer.symbolize(source, input) else {
+            let why = if module.kind == ModuleKind::Kernel { Unnamed::KernelHidden } else { Unnamed::Unreadable };
+            return made_up(module, addresses, why);
+        };
+        let named = found.iter().zip(addresses).map(|(symbol, address)| match symbol {
+            Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
+            Symbolized::Unknown(reason) => {
+                let why = match reason {
+                    _ if module.kind == ModuleKind::Kernel => Unnamed::KernelHidden,
+                    Reason::MissingSyms => Unnamed::Stripped,
+                    Reason::IgnoredError | Reason::Unsupported => Unnamed::Unreadable,
+                    _ => Unnamed::NoSymbol,
+                };
+                unnamed(module, *address, why)
+            }
+        });
+        named.collect()
+    }
+}
+
+fn functions(symbol: &Sym<'_>) -> Vec<Function> {
+    let (file, line) = place(symbol.code_info.as_deref());
+    let outer = Function { name: symbol.name.clone().into_owned(), file, line };
+    let inlined = symbol.inlined.iter().map(|inlined| {
+        let (file, line) = place(inlined.code_info.as_ref());
+        Function { name: inlined.name.clone().into_owned(), file, line }
+    });
+    std::iter::once(outer).chain(inlined).collect()
+}
+
+fn place(code: Option<&CodeInfo<'_>>) -> (String, u32) {
+    code.map_or_else(Default::default, |code| (code.to_path().to_string_lossy().into_owned(), code.line.unwrap_or(0)))
+}
+
+fn made_up(module: &Module, addresses: &[u64], why: Unnamed) -> Vec<Named> {
+    addresses.iter().map(|address| unnamed(module, *address, why)).collect()
+}
+
+fn unnamed(module: &Module, address: u64, why: Unnamed) -> Named {
+    let name = match why {
+        // The addresses of a stack gone astray are all different, and none says anything.
+        Unnamed::Unmapped => "[unmapped]".to_owned(),
+        _ => format!("[{}+{address:#x}]", module.short_name()),
+    };
+    Named { functions: vec![Function { name, ..Function::default() }], unnamed: Some(why) }
+}

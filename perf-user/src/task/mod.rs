@@ -1,0 +1,186 @@
+//! Who ran: processes, their names, and what was mapped where at any moment of the recording.
+
+mod module;
+mod resolve;
+mod space;
+
+pub use module::{Module, ModuleId, ModuleKind, Modules};
+pub use resolve::{LocatedSample, LocatedWindow, RawFrame};
+
+use std::{collections::HashMap, sync::Arc};
+
+use space::{AddressSpace, Mapping};
+
+use crate::host::{
+    perf_ring::{MapEvent, TaskEvent},
+    proc,
+};
+
+/// A process as the recording knows it: its address spaces, one after another (an exec starts a new one).
+#[derive(Clone, Debug, Default)]
+struct Process {
+    /// Name of the main thread, by the time it took it.
+    names: Vec<(u64, String)>,
+    spaces: Vec<(u64, Arc<AddressSpace>)>,
+    ended_ns: Option<u64>,
+}
+
+impl Process {
+    fn space_at(&self, time_ns: u64) -> Option<&AddressSpace> {
+        let later = self.spaces.partition_point(|(from_ns, _)| *from_ns <= time_ns);
+        self.spaces.get(later.max(1) - 1).map(|(_, space)| space.as_ref())
+    }
+
+    fn name_at(&self, time_ns: u64) -> Option<&str> {
+        let later = self.names.partition_point(|(from_ns, _)| *from_ns <= time_ns);
+        self.names.get(later.max(1) - 1).map(|(_, name)| name.as_str())
+    }
+}
+
+/// All processes seen.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    processes: HashMap<u32, Process>,
+    modules: Modules,
+    lost_events: u64,
+}
+
+impl Tasks {
+    /// Reads what a process that runs already has mapped, unless it is known.
+    pub fn scan(&mut self, tgid: u32) {
+        if self.processes.get(&tgid).is_some_and(|process| !process.spaces.is_empty()) {
+            return;
+        }
+        // A process that ends now leaves its samples' frames without a module, and they are reported so.
+        let Ok(mappings) = proc::executable_mappings(tgid) else { return };
+        let mut space = AddressSpace::default();
+        for mapping in &mappings {
+            space.insert(self.mapping(tgid, mapping, 0));
+        }
+        let process = self.processes.entry(tgid).or_default();
+        process.spaces.insert(0, (0, Arc::new(space)));
+        if let Some(name) = proc::comm(tgid) {
+            process.names.insert(0, (0, name));
+        }
+    }
+
+    /// Whether anything is known of the process.
+    #[must_use]
+    pub fn knows(&self, tgid: u32) -> bool {
+        self.processes.contains_key(&tgid)
+    }
+
+    /// Takes note of an event. Events have to come in the order of their times.
+    pub fn apply(&mut self, time_ns: u64, event: TaskEvent) {
+        match event {
+            TaskEvent::Map { tgid, mapping } => {
+                let mapping = self.mapping(tgid, &mapping, time_ns);
+                let process = self.processes.entry(tgid).or_default();
+                if process.spaces.is_empty() {
+                    process.spaces.push((0, Arc::default()));
+                }
+                if let Some((_, space)) = process.spaces.last_mut() {
+                    Arc::make_mut(space).insert(mapping);
+                }
+            }
+            TaskEvent::Comm { tgid, tid, comm, exec } => {
+                let process = self.processes.entry(tgid).or_default();
+                if exec {
+                    process.spaces.push((time_ns, Arc::default()));
+                }
+                if tid == tgid {
+                    process.names.push((time_ns, comm));
+                }
+            }
+            TaskEvent::Fork { tgid, parent_tgid, tid } if tid == tgid && tgid != parent_tgid => {
+                // The id may have belonged to a process that ended: its past stays, until it is forgotten.
+                let parent = self.processes.get(&parent_tgid);
+                let space = parent.and_then(|parent| parent.spaces.last()).map(|(_, space)| Arc::clone(space));
+                let name = parent.and_then(|parent| parent.names.last()).map(|(_, name)| name.clone());
+                let process = self.processes.entry(tgid).or_default();
+                process.ended_ns = None;
+                process.spaces.push((time_ns, space.unwrap_or_default()));
+                process.names.extend(name.map(|name| (time_ns, name)));
+            }
+            TaskEvent::Exit { tgid, tid } => {
+                if let Some(process) = self.processes.get_mut(&tgid).filter(|_| tid == tgid) {
+                    process.ended_ns = Some(time_ns);
+                }
+            }
+            TaskEvent::Fork { .. } => {}
+            TaskEvent::Lost { count } => self.lost_events += count,
+        }
+    }
+
+    /// Forgets what only times before `time_ns` can ask for: ended processes, and address spaces that an exec replaced.
+    pub fn forget_before(&mut self, time_ns: u64) {
+        self.processes.retain(|_, process| process.ended_ns.is_none_or(|ended_ns| ended_ns >= time_ns));
+        for process in self.processes.values_mut() {
+            let old = process.spaces.partition_point(|(from_ns, _)| *from_ns <= time_ns);
+            process.spaces.drain(..old.saturating_sub(1));
+            let old = process.names.partition_point(|(from_ns, _)| *from_ns <= time_ns);
+            process.names.drain(..old.saturating_sub(1));
+        }
+    }
+
+    /// Task events that the kernel had no room for.
+    #[must_use]
+    pub fn lost_events(&self) -> u64 {
+        self.lost_events
+    }
+
+    /// The modules seen so far.
+    #[must_use]
+    pub fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
+    fn mapping(&mut self, tgid: u32, event: &MapEvent, from_ns: u64) -> Mapping {
+        let module = self.modules.of(tgid, event);
+        Mapping { start: event.start, end: event.start + event.bytes, offset: event.offset, module, from_ns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(start: u64, path: &str) -> MapEvent {
+        MapEvent { start, bytes: 0x1000, offset: 0, device: 0, inode: 0, path: path.into() }
+    }
+
+    fn module_at(tasks: &Tasks, tgid: u32, time_ns: u64, address: u64) -> Option<String> {
+        let mapping = tasks.processes.get(&tgid)?.space_at(time_ns)?.find(address, time_ns)?;
+        Some(tasks.modules.get(mapping.module).path.clone())
+    }
+
+    #[test]
+    fn an_address_means_what_was_mapped_at_that_time() {
+        let mut tasks = Tasks::default();
+        tasks.apply(10, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/a") });
+        tasks.apply(20, TaskEvent::Fork { tgid: 2, parent_tgid: 1, tid: 2 });
+        tasks.apply(30, TaskEvent::Comm { tgid: 2, tid: 2, comm: "b".into(), exec: true });
+        tasks.apply(31, TaskEvent::Map { tgid: 2, mapping: map(0x1000, "/b") });
+        tasks.apply(40, TaskEvent::Map { tgid: 2, mapping: map(0x1000, "/b.so") });
+        assert_eq!(module_at(&tasks, 2, 25, 0x1800).as_deref(), Some("/a"), "inherited from the parent");
+        assert_eq!(module_at(&tasks, 2, 35, 0x1800).as_deref(), Some("/b"), "after the exec");
+        assert_eq!(module_at(&tasks, 2, 45, 0x1800).as_deref(), Some("/b.so"), "after it was mapped over");
+        assert_eq!(module_at(&tasks, 1, 45, 0x1800).as_deref(), Some("/a"), "the parent kept its own");
+        assert_eq!(module_at(&tasks, 1, 45, 0x2000), None);
+        tasks.forget_before(35);
+        assert_eq!(module_at(&tasks, 2, 45, 0x1800).as_deref(), Some("/b.so"));
+    }
+
+    #[test]
+    fn a_reused_id_starts_afresh_and_the_past_stays_until_forgotten() {
+        let mut tasks = Tasks::default();
+        tasks.apply(10, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/old") });
+        tasks.apply(20, TaskEvent::Exit { tgid: 7, tid: 7 });
+        tasks.apply(30, TaskEvent::Fork { tgid: 7, parent_tgid: 1, tid: 7 });
+        assert_eq!(module_at(&tasks, 7, 15, 0x1000).as_deref(), Some("/old"));
+        assert_eq!(module_at(&tasks, 7, 35, 0x1000), None);
+        tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
+        tasks.forget_before(50);
+        assert!(!tasks.knows(7));
+    }
+}

@@ -1,0 +1,170 @@
+//! Files that code was mapped from, opened when first seen and held, so that deleting or replacing them loses nothing.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::host::{
+    perf_ring::MapEvent,
+    proc, sys,
+};
+
+/// Index into [`Modules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId(pub u32);
+
+impl ModuleId {
+    /// The kernel and its modules.
+    pub const KERNEL: Self = Self(0);
+    /// Addresses that nothing was mapped at.
+    pub const UNMAPPED: Self = Self(1);
+    /// Executable memory without a file: generated code.
+    pub const JIT: Self = Self(2);
+}
+
+/// What a module is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// The kernel.
+    Kernel,
+    /// Nothing.
+    Unmapped,
+    /// Generated code.
+    Jit,
+    /// The kernel's code in user processes, `[vdso]`.
+    Vdso,
+    /// A file.
+    File,
+}
+
+/// Where the code of frames comes from.
+#[derive(Debug)]
+pub struct Module {
+    /// Its place in [`Modules`].
+    pub id: ModuleId,
+    /// What it is.
+    pub kind: ModuleKind,
+    /// The path as the target sees it, or a name in brackets.
+    pub path: String,
+    /// Where its symbols can be read, as long as this value lives; `None` when the file could not be opened.
+    pub symbols_path: Option<PathBuf>,
+    _file: Option<File>,
+}
+
+impl Module {
+    /// The last part of its path, for frames without a symbol.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        name.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+/// All modules seen.
+#[derive(Debug)]
+pub struct Modules {
+    all: Vec<Arc<Module>>,
+    ids: HashMap<(u64, u64, String), ModuleId>,
+}
+
+impl Default for Modules {
+    fn default() -> Self {
+        let mut modules = Self { all: Vec::new(), ids: HashMap::new() };
+        for (kind, path) in
+            [(ModuleKind::Kernel, "[kernel]"), (ModuleKind::Unmapped, "[unmapped]"), (ModuleKind::Jit, "[jit]")]
+        {
+            modules.add(kind, path.into(), None);
+        }
+        modules
+    }
+}
+
+/// What the kernel appends to the path of a file that was unlinked.
+const DELETED: &str = " (deleted)";
+
+impl Modules {
+    /// The module of a mapping of process `tgid`; opens the file if it is new.
+    pub fn of(&mut self, tgid: u32, mapping: &MapEvent) -> ModuleId {
+        let path = mapping.path.strip_suffix(DELETED).unwrap_or(&mapping.path);
+        if path.starts_with("//anon") || path == "/dev/zero" || path.starts_with("[anon") || path == "[heap]" || path.starts_with("[stack") {
+            return ModuleId::JIT;
+        }
+        let key = (mapping.device, mapping.inode, path.to_owned());
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
+        }
+        let (kind, opened) = if path == "[vdso]" {
+            (ModuleKind::Vdso, vdso())
+        } else {
+            (ModuleKind::File, open(tgid, mapping, path))
+        };
+        let id = self.add(kind, path.to_owned(), opened);
+        self.ids.insert(key, id);
+        id
+    }
+
+    /// The module with this id.
+    ///
+    /// # Panics
+    /// When the id comes from another table.
+    #[must_use]
+    pub fn get(&self, id: ModuleId) -> &Arc<Module> {
+        &self.all[id.0 as usize]
+    }
+
+    /// All of them, in the order of their ids.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Module>] {
+        &self.all
+    }
+
+    fn add(&mut self, kind: ModuleKind, path: String, opened: Option<(File, PathBuf)>) -> ModuleId {
+        let id = ModuleId(self.all.len() as u32);
+        let (file, symbols_path) = opened.unzip();
+        self.all.push(Arc::new(Module { id, kind, path, symbols_path, _file: file }));
+        id
+    }
+}
+
+/// Opens the very file that is mapped, not another that has taken its path.
+fn open(tgid: u32, mapping: &MapEvent, path: &str) -> Option<(File, PathBuf)> {
+    if mapping.inode == 0 && !path.starts_with('/') {
+        return None;
+    }
+    let inside = PathBuf::from(format!("/proc/{tgid}/root{path}"));
+    // The link in `map_files` needs no check: it leads to the mapped file itself, though on some file systems (overlays)
+    // under another inode number than the mapping shows.
+    let mapped = File::open(proc::map_file(tgid, mapping)).ok();
+    let file = mapped.or_else(|| {
+        [inside.as_path(), Path::new(path)].into_iter().find_map(|path| {
+            let file = File::open(path).ok()?;
+            (file.metadata().ok()?.ino() == mapping.inode).then_some(file)
+        })
+    })?;
+    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+    // Beside its real path, split debug information is found.
+    let same = |path: &Path| fs::metadata(path).is_ok_and(|at| (at.dev(), at.ino()) == (metadata.dev(), metadata.ino()));
+    let symbols_path = if same(Path::new(path)) { path.into() } else { held(&file) };
+    Some((file, symbols_path))
+}
+
+/// The path by which this process can open a file it holds, whatever became of its name.
+fn held(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// The vDSO of this process, which is the one of every process of its architecture.
+fn vdso() -> Option<(File, PathBuf)> {
+    use std::os::unix::fs::FileExt as _;
+    let mappings = proc::executable_mappings(std::process::id()).ok()?;
+    let mapping = mappings.iter().find(|mapping| mapping.path == "[vdso]")?;
+    let mut image = vec![0; mapping.bytes as usize];
+    File::open("/proc/self/mem").ok()?.read_exact_at(&mut image, mapping.start).ok()?;
+    let file = sys::memory_file(&image).ok()?;
+    let path = held(&file);
+    Some((file, path))
+}

@@ -1,0 +1,128 @@
+//! From addresses to places in files: what only the moment of the sample knows, decided before it is forgotten.
+
+use std::{collections::HashMap, sync::Arc};
+
+use perf_ebpf::counters::{COUNTER_SLOTS, Counter};
+
+use super::{Module, ModuleId, ModuleKind, Tasks};
+use crate::{
+    collect::{RawSample, target::comm_text},
+    drain::RawWindow,
+};
+
+/// A place in a module: for files the file offset, for the kernel and generated code the address.
+///
+/// Of a caller it is the last byte of the call, not the instruction after it, which can belong to something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RawFrame {
+    /// Where the code comes from.
+    pub module: ModuleId,
+    /// Where in it.
+    pub address: u64,
+}
+
+/// A sample whose frames are places.
+#[derive(Clone, Debug)]
+pub struct LocatedSample {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The thread's name.
+    pub comm: String,
+    /// The name of the process.
+    pub process: String,
+    /// How much.
+    pub value: u64,
+    /// Outermost first: user frames, then kernel frames.
+    pub frames: Vec<RawFrame>,
+}
+
+/// A window on its way to be named and stored.
+#[derive(Debug)]
+pub struct LocatedWindow {
+    /// Its start, `CLOCK_MONOTONIC`.
+    pub start_ns: u64,
+    /// Its end.
+    pub end_ns: u64,
+    /// Its samples.
+    pub samples: Vec<LocatedSample>,
+    /// All modules known so far, in the order of their ids.
+    pub modules: Vec<Arc<Module>>,
+    /// Events taken.
+    pub taken: u64,
+    /// Losses by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+impl Tasks {
+    /// Gives every address of a window the meaning it had when the sample was taken.
+    #[must_use]
+    pub fn locate(&self, window: &RawWindow) -> LocatedWindow {
+        let mut missing = 0;
+        let mut names = HashMap::new();
+        let samples = window.samples.iter().filter_map(|sample| {
+            let located = self.locate_sample(sample, window, &mut names);
+            if located.is_none() {
+                missing += sample.value;
+            }
+            located
+        });
+        let samples = samples.collect();
+        let counter = |counter: Counter| window.counters[counter as usize];
+        let mut lost: Vec<_> =
+            Counter::ALL.into_iter().filter(|counter| counter.is_loss()).map(|cause| (cause.name(), counter(cause))).collect();
+        lost.extend([("stack_missing", missing), ("undecodable", window.undecodable)]);
+        const _: () = assert!(COUNTER_SLOTS == 10, "decide which list a new counter belongs to");
+        let counters = [
+            Counter::Ticks,
+            Counter::Idle,
+            Counter::UserTruncated,
+            Counter::KernelTruncated,
+            Counter::UserStackFailed,
+            Counter::ChildrenMissed,
+        ];
+        LocatedWindow {
+            start_ns: window.start_ns,
+            end_ns: window.end_ns,
+            samples,
+            modules: self.modules().all().to_vec(),
+            taken: counter(Counter::Taken),
+            lost,
+            counters: counters.map(|fact| (fact.name(), counter(fact))).to_vec(),
+        }
+    }
+
+    fn locate_sample(
+        &self,
+        sample: &RawSample,
+        window: &RawWindow,
+        names: &mut HashMap<[u8; 16], String>,
+    ) -> Option<LocatedSample> {
+        let stack = |id| if id == 0 { Some(&[][..]) } else { window.stacks.get(&id).map(|frames| &frames[..]) };
+        let (user, kernel) = (stack(sample.user_stack)?, stack(sample.kernel_stack)?);
+        let process = self.processes.get(&sample.tgid);
+        let space = process.and_then(|process| process.space_at(sample.first_ns));
+        let mut frames = Vec::with_capacity(user.len() + kernel.len());
+        frames.extend(callers_and_leaf(user).map(|address| {
+            let found = space.and_then(|space| space.find(address, sample.first_ns));
+            found.map_or(RawFrame { module: ModuleId::UNMAPPED, address }, |mapping| {
+                let in_file = !matches!(self.modules.get(mapping.module).kind, ModuleKind::Jit);
+                let address = if in_file { address - mapping.start + mapping.offset } else { address };
+                RawFrame { module: mapping.module, address }
+            })
+        }));
+        frames.extend(callers_and_leaf(kernel).map(|address| RawFrame { module: ModuleId::KERNEL, address }));
+        let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
+        let process = process.and_then(|process| process.name_at(sample.first_ns)).map_or_else(|| comm.clone(), str::to_owned);
+        Some(LocatedSample { tgid: sample.tgid, tid: sample.tid, comm, process, value: sample.value, frames })
+    }
+}
+
+/// The addresses of a stack outermost first; those of callers point back into the call.
+fn callers_and_leaf(leaf_first: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    let last = leaf_first.len().saturating_sub(1);
+    leaf_first.iter().rev().enumerate().map(move |(at, address)| if at == last { *address } else { address.saturating_sub(1) })
+}

@@ -1,0 +1,114 @@
+//! An address space over time: what is mapped now, and what was mapped there before.
+
+use std::collections::BTreeMap;
+
+use super::ModuleId;
+
+/// An executable mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Offset in the file of `start`.
+    pub(super) offset: u64,
+    pub(super) module: ModuleId,
+    /// Since when.
+    pub(super) from_ns: u64,
+}
+
+impl Mapping {
+    fn contains(&self, address: u64) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+
+    /// The part in `start..end`, if there is any.
+    fn part(mut self, start: u64, end: u64) -> Option<Self> {
+        let (start, end) = (start.max(self.start), end.min(self.end));
+        self.offset += start.saturating_sub(self.start);
+        (self.start, self.end) = (start, end);
+        (start < end).then_some(self)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct AddressSpace {
+    current: BTreeMap<u64, Mapping>,
+    /// Mappings that others have replaced, with the time of that.
+    replaced: Vec<(u64, Mapping)>,
+}
+
+impl AddressSpace {
+    /// Adds a mapping over whatever was there.
+    pub(super) fn insert(&mut self, new: Mapping) {
+        if new.start >= new.end {
+            return;
+        }
+        if self.current.get(&new.start).is_some_and(|old| Mapping { from_ns: new.from_ns, ..*old } == new) {
+            return;
+        }
+        let overlapped: Vec<u64> =
+            self.current.range(..new.end).rev().take_while(|(_, old)| old.end > new.start).map(|(start, _)| *start).collect();
+        for start in overlapped {
+            let Some(old) = self.current.remove(&start) else { continue };
+            self.replaced.extend(old.part(new.start, new.end).map(|part| (new.from_ns, part)));
+            let kept = [old.part(old.start, new.start), old.part(new.end, old.end)];
+            self.current.extend(kept.into_iter().flatten().map(|part| (part.start, part)));
+        }
+        self.current.insert(new.start, new);
+    }
+
+    /// What `address` belonged to at `time_ns`; if nothing did then, what it belongs to now.
+    pub(super) fn find(&self, address: u64, time_ns: u64) -> Option<&Mapping> {
+        let current = self.current.range(..=address).next_back().map(|(_, mapping)| mapping);
+        let current = current.filter(|mapping| mapping.contains(address));
+        if current.is_some_and(|mapping| mapping.from_ns <= time_ns) {
+            return current;
+        }
+        let before = self.replaced.iter().rev().find(|(until_ns, mapping)| {
+            mapping.contains(address) && mapping.from_ns <= time_ns && time_ns < *until_ns
+        });
+        before.map(|(_, mapping)| mapping).or(current)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn mapping(start: u64, end: u64, offset: u64, module: u32, from_ns: u64) -> Mapping {
+        Mapping { start, end, offset, module: ModuleId(module), from_ns }
+    }
+
+    #[test]
+    fn a_hole_punched_in_the_middle_leaves_both_sides() {
+        let mut space = AddressSpace::default();
+        space.insert(mapping(0x1000, 0x4000, 0x100, 1, 1));
+        space.insert(mapping(0x2000, 0x3000, 0, 2, 5));
+        let at = |address, time| {
+            let found = space.find(address, time).unwrap();
+            (found.module.0, address - found.start + found.offset)
+        };
+        assert_eq!(at(0x1800, 9), (1, 0x900));
+        assert_eq!(at(0x2800, 9), (2, 0x800));
+        assert_eq!(at(0x3800, 9), (1, 0x2900));
+        assert_eq!(at(0x2800, 3), (1, 0x1900), "before the hole");
+    }
+
+    #[test]
+    fn a_mapping_reported_again_is_the_same_mapping() {
+        let mut space = AddressSpace::default();
+        space.insert(mapping(0x1000, 0x2000, 0, 1, 1));
+        space.insert(mapping(0x1000, 0x2000, 0, 1, 9));
+        assert_eq!(space.find(0x1000, 4).unwrap().from_ns, 1);
+        assert!(space.replaced.is_empty());
+    }
+
+    #[test]
+    fn what_was_mapped_later_stands_in_for_nothing() {
+        let mut space = AddressSpace::default();
+        space.insert(mapping(0x1000, 0x2000, 0, 1, 50));
+        assert_eq!(space.find(0x1000, 10).unwrap().module, ModuleId(1));
+        assert!(space.find(0x2000, 60).is_none());
+    }
+}
