@@ -1,1 +1,187 @@
 //! One file a format: `fn(&Profile, &mut dyn Write)`.
+
+mod folded;
+mod html;
+mod pprof;
+mod speedscope;
+mod svg;
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::profile::{FoldOptions, Profile, Series};
+use crate::report::{Report, ReportOptions, report};
+
+/// What a file can hold; its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A recording, which the store writes.
+    Recording,
+    /// A flame graph.
+    Svg,
+    /// A page with the flame graph and the report's tables.
+    Html,
+    /// One line a stack.
+    Folded,
+    /// A `profile.proto` in gzip, for `pprof`.
+    Pprof,
+    /// A file for <https://www.speedscope.app>.
+    Speedscope,
+    /// The report as JSON.
+    Json,
+    /// The report as text.
+    Text,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 8] = [
+        Self::Recording,
+        Self::Svg,
+        Self::Html,
+        Self::Folded,
+        Self::Pprof,
+        // Before `.json`, of which it is a special case.
+        Self::Speedscope,
+        Self::Json,
+        Self::Text,
+    ];
+
+    /// How the names of its files end.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Recording => ".perfprobe",
+            Self::Svg => ".svg",
+            Self::Html => ".html",
+            Self::Folded => ".folded",
+            Self::Pprof => ".pb.gz",
+            Self::Speedscope => ".speedscope.json",
+            Self::Json => ".json",
+            Self::Text => ".txt",
+        }
+    }
+
+    /// The format that the name of `path` asks for.
+    ///
+    /// # Errors
+    /// When the name ends in no known extension.
+    pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let known = |format: &Self| name.ends_with(format.extension());
+        Self::ALL.into_iter().find(known).ok_or_else(|| UnknownFormat { path: path.into() })
+    }
+}
+
+/// A file name that names no format.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot tell the format of {}: the name must end in one of {}", path.display(), Extensions)]
+pub struct UnknownFormat {
+    /// The file.
+    pub path: PathBuf,
+}
+
+struct Extensions;
+
+impl fmt::Display for Extensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Format::ALL.map(Format::extension).join(" "))
+    }
+}
+
+/// What to write of a profile, and how.
+#[derive(Clone, Debug, Default)]
+pub struct ExportOptions {
+    /// The event; by default the first of the recording. Reports have all events by default.
+    pub event: Option<String>,
+    /// Threads apart: a tower each in flame graphs, a profile each for speedscope.
+    pub per_thread: bool,
+    /// Leaf first, for flame graphs and folded stacks.
+    pub reverse: bool,
+    /// The longest list in a report; by default 20 in text, 100 in pages, and everything in JSON.
+    pub top: Option<usize>,
+}
+
+/// Why a profile was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The recording has no such event.
+    #[error("the recording holds no event `{event}`; it holds: {known}")]
+    Event {
+        /// The event asked for.
+        event: String,
+        /// The events that are there.
+        known: String,
+    },
+    /// The recording holds nothing at all.
+    #[error("the recording holds no events, so there is nothing to export; `perfprobe report` tells what it has")]
+    NoEvents,
+    /// A recording cannot be made from a profile.
+    #[error("a recording is written by `perfprobe record`; export to another format, or copy the file")]
+    Recording,
+    /// The flame graph failed.
+    #[error(transparent)]
+    Picture(#[from] flamegraphs::Error),
+    /// The JSON failed, almost always because it could not be written.
+    #[error("cannot write the JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+/// Writes `profile` to `out` as `format`.
+///
+/// # Errors
+/// When the event is not in the profile, or when `out` fails.
+pub fn write(
+    format: Format,
+    profile: &Profile,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+) -> Result<(), OutputError> {
+    match format {
+        Format::Recording => return Err(OutputError::Recording),
+        Format::Svg => svg::write(profile, series(profile, options)?, options, out)?,
+        Format::Html => html::write(profile, series(profile, options)?, options, out)?,
+        Format::Folded => folded::write(profile, series(profile, options)?, options, out)?,
+        Format::Pprof => pprof::write(profile, series(profile, options)?, out)?,
+        Format::Speedscope => speedscope::write(profile, series(profile, options)?, options, out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &report_of(profile, options, None)?)?;
+            out.write_all(b"\n")?;
+        }
+        Format::Text => write!(out, "{}", report_of(profile, options, Some(20))?)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The series that `options` ask for.
+fn series<'a>(profile: &'a Profile, options: &ExportOptions) -> Result<&'a Series, OutputError> {
+    let Some(event) = &options.event else { return profile.series.first().ok_or(OutputError::NoEvents) };
+    profile.series(event).ok_or_else(|| {
+        let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
+        OutputError::Event { event: event.clone(), known: known.join(", ") }
+    })
+}
+
+fn report_of(profile: &Profile, options: &ExportOptions, top: Option<usize>) -> Result<Report, OutputError> {
+    let mut report = report(profile, &ReportOptions { top: options.top.or(top) });
+    if options.event.is_some() {
+        let event = &series(profile, options)?.event;
+        report.series.retain(|name, _| name == event);
+        report.accounting.retain(|name, _| name == event);
+    }
+    Ok(report)
+}
+
+impl From<&ExportOptions> for FoldOptions {
+    fn from(options: &ExportOptions) -> Self {
+        Self { per_thread: options.per_thread, reverse: options.reverse }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ pub struct FoldOptions {
 impl Profile {
     /// Distinct labels of stacks with their summed values, sorted by label.
     ///
-    /// The first label is the thread's name (or `comm/tid`), then the frames from outermost to leaf.
+    /// The first label is the thread's name (or `comm/tid`), then the frames from outermost to leaf. Labels are as they
+    /// are: they can hold semicolons, as Rust's `[u8; 8]` does.
     #[must_use]
     pub fn fold(&self, series: &Series, options: FoldOptions) -> BTreeMap<Vec<String>, u64> {
         let mut by_id: BTreeMap<(StringId, u32, StackId), u64> = BTreeMap::new();
@@ -25,13 +26,15 @@ impl Profile {
             let tid = if options.per_thread { thread.tid } else { 0 };
             *by_id.entry((thread.comm, tid, sample.stack)).or_default() += sample.value;
         }
-        let labels: Vec<String> = (0..self.frames.len() as u32).map(|id| self.frame_label(FrameId(id)).replace(';', ":")).collect();
+        let labels: Vec<String> = (0..self.frames.len() as u32).map(|id| self.frame_label(FrameId(id))).collect();
         let mut folded = BTreeMap::new();
         for ((comm, tid, stack), value) in by_id {
-            let comm = self.strings.get(comm).replace(';', ":");
+            let comm = self.strings.get(comm).to_owned();
             let mut line = vec![if options.per_thread { format!("{comm}/{tid}") } else { comm }];
             let frames = self.stacks.root_to_leaf(stack);
-            line.extend(frames.iter().map(|id| labels[id.0 as usize].clone()));
+            line.extend(
+                frames.iter().map(|id| labels.get(id.0 as usize).cloned().unwrap_or_else(|| self.frame_label(*id))),
+            );
             if options.reverse {
                 line.reverse();
             }

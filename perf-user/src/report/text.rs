@@ -146,7 +146,7 @@ fn sampling(series: &SeriesReport) -> String {
 /// The whole number of samples a second that a sampling period stands for.
 #[must_use]
 pub fn frequency_hz(period_ns: u64) -> u64 {
-    if period_ns == 0 { 0 } else { (1_000_000_000 + period_ns / 2) / period_ns }
+    (1_000_000_000 + period_ns / 2).checked_div(period_ns).unwrap_or(0)
 }
 
 fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {

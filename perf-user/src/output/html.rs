@@ -1,0 +1,170 @@
+//! The page: the flame graph and the report's tables.
+
+use std::io::Write;
+
+use flamegraphs::{Column, Page, Picture, Section};
+
+use super::{ExportOptions, OutputError, report_of, svg};
+use crate::profile::{Profile, Series};
+use crate::report::human::{percent, thousands};
+use crate::report::{FunctionReport, ProcessReport, Report, SeriesReport, ThreadReport, accounting_line};
+
+/// The longest table.
+const TOP: usize = 100;
+
+pub(super) fn write(
+    profile: &Profile,
+    series: &Series,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+) -> Result<(), OutputError> {
+    let report = report_of(profile, options, Some(TOP))?;
+    let Picture { title, .. } = svg::picture(profile, series, options);
+    let mut summary = vec![report.header(), accounting_line(&series.accounting)];
+    let mut sections = Vec::new();
+    if let Some(figures) = report.series.get(&series.event) {
+        if figures.is_slice(&series.accounting) {
+            let share = percent(figures.selected, series.accounting.reported);
+            summary.push(format!(
+                "This page is about {} of the {}, {share} of what was reported.",
+                thousands(figures.selected),
+                series.unit
+            ));
+        } else if figures.selected > 0 {
+            summary.extend(report.use_line(&series.event, figures, &series.accounting));
+        }
+        if figures.selected > 0 {
+            sections.extend([functions(figures), processes(figures), threads(figures)]);
+        }
+        sections.push(quality(figures));
+    }
+    sections.push(losses(&report, &series.event));
+    sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });
+    let picture = Picture { title: format!("{} by stack", series.unit), ..svg::picture(profile, series, options) };
+    let stacks = profile.fold(series, options.into());
+    let page = Page { title, summary, warnings: report.warnings.clone(), picture, stacks, sections };
+    flamegraphs::html(&page, out)?;
+    Ok(())
+}
+
+fn functions(figures: &SeriesReport) -> Section {
+    let of_all = |value: u64| percent(value, figures.selected);
+    let row = |function: &FunctionReport| {
+        vec![
+            of_all(function.self_value),
+            thousands(function.self_value),
+            of_all(function.total),
+            function.name.clone(),
+            format!("{:?}", function.kind).to_lowercase(),
+            function.module.clone(),
+        ]
+    };
+    Section {
+        heading: "Functions".into(),
+        text: more(
+            "Self: the function itself was running. Total: it or what it called. A click on a name finds it above.",
+            figures.functions_omitted,
+            "functions",
+        ),
+        columns: vec![
+            Column::number("self %"),
+            Column::number("self"),
+            Column::number("total %"),
+            Column::function("function"),
+            Column::text("kind"),
+            Column::text("module"),
+        ],
+        rows: figures.functions.iter().map(row).collect(),
+    }
+}
+
+fn processes(figures: &SeriesReport) -> Section {
+    let row = |process: &ProcessReport| {
+        vec![
+            percent(process.samples, figures.selected),
+            thousands(process.samples),
+            process.tgid.to_string(),
+            process.threads.to_string(),
+            process.process.clone(),
+        ]
+    };
+    Section {
+        heading: "Processes".into(),
+        text: more("", figures.processes_omitted, "processes"),
+        columns: vec![
+            Column::number("share"),
+            Column::number(&figures.unit),
+            Column::number("tgid"),
+            Column::number("threads"),
+            Column::text("process"),
+        ],
+        rows: figures.processes.iter().map(row).collect(),
+    }
+}
+
+fn threads(figures: &SeriesReport) -> Section {
+    let row = |thread: &ThreadReport| {
+        vec![
+            percent(thread.samples, figures.selected),
+            thousands(thread.samples),
+            thread.tid.to_string(),
+            thread.comm.clone(),
+            format!("{} ({})", thread.process, thread.tgid),
+        ]
+    };
+    Section {
+        heading: "Threads".into(),
+        text: more("", figures.threads_omitted, "threads"),
+        columns: vec![
+            Column::number("share"),
+            Column::number(&figures.unit),
+            Column::number("tid"),
+            Column::text("thread"),
+            Column::text("process"),
+        ],
+        rows: figures.threads.iter().map(row).collect(),
+    }
+}
+
+/// Frames without a name, and what else is known about the quality of the stacks.
+fn quality(figures: &SeriesReport) -> Section {
+    let share = percent(figures.frames_unnamed, figures.frames);
+    let text = match (figures.frames, figures.frames_unnamed) {
+        (0, _) => Vec::new(),
+        (_, 0) => vec![String::from("Every frame has a name.")],
+        (frames, unnamed) => {
+            vec![format!("{} of {} frames ({share}) have no name.", thousands(unnamed), thousands(frames))]
+        }
+    };
+    let reasons = figures.unsymbolized.iter().map(|(name, count)| (format!("no name: {name}"), *count));
+    let modules =
+        figures.unsymbolized_modules.iter().map(|module| (format!("no name in {}", module.module), module.frames));
+    let counters = figures.counters.iter().map(|(name, count)| (name.clone(), *count));
+    let rows = reasons.chain(counters).map(|(name, count)| (name.replace('_', " "), count)).chain(modules);
+    let rows: Vec<_> = rows.map(|(name, count)| vec![thousands(count), name]).collect();
+    table_of_counts("Quality of the stacks", text, rows)
+}
+
+fn losses(report: &Report, event: &str) -> Section {
+    let Some(accounting) = report.accounting.get(event) else { return Section::default() };
+    let lost = accounting.lost.iter().filter(|(_, count)| **count > 0);
+    let rows: Vec<_> = lost.map(|(cause, count)| vec![thousands(*count), cause.replace('_', " ")]).collect();
+    let text = if rows.is_empty() { vec![String::from("Nothing was lost.")] } else { Vec::new() };
+    table_of_counts("Losses", text, rows)
+}
+
+fn table_of_counts(heading: &str, text: Vec<String>, rows: Vec<Vec<String>>) -> Section {
+    let columns = if rows.is_empty() { Vec::new() } else { vec![Column::number("count"), Column::text("what")] };
+    Section { heading: heading.into(), text, columns, rows }
+}
+
+fn more(text: &str, omitted: usize, what: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !text.is_empty() {
+        lines.push(String::from(text));
+    }
+    if omitted > 0 {
+        lines.push(format!("{} more {what} are left out.", thousands(omitted as u64)));
+    }
+    lines
+}
