@@ -1,6 +1,7 @@
 //! The project's chores: parses the verb, runs it, prints the error chain.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod command;
 mod demo;
 mod dist;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Compare perfprobe with its peers on the same work, and print a table
+    Bench(bench::Args),
     /// Build perfprobe, profile a real program for some seconds, leave a flame graph
     Demo(demo::Args),
     /// Build the kernel half into the checked-in object, installing its pinned toolchain where it is missing
@@ -40,6 +43,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
+        Verb::Bench(args) => bench::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),

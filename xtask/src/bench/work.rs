@@ -1,0 +1,117 @@
+//! The benchmark's target: a C program that counts the work it got done in a fixed time, pinned to one CPU.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::process;
+use crate::command;
+
+const SOURCE: &str = include_str!("work.c");
+
+/// The compiled target.
+pub(crate) struct Work {
+    program: PathBuf,
+}
+
+/// What a target does.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// User code 30 calls deep
+    Spin,
+    /// The same, with reads and writes that the kernel works on
+    Mixed,
+}
+
+/// A running target that waits for `go`. Ended when dropped.
+pub(crate) struct Target {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+/// What the target counted.
+pub(crate) struct Done {
+    /// Units of work in the fixed time.
+    pub(crate) units: f64,
+    /// Units of work in a second of the target's own CPU time: what other processes take does not show here.
+    pub(crate) units_per_cpu_second: f64,
+}
+
+impl Work {
+    /// Compiles the target into `dir`, with frame pointers.
+    pub(crate) fn compile(dir: &Path) -> Result<Self> {
+        let source = dir.join("work.c");
+        let program = dir.join("work");
+        fs::write(&source, SOURCE).with_context(|| format!("cannot write {}", source.display()))?;
+        command::run(
+            Command::new("cc").args(["-O2", "-g", "-fno-omit-frame-pointer", "-o"]).arg(&program).arg(&source),
+        )?;
+        Ok(Self { program })
+    }
+
+    /// Starts a target on this CPU; it waits for [`Target::go`].
+    pub(crate) fn start(&self, kind: Kind, seconds: f64, cpu: usize) -> Result<Target> {
+        let mode = match kind {
+            Kind::Spin => "spin",
+            Kind::Mixed => "mixed",
+        };
+        let mut child = Command::new("taskset")
+            .args(["-c", &cpu.to_string()])
+            .arg(&self.program)
+            .args([mode, &seconds.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the target through `taskset`")?;
+        let input = child.stdin.take();
+        let target = Target { child, input };
+        // Until then the process is this program or `taskset`, and a profiler would be given the wrong one.
+        while process::comm(target.pid()).as_deref() != Some("work") {
+            if process::is_over(target.pid()) {
+                bail!("the target ended at its start: does `taskset -c {cpu}` work here?");
+            }
+            thread::sleep(process::POLL);
+        }
+        Ok(target)
+    }
+
+    /// The monotonic clock, in seconds.
+    pub(crate) fn now(&self) -> Result<f64> {
+        let text = command::read(Command::new(&self.program).arg("now"))?;
+        Ok(text.trim().parse::<f64>().context("the target printed no time")? / 1e9)
+    }
+}
+
+impl Target {
+    /// The target's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets the target work.
+    pub(crate) fn go(&mut self) -> Result<()> {
+        let mut input = self.input.take().context("the target works already")?;
+        input.write_all(b"go\n").context("the target has ended")
+    }
+
+    /// Waits for the count.
+    pub(crate) fn done(mut self) -> Result<Done> {
+        let mut text = String::new();
+        let mut output = self.child.stdout.take().context("the target has no output")?;
+        output.read_to_string(&mut text)?;
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [units, cpu_ns] = numbers[..] else { bail!("the target printed `{}`", text.trim()) };
+        Ok(Done { units, units_per_cpu_second: units / (cpu_ns / 1e9) })
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to do, and nothing to report.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
