@@ -1,1 +1,38 @@
-//! Harness and workloads with known answers.
+//! The harness: builds workloads with known answers, records them with the `perfprobe` binary, and judges its reports.
+//!
+//! A test opens a [`Lab`] (which waits for its turn and asks for root), starts a [`Workload`], records it with a
+//! [`Recorder`] and asserts on the [`Recording`]. That everything taken is either reported or lost for a named cause is
+//! asserted for every recording, in one place: [`Finished::recording`].
+//!
+//! ```text
+//! Lab -> Program (compiled once) -> Workload (running) -> Recorder -> Session -> Finished -> Recording
+//! ```
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod cgroup;
+mod folded;
+mod lab;
+mod meter;
+mod pprof;
+mod program;
+mod recorder;
+mod recording;
+mod report;
+mod session;
+mod small_disk;
+mod workload;
+
+pub use cgroup::Cgroup;
+pub use folded::{Folded, Line};
+pub use lab::Lab;
+pub use meter::CpuMeter;
+pub use pprof::sum_of_first_values;
+pub use program::Program;
+pub use recorder::Recorder;
+pub use recording::Recording;
+pub use report::{Accounting, Cpu, Function, Report, ThreadRow};
+pub use session::{Finished, Session, perfprobe};
+pub use small_disk::SmallDisk;
+pub use workload::Workload;

@@ -1,0 +1,88 @@
+//! The place a test works in: its turn on the machine, a directory of its own, and what it needs or is skipped without.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+use crate::{Program, Recorder, Workload};
+
+static SKIPPED: AtomicU32 = AtomicU32::new(0);
+
+/// A test's turn and its directory. Only one lab is open at a time on the machine, whatever the number of test threads
+/// and test programs, because workloads that compete for CPUs make every share noisier.
+#[derive(Debug)]
+pub struct Lab {
+    directory: TempDir,
+    _turn: File,
+}
+
+impl Lab {
+    /// Waits for this test's turn. `None`, with the reason printed and counted, when it can't run here: it needs root.
+    ///
+    /// # Panics
+    /// Where a test may not be skipped because `CI` is set.
+    #[must_use]
+    pub fn open() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            Self::skip("recording needs root");
+            return None;
+        }
+        Some(Self::open_unprivileged())
+    }
+
+    /// Like [`Lab::open`] for a test that needs no privileges.
+    #[must_use]
+    pub fn open_unprivileged() -> Self {
+        let turn = File::create(build_directory().join("turn.lock")).expect("create the lock file of the tests");
+        turn.lock().expect("wait for this test's turn");
+        let directory =
+            tempfile::Builder::new().prefix("perfprobe-test-").tempdir().expect("create a temporary directory");
+        Self { directory, _turn: turn }
+    }
+
+    /// The test's directory, removed at its end.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A file or directory inside the test's directory.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Starts `program` and waits until it works; it is killed when the value is dropped.
+    #[must_use]
+    pub fn start(&self, program: &Program, arguments: &[&str]) -> Workload {
+        Workload::start(self, program.path(), arguments)
+    }
+
+    /// Prints and counts that the running test is skipped.
+    ///
+    /// # Panics
+    /// Where `CI` is set: there, nothing may be skipped.
+    pub fn skip(reason: &str) {
+        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = std::thread::current().name().unwrap_or("?").to_owned();
+        assert!(std::env::var_os("CI").is_none(), "{name} may not be skipped in CI: {reason}");
+        // Written to the stream itself: what goes through println! is hidden when a test passes. `cargo xtask test` counts
+        // the lines that begin so.
+        let _ = writeln!(std::io::stdout(), "\nSKIPPED: {name}: {reason} ({count} skipped in this program)");
+    }
+
+    /// A recording to be described and run in this lab.
+    #[must_use]
+    pub fn record(&self) -> Recorder<'_> {
+        Recorder::new(self)
+    }
+}
+
+/// The directory of the build profile (`target/debug`), two above this test's own executable.
+pub(crate) fn build_directory() -> PathBuf {
+    let executable = std::env::current_exe().expect("the path of this test program");
+    executable.ancestors().nth(2).expect("a build directory above this test program").to_owned()
+}

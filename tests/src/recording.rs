@@ -1,0 +1,154 @@
+//! A finished recording and what can be asserted of it.
+
+use std::path::PathBuf;
+
+use crate::workload::logged;
+use crate::{CpuMeter, Finished, Folded, Report};
+
+/// A finished recording with its report and its folded stacks.
+#[derive(Debug)]
+pub struct Recording {
+    /// What perfprobe said and how it ended.
+    pub finished: Finished,
+    /// The recording itself.
+    pub path: PathBuf,
+    /// The report.
+    pub report: Report,
+    /// The stacks.
+    pub folded: Folded,
+}
+
+impl Recording {
+    /// Reads the outputs of a recorder, and asserts what must hold in every recording: taken = reported + lost, and the
+    /// folded stacks, the functions and the threads tell of exactly the reported samples.
+    pub(crate) fn read(finished: Finished) -> Self {
+        let path = finished.directory.join("out.perfprobe");
+        let json = finished.directory.join("out.json");
+        let text = std::fs::read_to_string(&json)
+            .unwrap_or_else(|error| panic!("read {}: {error}; perfprobe said:\n{}", json.display(), finished.stderr));
+        let recording = Self {
+            report: Report::parse(&text),
+            folded: Folded::read(&finished.directory.join("out.folded")),
+            path,
+            finished,
+        };
+        recording.assert_balanced();
+        recording
+    }
+
+    fn assert_balanced(&self) {
+        let accounting = self.report.cpu_accounting();
+        assert_eq!(
+            accounting.taken,
+            accounting.reported + accounting.lost_total(),
+            "taken = reported + lost in {accounting:?}"
+        );
+        assert_eq!(self.folded.total(), accounting.reported, "the folded stacks hold what is reported");
+        assert_eq!(self.report.thread_samples(), accounting.reported, "the threads add up to what is reported");
+        for function in &self.report.cpu.functions {
+            assert!(
+                function.own <= function.total && function.total <= accounting.reported,
+                "{function:?} of {accounting:?}"
+            );
+        }
+    }
+
+    /// The samples reported.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.report.cpu_accounting().reported
+    }
+
+    /// The percentage of all reported samples in and below the function `name`.
+    #[must_use]
+    pub fn share_of(&self, name: &str) -> f64 {
+        100.0 * self.report.total_of(name) as f64 / self.reported().max(1) as f64
+    }
+
+    /// Asserts that the share of `name` is within `points` percentage points of `percent`.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn assert_share(&self, name: &str, percent: f64, points: f64) {
+        let share = self.share_of(name);
+        assert!(
+            (share - percent).abs() <= points,
+            "{name} has {share:.2} %, not {percent} ± {points} %, in:\n{}",
+            self.folded.top()
+        );
+    }
+
+    /// Asserts that `name` was seen in at least `percent` of all samples.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub fn assert_at_least(&self, name: &str, percent: f64) {
+        let share = self.share_of(name);
+        assert!(
+            share >= percent && share > 0.0,
+            "{name} has {share:.2} %, not {percent} % or more, in:\n{}",
+            self.folded.top()
+        );
+    }
+
+    /// Asserts that `name` was not seen at all.
+    ///
+    /// # Panics
+    /// If it was.
+    pub fn assert_absent(&self, name: &str) {
+        assert_eq!(self.report.total_of(name), 0, "samples of {name}, which did not run, in:\n{}", self.folded.top());
+    }
+
+    /// Asserts that the number of samples is that of `cpu_ns` of CPU time, within `percent`.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn assert_cpu_time(&self, cpu_ns: u64, percent: f64) {
+        assert_samples(self.reported(), cpu_ns, self.report.cpu.period_ns, percent);
+    }
+
+    /// Like [`Recording::assert_cpu_time`] where losses are wanted: it is what was taken that has to fit the CPU time.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn assert_taken_cpu_time(&self, cpu_ns: u64, percent: f64) {
+        assert_samples(self.report.cpu_accounting().taken, cpu_ns, self.report.cpu.period_ns, percent);
+    }
+
+    /// Asserts that the number of samples is that of the CPU time which `meter` saw the target use meanwhile.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn assert_cpu_time_of(&self, meter: CpuMeter, percent: f64) {
+        let start = self.report.recording.started_unix_ns;
+        self.assert_cpu_time(meter.used_between(start, start + self.report.recording.duration_ns), percent);
+    }
+
+    /// The values of all lines `key VALUE...` that a workload logged which perfprobe itself started.
+    #[must_use]
+    pub fn logged(&self, key: &str) -> Vec<String> {
+        logged(&self.finished.directory.join("workload.log"), key)
+    }
+
+    /// The sum of the numbers logged under `key` by a workload which perfprobe itself started.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn logged_sum(&self, key: &str) -> u64 {
+        let values = self.logged(key);
+        assert!(!values.is_empty(), "the workload did not log its {key}");
+        values.iter().map(|value| value.parse::<u64>().expect("a number in the workload's log")).sum()
+    }
+}
+
+/// Asserts that `samples`, each standing for `period_ns`, make up `cpu_ns` within `percent` or three samples.
+fn assert_samples(samples: u64, cpu_ns: u64, period_ns: u64, percent: f64) {
+    let expected = cpu_ns as f64 / period_ns.max(1) as f64;
+    let allowed = (expected * percent / 100.0).max(3.0);
+    assert!(
+        (samples as f64 - expected).abs() <= allowed,
+        "{samples} samples of {period_ns} ns, where the target used {:.0} ms of CPU time: {expected:.0} ± {allowed:.0} expected",
+        cpu_ns as f64 / 1e6
+    );
+}

@@ -1,0 +1,227 @@
+//! Running the `perfprobe` binary: started, signalled, waited for, never left behind.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::lab::build_directory;
+use crate::{Lab, Recording};
+
+/// No run of perfprobe in these tests takes this long; one that does hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// A running perfprobe, killed with what it started when the value is dropped.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    directory: PathBuf,
+    streams: PathBuf,
+}
+
+/// A perfprobe that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; `None` when a signal killed it.
+    pub code: Option<i32>,
+    /// The signal that killed it.
+    pub signal: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    /// Its working directory, where [`crate::Recorder`] puts the outputs.
+    pub directory: PathBuf,
+}
+
+/// Runs `perfprobe` with `arguments` in the lab's directory until it ends.
+#[must_use]
+pub fn perfprobe(lab: &Lab, arguments: &[impl AsRef<OsStr>]) -> Finished {
+    Session::start(lab, lab.path(), arguments, &[]).wait()
+}
+
+/// The binary under test.
+///
+/// # Panics
+/// If it has not been built.
+#[must_use]
+pub(crate) fn binary() -> PathBuf {
+    let path = std::env::var_os("PERFPROBE").map_or_else(|| build_directory().join("perfprobe"), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "there is no perfprobe at {}: build it first (cargo build -p perf-user, with --release if the tests have it), or \
+         set PERFPROBE to the path of the binary to test",
+        path.display()
+    );
+    path.canonicalize().expect("the absolute path of perfprobe")
+}
+
+impl Session {
+    /// Starts perfprobe in `directory`.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn start(
+        lab: &Lab,
+        directory: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        environment: &[(OsString, OsString)],
+    ) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments).envs(environment.iter().cloned());
+        Self::spawn(lab, directory, command)
+    }
+
+    /// Runs perfprobe as a user without privileges, from a copy that this user can reach.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn start_unprivileged(lab: &Lab, arguments: &[&str]) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(lab.path(), open).expect("open the test's directory to everyone");
+        let copy = lab.file("perfprobe");
+        std::fs::copy(binary(), &copy).expect("copy perfprobe");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(arguments);
+        Self::spawn(lab, lab.path(), command)
+    }
+
+    fn spawn(lab: &Lab, directory: &Path, mut command: Command) -> Self {
+        let streams = tempfile::tempdir_in(lab.path()).expect("create a directory for the output").keep();
+        let stream = |name| File::create(streams.join(name)).expect("create a file for the output");
+        let child = command
+            .current_dir(directory)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(stream("stdout"))
+            .stderr(stream("stderr"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        Self { child, directory: directory.to_owned(), streams }
+    }
+
+    /// The process id of perfprobe.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the recording exists and has been sampled into for half a second.
+    ///
+    /// # Panics
+    /// If perfprobe ends before.
+    pub fn wait_until_recording(&mut self, recording: &str) {
+        let path = self.directory.join(recording);
+        while !path.exists() {
+            if let Some(status) = self.child.try_wait().expect("ask for the state of perfprobe") {
+                panic!("perfprobe ended ({status}) before it recorded:\n{}", self.stream("stderr"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+
+    /// Sends a signal to perfprobe alone.
+    ///
+    /// # Panics
+    /// If it has been waited for already.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        kill_process(pid, signal).expect("send a signal to perfprobe");
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// If it hangs.
+    #[must_use]
+    pub fn wait(mut self) -> Finished {
+        let deadline = Instant::now() + HANGS_AFTER;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("ask for the state of perfprobe") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "perfprobe hangs:\n{}", self.stream("stderr"));
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let finished = Finished {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: self.stream("stdout"),
+            stderr: self.stream("stderr"),
+            directory: self.directory.clone(),
+        };
+        assert!(!finished.stderr.contains("panicked at"), "perfprobe panicked:\n{}", finished.stderr);
+        finished
+    }
+
+    fn stream(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.streams.join(name)).expect("read the output of perfprobe");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(group) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// Asserts exit code 0.
+    ///
+    /// # Panics
+    /// If it was another one.
+    #[must_use]
+    pub fn succeeded(self) -> Self {
+        self.ended_with(0)
+    }
+
+    /// Asserts the exit code.
+    ///
+    /// # Panics
+    /// If it was another one.
+    #[must_use]
+    pub fn ended_with(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "the exit code of perfprobe (signal {:?}); it said:\n{}",
+            self.signal,
+            self.stderr
+        );
+        self
+    }
+
+    /// Asserts that perfprobe refused with exit code `code` and said why in a few words, with one of `words` among them.
+    ///
+    /// # Panics
+    /// If it did not.
+    pub fn refused(self, code: i32, words: &[&str]) {
+        let finished = self.ended_with(code);
+        let said = finished.stderr.to_lowercase();
+        assert!(
+            words.iter().any(|word| said.contains(&word.to_lowercase())),
+            "none of {words:?} in:\n{}",
+            finished.stderr
+        );
+        assert!(finished.stderr.lines().count() <= 12, "more than a few words:\n{}", finished.stderr);
+    }
+
+    /// Reads the outputs, and asserts that what was taken is what is reported plus what was lost.
+    #[must_use]
+    pub fn recording(self) -> Recording {
+        Recording::read(self)
+    }
+}
