@@ -162,13 +162,15 @@ fn the_page_zooms_and_searches() {
     let mut page = Vec::new();
     html(&sample::page(), &mut page).unwrap();
     let steps = "steps(); click(document.querySelector('td.function')); say('table.lit', lit()); \
-                 say('table.matched', shows('matched')); say('rows', document.querySelectorAll('tbody tr').length);\
+                 say('table.matched', shows('matched')); \
+                 click(document.querySelectorAll('td.function')[2]); say('module.lit', lit()); say('rows', document.querySelectorAll('tbody tr').length);\
                  say('overflow', document.documentElement.scrollWidth > innerWidth);";
     let said = run(&browser, "page.html", &with_script(&String::from_utf8(page).unwrap(), "</body>", steps));
     check_picture(&said);
     assert_eq!(said["table.lit"], "vfs_read");
     assert_eq!(said["table.matched"], "Matched: 29.0%");
-    assert_eq!(said["rows"], "3");
+    assert_eq!(said["module.lit"], "[libcrypto.so.3+0x1f2a0]");
+    assert_eq!(said["rows"], "4");
     assert_eq!(said["overflow"], "false");
 }
 

@@ -61,6 +61,7 @@ pub(crate) fn page() -> Page {
                 rows: vec![
                     row(&["20.0%", "29.0%", "vfs_read", "[kernel]"]),
                     row(&["5.0%", "5.0%", "say \"a & b\"; 'c' 12", "/usr/bin/server"]),
+                    row(&["10.0%", "10.0%", "[libcrypto.so.3]", "/usr/lib/libcrypto.so.3"]),
                     row(&["0.0%"]),
                 ],
             },

@@ -32,6 +32,7 @@ impl Builder {
             bpf_runs: Some(9_900),
             recorder_cpu_ns: 40_000_000,
             recorder_peak_rss_bytes: 36_910_000,
+            startup_ns: 120_000_000,
         };
         let series = Series {
             event: "cpu".into(),

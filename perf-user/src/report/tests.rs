@@ -84,8 +84,14 @@ fn json_has_the_documented_form() {
     assert_eq!(json["warnings"].as_array().unwrap().len(), 1);
     // Every field, by the document that describes them.
     let document = include_str!("../../../docs/report-json.md");
-    for object in [&json, &json["cpu"], &json["cpu"]["functions"][0], &json["cpu"]["processes"][0], &json["recording"]]
-    {
+    for object in [
+        &json,
+        &json["cpu"],
+        &json["cpu"]["functions"][0],
+        &json["cpu"]["processes"][0],
+        &json["recording"],
+        &json["overhead"],
+    ] {
         for name in object.as_object().unwrap().keys() {
             assert!(document.contains(&format!("`{name}`")), "`{name}` is not described in docs/report-json.md");
         }

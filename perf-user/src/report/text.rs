@@ -67,11 +67,14 @@ impl Report {
             (None, Some(runs)) => format!("BPF programs: {} runs; the kernel did not time them", thousands(runs)),
             (None, None) => "BPF programs: the kernel did not time them".into(),
         };
-        let recorder = format!(
+        let mut recorder = format!(
             "recorder: {}, at most {} of memory",
             of_one_cpu(overhead.recorder_cpu_ns),
             bytes(overhead.recorder_peak_rss_bytes)
         );
+        if overhead.startup_ns > 0 {
+            recorder += &format!(", ready after {}", duration(overhead.startup_ns));
+        }
         vec![bpf, recorder]
     }
 

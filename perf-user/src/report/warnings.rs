@@ -30,7 +30,7 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
         }
         if accounting.lost_share() > LOSS {
             warnings.push(format!(
-                "{event}: {} of {} {unit} ({}) were lost; the tables are made without them",
+                "{event}: {} of {} {unit} ({}) were lost; shares are of the rest",
                 thousands(lost),
                 thousands(accounting.taken),
                 percent(lost, accounting.taken),
