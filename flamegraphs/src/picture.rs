@@ -1,6 +1,6 @@
 //! The flame graph as one SVG file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -61,21 +61,32 @@ pub fn svg(stacks: &Stacks, picture: &Picture, out: &mut dyn Write) -> Result<()
 
 /// The `<svg>` element.
 pub(crate) fn fragment(stacks: &Stacks, picture: &Picture) -> Result<String, Error> {
+    let mut labels: HashMap<&str, String> = HashMap::new();
+    for label in stacks.keys().flatten() {
+        labels.entry(label).or_insert_with(|| encode(label));
+    }
     // Encoding can make two labels one, so the stacks are merged again. They must be in the order of their labels:
     // in that of whole lines, `a;b(c)` comes between `a;b` and `a;b;c` and would tear `b` in two.
-    let mut encoded: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let mut encoded: BTreeMap<Vec<&str>, u64> = BTreeMap::new();
+    let no_stack = encode("[no stack]");
     for (stack, value) in stacks.iter().filter(|(_, value)| **value > 0) {
-        let labels = if stack.is_empty() {
-            vec![encode("[no stack]")]
+        let stack = if stack.is_empty() {
+            vec![no_stack.as_str()]
         } else {
-            stack.iter().map(|label| encode(label)).collect()
+            stack.iter().map(|label| labels[label.as_str()].as_str()).collect()
         };
-        *encoded.entry(labels).or_default() += value;
+        *encoded.entry(stack).or_default() += value;
     }
     if encoded.is_empty() {
         return Ok(empty(picture));
     }
-    let drawn = draw(&encoded, picture)?;
+    let mut palette = PaletteMap::default();
+    palette.insert("", colour::ALL);
+    palette.insert(&no_stack, colour::of("[no stack]"));
+    for label in labels.values() {
+        palette.insert(label, colour::of(&decode(label)));
+    }
+    let drawn = draw(&encoded, &mut palette, picture)?;
     let (_, drawn) = drawn.split_once("<svg ").ok_or(Error::Unexpected("<svg "))?;
     let (header, body) = drawn.split_once('>').ok_or(Error::Unexpected(">"))?;
     let height = attribute(header, "height=\"").ok_or(Error::Unexpected("height"))?;
@@ -91,17 +102,12 @@ pub(crate) fn fragment(stacks: &Stacks, picture: &Picture) -> Result<String, Err
     );
     let body = decode(body.strip_suffix("</svg>").ok_or(Error::Unexpected("</svg>"))?);
 
-    let kinds: BTreeSet<Kind> = stacks.keys().flatten().map(|label| Kind::of(label)).collect();
+    let kinds: BTreeSet<Kind> = labels.keys().map(|label| Kind::of(label)).collect();
     let (footer, footer_height) = footer(height, &kinds, &picture.notes);
     Ok(format!("{}{}{}</svg>", open(height + footer_height, picture), body, footer))
 }
 
-fn draw(encoded: &BTreeMap<Vec<String>, u64>, picture: &Picture) -> Result<String, Error> {
-    let mut palette = PaletteMap::default();
-    palette.insert("", colour::ALL);
-    for label in encoded.keys().flatten() {
-        palette.insert(label, colour::of(&decode(label)));
-    }
+fn draw(encoded: &BTreeMap<Vec<&str>, u64>, palette: &mut PaletteMap, picture: &Picture) -> Result<String, Error> {
     let mut options = Options::default();
     options.title = one_line(&picture.title, 90);
     options.subtitle = picture.subtitle.as_deref().map(|subtitle| one_line(subtitle, 150));
@@ -111,7 +117,7 @@ fn draw(encoded: &BTreeMap<Vec<String>, u64>, picture: &Picture) -> Result<Strin
     options.bgcolors = Some(BackgroundColor::Grey);
     options.min_width = MIN_WIDTH_PERCENT;
     options.text_truncate_direction = TextTruncateDirection::Right;
-    options.palette_map = Some(&mut palette);
+    options.palette_map = Some(palette);
     // Only a flame chart is left in the order it is given in; it is given backwards.
     options.flame_chart = true;
     let lines: Vec<String> =

@@ -18,6 +18,19 @@ function show_no_match() {
     matchedtxt.classList.remove("hide");
     matchedtxt.firstChild.nodeValue = "Matched: nothing";
 }
+function fit_headings(width) {
+    // The title leaves room for the buttons at both sides.
+    [["title", 240], ["subtitle", 20]].forEach(function (heading) {
+        var element = document.getElementById(heading[0]);
+        if (!element) return;
+        var full = element.fullText = element.fullText || element.textContent;
+        element.textContent = full;
+        var room = Math.floor(full.length * (width - heading[1]) / element.getComputedTextLength());
+        if (full.length <= room || room < 4) return;
+        var tail = Math.floor(room / 2);
+        element.textContent = full.substring(0, room - tail - 1) + "\u2026" + full.substring(full.length - tail);
+    });
+}
 function short_name(txt, room) {
     // Without hash, arguments and generics, then without leading path; the full name is in the hover line.
     var name = txt.trim().replace(/::h[0-9a-f]{16}$/, ""), out = "", depth = 0;

@@ -5,7 +5,7 @@ use crate::Error;
 const ADDITIONS: &str = include_str!("script.js");
 
 /// Each text of inferno's script, all of its occurrences, and what stands there instead.
-const CHANGES: [(&str, &str); 6] = [
+const CHANGES: [(&str, &str); 8] = [
     // An exception here would end a search before it shows what it found.
     ("history.replaceState(", "save_state("),
     // The selector finds nothing where the picture is part of an HTML page, whose attributes have no namespaces.
@@ -18,6 +18,13 @@ const CHANGES: [(&str, &str); 6] = [
     ("if (!searching)\n        return;", "if (!searching)\n        return show_no_match();"),
     // Search in names only: the text goes on with the numbers of the frame.
     ("return (func);", "return func.replace(/ \\([^(]*\\)$/, \"\");"),
+    // A frame that has only room for two dots says more without them.
+    ("if (w < 2 * known_font_width) {", "if (w < 4 * known_font_width) {"),
+    // Long titles ran into the buttons of narrow windows.
+    (
+        "var svgWidth = svg.width.baseVal.value;",
+        "var svgWidth = svg.width.baseVal.value;\n            fit_headings(svgWidth);",
+    ),
     (
         "var substringLength = Math.floor(w / known_font_width) - 2;",
         "txt = short_name(txt, Math.floor(w / known_font_width));

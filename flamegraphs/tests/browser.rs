@@ -207,3 +207,15 @@ fn an_empty_picture_says_why() {
     assert_eq!(said["reason"], "Nothing was sampled, so there is nothing to draw.");
     assert_eq!(said["width"], "1400");
 }
+
+#[test]
+fn a_long_title_leaves_the_buttons_free() {
+    let Some(browser) = browser() else { return };
+    let mut picture = Vec::new();
+    let title = "a very long title ".repeat(40);
+    svg(&sample::stacks(), &flamegraphs::Picture { title, ..sample::picture() }, &mut picture).unwrap();
+    let steps = "fit_headings(700); say('width', document.getElementById('title').getComputedTextLength());";
+    let said = run(&browser, "title.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
+    let width = said["width"].parse::<f64>().unwrap();
+    assert!((400.0..=460.0).contains(&width), "{said:#?}");
+}
