@@ -11,8 +11,9 @@ use std::process::Command;
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 
-use crate::{command, install, workspace};
+use crate::{command, install, mounts, workspace};
 use rounds::Plan;
 use table::Results;
 use tools::{Ready, Tool};
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("the benchmark loads BPF programs and sets {BPF_STATS}: run it as root");
     }
     install::compiler()?;
+    mounts::prepare()?;
     let dir = workspace::target().join("bench");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let work = Work::compile(&dir)?;
@@ -116,6 +118,11 @@ fn machine(args: &Args, pairs: u32, tools: &[Ready]) -> Result<String> {
         options.push_str(" --quick");
     } else if pairs != 7 {
         options.push_str(&format!(" --pairs {pairs}"));
+    }
+    if !args.tools.is_empty() {
+        let names: Vec<String> =
+            args.tools.iter().filter_map(|tool| Some(tool.to_possible_value()?.get_name().to_owned())).collect();
+        options.push_str(&format!(" --tools {}", names.join(",")));
     }
     let versions: Vec<String> = tools.iter().map(Ready::version).filter(|version| !version.is_empty()).collect();
     Ok(format!(

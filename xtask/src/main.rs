@@ -8,6 +8,7 @@ mod dist;
 mod ebpf;
 mod install;
 mod lint;
+mod mounts;
 mod pins;
 mod test;
 mod toolchain;

@@ -1,19 +1,17 @@
 //! `cargo xtask test`: everything that has to pass, on a fresh machine, ending in one line of counts.
 
+use std::env;
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, ebpf, install, lint, pins, toolchain, workspace};
+use crate::{command, ebpf, install, lint, mounts, pins, toolchain, workspace};
 
 /// What the tests run, look at, or check results with.
 const PACKAGES: &[&str] = &["gcc", "libc6-dev", "binutils", "chromium", "google-perftools", "python3", "sqlite3"];
-/// The kernel's own file systems that profilers read, and where they belong.
-const MOUNTS: &[(&str, &str)] = &[("tracefs", "/sys/kernel/tracing"), ("bpf", "/sys/fs/bpf")];
 /// A test that cannot run here prints a line that begins so, with the reason behind it, and returns.
 const SKIP_MARK: &str = "SKIPPED:";
 
@@ -124,7 +122,7 @@ impl Counts {
 
 /// The crate `tests` against the release binary, as root: directly, or through `sudo`.
 fn integration(filter: &[String], counts: &mut Counts) -> Result<()> {
-    mount()?;
+    mounts::prepare()?;
     if let Err(error) = command::run(command::cargo().args(["build", "--release", "-p", "perf-user"])) {
         counts.check("perfprobe", Err(error));
         return Ok(());
@@ -145,20 +143,6 @@ fn integration(filter: &[String], counts: &mut Counts) -> Result<()> {
 /// The release binary.
 pub(crate) fn binary() -> PathBuf {
     workspace::target().join("release/perfprobe")
-}
-
-/// Mounts what a fresh machine or a container has not mounted; a refusal is for `perfprobe doctor` to explain.
-fn mount() -> Result<()> {
-    let mounted = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
-    for (kind, place) in MOUNTS {
-        if !mounted.lines().any(|line| line.split(' ').nth(1) == Some(place)) {
-            eprintln!("mounting {kind} at {place}");
-            if let Err(error) = command::run(install::as_root("mount")?.args(["-t", kind, kind, place])) {
-                eprintln!("warning: {error:#}");
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Is the checked-in object what the sources give? Only CI has to have the compiler for that.

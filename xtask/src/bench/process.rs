@@ -51,12 +51,11 @@ pub(crate) fn peak_rss_bytes(pid: u32) -> u64 {
     family(pid).into_iter().filter_map(own_peak_rss_bytes).max().unwrap_or(0)
 }
 
-/// Does it hold a perf event?
+/// Does it sample? It then holds a perf event, or the link of a BPF program to one.
 pub(crate) fn has_perf_event(pid: u32) -> bool {
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    files
-        .flatten()
-        .any(|file| fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[perf_event]"))
+    let mut links = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    links.any(|link| matches!(link.to_str(), Some("anon_inode:[perf_event]" | "anon_inode:bpf_link")))
 }
 
 /// What its BPF programs have done so far.

@@ -47,6 +47,8 @@ impl Recorder {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let Some(mut record) = tool.record(scope, frequency_hz, dir) else { return Ok(None) };
         record.stdin(Stdio::null()).stdout(File::create(dir.join("stdout"))?).stderr(File::create(dir.join("stderr"))?);
+        // A backtrace would hide the sentence that says what is missing.
+        record.env("RUST_BACKTRACE", "0");
         let started = Instant::now();
         let child = record.spawn().with_context(|| format!("cannot start {}", tool.tool.name()))?;
         Ok(Some(Self { child, dir: dir.to_owned(), started, peak_rss_bytes: 0 }))
