@@ -1,3 +1,5 @@
+//! Every format against the same profile, and against other programs that read it.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;

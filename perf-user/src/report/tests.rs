@@ -1,3 +1,5 @@
+//! What the report must count, say and warn of.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::fixture::{Builder, profile};
