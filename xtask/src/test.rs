@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{command, ebpf, install, lint, mounts, pins, toolchain, workspace};
 
-/// What the tests run, look at, or check results with.
-const PACKAGES: &[&str] = &["gcc", "libc6-dev", "binutils", "chromium", "google-perftools", "python3", "sqlite3"];
+/// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
+const PACKAGES: &[&str] =
+    &["gcc", "g++", "libc6-dev", "binutils", "util-linux", "chromium", "golang-go", "python3", "sqlite3"];
 /// A test that cannot run here prints a line that begins so, with the reason behind it, and returns.
 const SKIP_MARK: &str = "SKIPPED:";
 
@@ -54,7 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if all || args.unit {
         let mut tests = command::cargo();
-        tests.args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast", "--"]).args(&args.filter);
+        tests
+            .args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast", "--", "--show-output"])
+            .args(&args.filter);
         counts.tests("unit tests", &mut tests)?;
     }
     if all || args.integration {

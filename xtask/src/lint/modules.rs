@@ -2,7 +2,8 @@
 
 use super::{Findings, Text};
 
-/// The modules of `perf-user/src`, in the order data flows through them.
+/// The modules of `perf-user/src`, in the order data flows through them. `record` drives what comes before it; `output`
+/// stands behind `report` because pictures and pages show the report's figures.
 const ORDER: &[&str] = &[
     "host",
     "collect",
@@ -12,8 +13,9 @@ const ORDER: &[&str] = &[
     "symbolize",
     "profile",
     "store",
-    "output",
+    "record",
     "report",
+    "output",
     "compare",
     "cli",
 ];
