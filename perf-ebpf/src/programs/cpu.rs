@@ -15,9 +15,9 @@ use perf_ebpf::{
 };
 
 use super::{
-    counters::{count, counters},
+    counters::{count, counters, generation},
     follow::is_followed,
-    stacks::{generation, insert_failure, take},
+    stacks::{insert_failure, take},
 };
 
 #[unsafe(no_mangle)]
@@ -40,7 +40,8 @@ static CPU_COUNTS_1: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0)
 /// Runs at each sampling interrupt of each CPU.
 #[perf_event]
 pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
-    let Some(counters) = counters() else { return 0 };
+    let generation = generation();
+    let Some(counters) = counters(generation) else { return 0 };
     count(counters, Counter::Ticks);
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
@@ -55,7 +56,6 @@ pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
     // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
     let code_segment = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.cs) };
     let kernel_mode = code_segment & 3 == 0;
-    let generation = generation();
     let lost = take(ctx.as_ptr(), kernel_mode, generation, counters).and_then(|stacks| {
         let comm = bpf_get_current_comm().unwrap_or_default();
         add(&CpuKey { tgid, tid, comm, user_stack: stacks.user, kernel_stack: stacks.kernel }, generation)

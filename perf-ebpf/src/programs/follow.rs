@@ -14,7 +14,7 @@ use perf_ebpf::{
     counters::Counter,
 };
 
-use super::counters::{count, counters};
+use super::counters::{count, counters, generation};
 
 /// Whether children of members join.
 #[unsafe(no_mangle)]
@@ -47,7 +47,7 @@ pub(super) fn is_followed(tgid: u32) -> bool {
 #[inline(always)]
 fn follow(tgid: u32) {
     if PROCESSES.insert(&tgid, &1, u64::from(BPF_ANY)).is_err()
-        && let Some(counters) = counters()
+        && let Some(counters) = counters(generation())
     {
         count(counters, Counter::ChildrenMissed);
     }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     bindings::{BPF_F_USER_STACK, BPF_NOEXIST},
     helpers::bpf_get_stack,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{HashMap, PerCpuArray},
 };
 use core::ffi::c_void;
 use perf_ebpf::stack::{FRAMES_BYTES, Frames, MAX_FRAMES, STACK_ID_SEED, finish, mix};
@@ -20,11 +20,6 @@ use super::counters::count;
 #[unsafe(no_mangle)]
 static STACK_SIDES: Global<u32> = Global::new(SIDE_USER | SIDE_KERNEL);
 
-/// The generation of maps that programs write to, 0 or 1. User space flips it, waits until no program can still be
-/// writing to the other one, and drains that.
-#[map]
-static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
-
 #[map]
 static STACKS_0: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 
@@ -33,12 +28,6 @@ static STACKS_1: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 
 #[map]
 static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(1, 0);
-
-/// Which generation to write to.
-#[inline(always)]
-pub(super) fn generation() -> u32 {
-    GENERATION.get(0).map_or(0, |generation| *generation)
-}
 
 /// The ids of a sample's two stacks, 0 for none.
 pub(super) struct StackIds {

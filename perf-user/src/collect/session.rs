@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, PerCpuArray},
-    programs::{ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
+    programs::{PerfEvent, ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
 };
 use perf_ebpf::{
     comm::comm_words,
@@ -215,4 +215,28 @@ fn attach_raw(bpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<Ra
     program.load().map_err(refused)?;
     let link = program.attach(tracepoint).map_err(refused)?;
     program.take_link(link).map_err(refused)
+}
+
+/// Loads every program into the kernel and lets go of it again; how many instructions the verifier walked through.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn try_load() -> Result<u32, AttachError> {
+    let _ = sys::raise_memlock();
+    let mut bpf = EbpfLoader::new().btf(None).load(OBJECT)?;
+    let mut instructions = 0;
+    for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_exec", false), ("follow_rename", false)] {
+        let refused = |source| AttachError::Program { program: name, source };
+        let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
+        if kind {
+            let program: &mut PerfEvent = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+        } else {
+            let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+        }
+        let info = bpf.program(name).ok_or(AttachError::Missing(name))?.info().map_err(refused)?;
+        instructions += info.verified_instruction_count().unwrap_or(0);
+    }
+    Ok(instructions)
 }

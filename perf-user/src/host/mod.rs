@@ -3,13 +3,14 @@
 pub mod btf;
 pub mod capability;
 pub mod cgroup;
-pub mod checks;
 pub mod perf_ring;
 pub mod proc;
 #[expect(unsafe_code, reason = "the one place for system calls that libc gives no safe form of")]
 pub mod sys;
 
 use std::fs;
+
+use capability::{Capabilities, Capability};
 
 /// Something this machine does not offer, and what its user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +102,48 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
             .ok_or_else(|| missing(format!("the kernel's BTF does not describe task_struct.{member}")))
     };
     Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")? })
+}
+
+/// Whether this process may record at all.
+///
+/// # Errors
+/// Which privileges are missing, or what forbids BPF.
+pub fn check_privileges() -> Result<(), Unsupported> {
+    let capabilities = Capabilities::effective();
+    let missing = capabilities.missing(&[Capability::Bpf, Capability::Perfmon]);
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|capability| capability.name()).collect();
+        return Err(Unsupported::new("recording", format!("this process lacks {}", names.join(" and ")), "run perfprobe with sudo"));
+    }
+    if lockdown() == Some("confidentiality") {
+        return Err(Unsupported::new(
+            "recording",
+            "the kernel is locked down for confidentiality, which forbids BPF programs to read memory",
+            "boot with lockdown=integrity or without lockdown (it may come with Secure Boot)",
+        ));
+    }
+    if !in_first_pid_namespace() {
+        return Err(Unsupported::new(
+            "recording",
+            "perfprobe runs in a PID namespace of its own, where process ids are not the kernel's",
+            "run it on the host, or in a container that shares the host's PID namespace (--pid=host, hostPID)",
+        ));
+    }
+    Ok(())
+}
+
+/// The lockdown mode of the kernel: `none`, `integrity` or `confidentiality`; `None` when it does not tell.
+#[must_use]
+pub fn lockdown() -> Option<&'static str> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    ["none", "integrity", "confidentiality"].into_iter().find(|mode| text.contains(&format!("[{mode}]")))
+}
+
+/// Whether process ids here are those of the kernel: the first namespace has a fixed inode number (`PROC_PID_INIT_INO`).
+#[must_use]
+pub fn in_first_pid_namespace() -> bool {
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").map_or(true, |link| link.to_str() == Some(FIRST))
 }
 
 #[cfg(test)]

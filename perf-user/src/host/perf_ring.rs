@@ -6,8 +6,9 @@ use std::{io, os::fd::{AsFd as _, OwnedFd}};
 
 use super::sys::{PerfEventAttr, PerfMapping, perf_event_open};
 
-/// Something that happened to a task.
+/// Something that happened to a task. `tgid` names the process, `tid` the thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are named in the kernel's terms")]
 pub enum TaskEvent {
     /// A thread was renamed; by an exec if `exec`, which also emptied the process's address space.
     Comm { tgid: u32, tid: u32, comm: String, exec: bool },

@@ -271,15 +271,25 @@ fn ending_signals() -> libc::sigset_t {
     }
 }
 
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its number.
+    pub number: i32,
+    /// Whether it came from the terminal, which sends it to every process in the foreground.
+    pub from_terminal: bool,
+}
+
 /// The signal that made a descriptor of [`signal_fd`] readable, if one is there.
 #[must_use]
-pub fn read_signal(fd: BorrowedFd<'_>) -> Option<i32> {
+pub fn read_signal(fd: BorrowedFd<'_>) -> Option<Signal> {
     // SAFETY: the buffer is as large as said; signalfd writes whole records.
     unsafe {
         let mut info: libc::signalfd_siginfo = mem::zeroed();
         let bytes = size_of::<libc::signalfd_siginfo>();
         let read = libc::read(fd.as_raw_fd(), (&raw mut info).cast(), bytes);
-        (read == bytes as isize).then_some(info.ssi_signo as i32)
+        let signal = Signal { number: info.ssi_signo as i32, from_terminal: info.ssi_code == libc::SI_KERNEL };
+        (read == bytes as isize).then_some(signal)
     }
 }
 
@@ -461,4 +471,17 @@ pub fn memory_file(data: &[u8]) -> io::Result<std::fs::File> {
     let mut file = std::fs::File::from(fd);
     file.write_all(data)?;
     Ok(file)
+}
+
+/// Year, month, day, hour, minute and second of a time in the machine's zone.
+#[must_use]
+pub fn local_time(unix_seconds: u64) -> [i32; 6] {
+    let seconds = unix_seconds as libc::time_t;
+    // SAFETY: `time` is written in full, or stays zeroed.
+    let time = unsafe {
+        let mut time: libc::tm = mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut time);
+        time
+    };
+    [time.tm_year + 1900, time.tm_mon + 1, time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec]
 }

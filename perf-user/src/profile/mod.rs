@@ -280,6 +280,8 @@ pub struct Recording {
 /// What the recording itself cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overhead {
+    /// From the start of the program until every CPU was being sampled.
+    pub startup_ns: u64,
     /// Time spent in our BPF programs; `None` when the kernel would not count it.
     pub bpf_ns: Option<u64>,
     /// Runs of our BPF programs.

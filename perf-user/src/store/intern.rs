@@ -24,7 +24,6 @@ struct Stored {
 /// The rows written so far, by what they say.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    names: Names,
     strings: HashMap<String, u32>,
     module_hashes: Vec<u64>,
     frames: HashMap<RawFrame, Stored>,
@@ -50,7 +49,7 @@ impl Interner {
         Ok(())
     }
 
-    pub(super) fn name_frames(&mut self, transaction: &Transaction<'_>, window: &LocatedWindow) -> rusqlite::Result<()> {
+    pub(super) fn name_frames(&mut self, transaction: &Transaction<'_>, window: &LocatedWindow, names: &Names) -> rusqlite::Result<()> {
         let mut new: BTreeMap<ModuleId, Vec<u64>> = BTreeMap::new();
         for frame in window.samples.iter().flat_map(|sample| &sample.frames) {
             if !self.frames.contains_key(frame) {
@@ -62,7 +61,7 @@ impl Interner {
         }
         for (module, addresses) in new {
             let Some(named_module) = window.modules.get(module.0 as usize) else { continue };
-            for (named, address) in self.names.name(named_module, &addresses).iter().zip(addresses) {
+            for (named, address) in names.name(named_module, &addresses).iter().zip(addresses) {
                 let id = self.frames[&RawFrame { module, address }].id;
                 transaction.prepare_cached("INSERT INTO frame VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     id,

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     profile::{Overhead, Recording},
+    symbolize::Names,
     task::LocatedWindow,
 };
 
@@ -105,24 +106,23 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be written; windows before stay in it.
-    pub fn window(&mut self, event: &str, window: &LocatedWindow) -> Result<(), StoreError> {
-        self.try_window(event, window).map_err(|source| self.failed(source))
+    pub fn window(&mut self, event: &str, window: &LocatedWindow, names: &Names) -> Result<(), StoreError> {
+        self.try_window(event, window, names).map_err(|source| self.failed(source))
     }
 
-    fn try_window(&mut self, event: &str, window: &LocatedWindow) -> rusqlite::Result<()> {
+    fn try_window(&mut self, event: &str, window: &LocatedWindow, names: &Names) -> rusqlite::Result<()> {
         // Interning happens inside the transaction; if that fails the recording ends, so the two cannot drift apart.
         let transaction = self.connection.unchecked_transaction()?;
         let interner = &mut self.interner;
         interner.modules(&transaction, &window.modules)?;
-        interner.name_frames(&transaction, window)?;
+        interner.name_frames(&transaction, window, names)?;
         let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
-        let mut reported = 0;
         for sample in &window.samples {
             let stack = interner.stack(&transaction, &sample.frames)?;
             let thread = interner.thread(&transaction, sample)?;
             by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
-            reported += sample.value;
         }
+        let reported = window.reported();
         let id = self.windows;
         transaction.execute(
             "INSERT INTO window VALUES (?1, ?2, ?3)",
@@ -133,7 +133,8 @@ impl Writer {
         }
         let counter = |kind: &str, name: &str, value: u64| -> rusqlite::Result<()> {
             if value > 0 || kind != "lost" {
-                let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)";
+                let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
+                    ON CONFLICT DO UPDATE SET value = value + excluded.value";
                 transaction.prepare_cached(sql)?.execute(params![id, event, kind, name, value as i64])?;
             }
             Ok(())
@@ -146,7 +147,7 @@ impl Writer {
         self.windows += 1;
         self.counts.taken += window.taken;
         self.counts.reported += reported;
-        self.counts.lost += window.lost.iter().map(|(_, value)| value).sum::<u64>();
+        self.counts.lost += window.lost_total();
         Ok(())
     }
 

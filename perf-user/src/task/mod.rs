@@ -37,18 +37,41 @@ impl Process {
     }
 }
 
-/// All processes seen.
+/// Whose history to keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// Every process's.
+    #[default]
+    All,
+    /// Of the processes that were scanned and their children.
+    Known,
+    /// The same, and of processes that take this name.
+    Named(String),
+}
+
+/// All processes whose history is kept.
 #[derive(Debug, Default)]
 pub struct Tasks {
+    follow: Follow,
     processes: HashMap<u32, Process>,
     modules: Modules,
     lost_events: u64,
 }
 
 impl Tasks {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(follow: Follow) -> Self {
+        Self { follow, ..Self::default() }
+    }
+
+    fn is_followed(&self, tgid: u32) -> bool {
+        self.follow == Follow::All || self.processes.get(&tgid).is_some_and(|process| process.ended_ns.is_none())
+    }
+
     /// Reads what a process that runs already has mapped, unless it is known.
     pub fn scan(&mut self, tgid: u32) {
-        if self.processes.get(&tgid).is_some_and(|process| !process.spaces.is_empty()) {
+        if self.processes.get(&tgid).is_some_and(|process| !process.spaces.is_empty() && process.ended_ns.is_none()) {
             return;
         }
         // A process that ends now leaves its samples' frames without a module, and they are reported so.
@@ -58,9 +81,10 @@ impl Tasks {
             space.insert(self.mapping(tgid, mapping, 0));
         }
         let process = self.processes.entry(tgid).or_default();
-        process.spaces.insert(0, (0, Arc::new(space)));
+        process.ended_ns = None;
+        process.spaces.push((0, Arc::new(space)));
         if let Some(name) = proc::comm(tgid) {
-            process.names.insert(0, (0, name));
+            process.names.push((0, name));
         }
     }
 
@@ -73,6 +97,19 @@ impl Tasks {
     /// Takes note of an event. Events have to come in the order of their times.
     pub fn apply(&mut self, time_ns: u64, event: TaskEvent) {
         match event {
+            TaskEvent::Comm { tgid, tid, comm, exec }
+                if !self.is_followed(tgid) && tid == tgid && self.follow == Follow::Named(comm.clone()) =>
+            {
+                if exec {
+                    let process = Process { spaces: vec![(time_ns, Arc::default())], ..Process::default() };
+                    self.processes.insert(tgid, process);
+                } else {
+                    self.scan(tgid);
+                }
+                self.processes.entry(tgid).or_default().names.push((time_ns, comm));
+            }
+            TaskEvent::Map { tgid, .. } | TaskEvent::Comm { tgid, .. } if !self.is_followed(tgid) => {}
+            TaskEvent::Fork { parent_tgid, .. } if !self.is_followed(parent_tgid) => {}
             TaskEvent::Map { tgid, mapping } => {
                 let mapping = self.mapping(tgid, &mapping, time_ns);
                 let process = self.processes.entry(tgid).or_default();

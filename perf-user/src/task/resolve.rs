@@ -57,10 +57,38 @@ pub struct LocatedWindow {
     pub counters: Vec<(&'static str, u64)>,
 }
 
+impl LocatedWindow {
+    /// The sum of its samples' values.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.value).sum()
+    }
+
+    /// The sum of its losses.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().map(|(_, value)| value).sum()
+    }
+
+    /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
+    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
+        self.taken += dropped.taken;
+        self.lost.push((cause, dropped.reported()));
+        self.lost.extend(&dropped.lost);
+        self.counters.extend(&dropped.counters);
+    }
+}
+
 impl Tasks {
     /// Gives every address of a window the meaning it had when the sample was taken.
     #[must_use]
-    pub fn locate(&self, window: &RawWindow) -> LocatedWindow {
+    pub fn locate(&mut self, window: &RawWindow) -> LocatedWindow {
+        for sample in &window.samples {
+            // Its beginning escaped us: it joined the target's cgroup, or events were lost.
+            if sample.user_stack != 0 && !self.processes.contains_key(&sample.tgid) {
+                self.scan(sample.tgid);
+            }
+        }
         let mut missing = 0;
         let mut names = HashMap::new();
         let samples = window.samples.iter().filter_map(|sample| {
@@ -70,7 +98,7 @@ impl Tasks {
             }
             located
         });
-        let samples = samples.collect();
+        let samples: Vec<_> = samples.collect();
         let counter = |counter: Counter| window.counters[counter as usize];
         let mut lost: Vec<_> =
             Counter::ALL.into_iter().filter(|counter| counter.is_loss()).map(|cause| (cause.name(), counter(cause))).collect();

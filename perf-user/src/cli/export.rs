@@ -1,0 +1,57 @@
+//! `perfprobe export`: a recording, or a slice of it, in another format.
+
+use std::path::PathBuf;
+
+use super::{Failure, select::SelectArgs, write};
+use crate::output::{ExportOptions, Format};
+
+/// Write a recording in other formats: flame graphs, pprof, speedscope, folded stacks, reports
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A .perfprobe file
+    file: PathBuf,
+
+    /// Write this file, in the format of its name: .svg .html .folded .pb.gz .speedscope.json .json .txt; repeatable
+    #[arg(short, long, value_name = "OUT", required = true)]
+    output: Vec<PathBuf>,
+
+    /// Which event; default: the recording's first
+    #[arg(short, long)]
+    event: Option<String>,
+
+    /// A tower for each thread
+    #[arg(long)]
+    per_thread: bool,
+
+    /// Leaf first: who calls the hot functions
+    #[arg(long)]
+    reverse: bool,
+
+    #[command(flatten)]
+    select: SelectArgs,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let outputs = write::formats(&args.output)?;
+    if let Some((path, _)) = outputs.iter().find(|(_, format)| *format == Format::Recording) {
+        let path = path.display();
+        return Err(Failure::Usage(format!("{path}: a recording is exported to other formats; to copy it, use cp")));
+    }
+    let profile = args.select.read(&args.file)?;
+    if let Some(event) = args.event.as_deref().filter(|event| profile.series(event).is_none()) {
+        let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
+        let file = args.file.display();
+        return Err(Failure::Usage(format!("{file} holds no event `{event}`; it holds: {}", known.join(", "))));
+    }
+    let options = ExportOptions {
+        event: args.event.clone(),
+        per_thread: args.per_thread,
+        reverse: args.reverse,
+        ..ExportOptions::default()
+    };
+    for (path, format) in outputs {
+        write::write(&path, format, &profile, &options)?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
+}

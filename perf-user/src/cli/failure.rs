@@ -1,0 +1,50 @@
+//! What ends perfprobe with an exit code other than 0.
+
+use std::{fmt, process::ExitCode};
+
+/// Why a subcommand did not do what it was told.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was told something that makes no sense.
+    Usage(String),
+    /// It could not do it.
+    Failed(anyhow::Error),
+    /// The command to record does not exist or cannot be executed.
+    NotExecuted(anyhow::Error),
+    /// It did it, and passes on the exit code of the command it recorded.
+    Passed(u8, anyhow::Error),
+}
+
+impl Failure {
+    /// Exit code for wrong use.
+    pub(super) const USAGE: u8 = 2;
+    const FAILED: u8 = 1;
+    /// As shells have it.
+    const NOT_EXECUTED: u8 = 127;
+
+    /// The exit code it means.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => Self::USAGE.into(),
+            Self::Failed(_) => Self::FAILED.into(),
+            Self::NotExecuted(_) => Self::NOT_EXECUTED.into(),
+            Self::Passed(code, _) => (*code).into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) => out.write_str(text),
+            Self::Failed(error) | Self::NotExecuted(error) | Self::Passed(_, error) => write!(out, "{error:#}"),
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}

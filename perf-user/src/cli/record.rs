@@ -1,0 +1,235 @@
+//! `perfprobe record`: from a running program to its recording, flame graph and summary.
+
+mod outputs;
+mod target;
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use super::{Failure, select::duration, summary};
+use crate::{
+    collect::{EventKind, cpu::{Clock, CpuCollector}, session::{SessionOptions, Sides}, target::Target},
+    host::{Host, check_privileges, sys},
+    profile::Recording,
+    record::{Ended, Outcome, Progress, RecordError, RecordOptions, record},
+    store::{self, Selection},
+};
+use outputs::Outputs;
+use target::{Chosen, TargetArgs};
+
+/// Record where processes spend their time; leaves a recording and a flame graph
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    sudo perfprobe record --pid 1234 -d 10s\n  \
+    sudo perfprobe record --comm nginx -d 30s -o nginx.svg -o nginx.pb.gz\n  \
+    sudo perfprobe record -- ./program --its-own options")]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// What to record, a comma between; default: all available. There is: cpu
+    #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
+    event: Vec<EventKind>,
+
+    /// How long (10s, 2m, 1h); default: until the target ends or Ctrl-C
+    #[arg(short, long, value_name = "DUR", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// CPU samples a second, on each CPU
+    #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
+    frequency: u64,
+
+    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt;
+    /// repeatable. Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
+    #[arg(short, long, value_name = "FILE", verbatim_doc_comment)]
+    output: Vec<PathBuf>,
+
+    /// Leave out the children that target processes start
+    #[arg(long, conflicts_with_all = ["all", "cgroup"])]
+    no_inherit: bool,
+
+    /// Keep only user frames of each stack
+    #[arg(long, conflicts_with = "kernel_only")]
+    user_only: bool,
+
+    /// Keep only kernel frames of each stack
+    #[arg(long)]
+    kernel_only: bool,
+
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Longer than this is a slip of the keyboard.
+const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
+
+pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure> {
+    check_numbers(&args)?;
+    let signals = sys::signal_fd()?;
+    let host = Host::read();
+    let unchecked = args.target.check()?;
+    let outputs = super::write::formats(&args.output)?;
+    check_privileges()?;
+    let mut chosen = args.target.choose()?;
+    let outputs = Outputs::prepare(outputs, &chosen)?;
+    let clock = Clock::best();
+    let recording = Recording {
+        host: host.name.clone(),
+        kernel: host.kernel.clone(),
+        cpus: host.cpus.len() as u32,
+        target: chosen.description(),
+        options: options_json(&args, clock),
+        target_label: chosen.label.clone(),
+        warnings: unchecked,
+        ..Recording::default()
+    };
+    let entries = entries(args.frequency, host.cpus.len());
+    let options = RecordOptions {
+        session: SessionOptions { target: chosen.target.clone(), inherit: !args.no_inherit, sides: sides(&args), entries },
+        collector: CpuCollector::new(args.frequency, clock, entries),
+        frequency_hz: args.frequency,
+        duration: args.duration,
+        path: outputs.recording().to_owned(),
+        program_start_ns,
+    };
+    let mut line = ProgressLine::new(args.quiet, &chosen);
+    let result = record(&host, options, recording, &signals, || chosen.release(), |progress| line.show(progress));
+    line.clear();
+    // From here on, a second signal ends perfprobe at once.
+    sys::restore_signals();
+    drop(signals);
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            outputs.forget();
+            return Err(not_begun(error));
+        }
+    };
+    let reported = outputs.write_all(args.quiet, |path| store::read(path, Selection::default()));
+    let code = finish_command(&chosen.target, &outcome)?;
+    match (outcome.failure, reported) {
+        (None, Ok(profile)) => {
+            if !args.quiet {
+                summary::print(&profile, &outputs.written());
+            }
+            Ok(code.into())
+        }
+        (Some(error), _) => Err(fail(code, error.into())),
+        (None, Err(error)) => Err(fail(code, error)),
+    }
+}
+
+/// A failure of perfprobe's, or the command's own exit code with it.
+fn fail(code: u8, error: anyhow::Error) -> Failure {
+    if code == 0 { Failure::Failed(error) } else { Failure::Passed(code, error) }
+}
+
+fn not_begun(error: RecordError) -> Failure {
+    match error {
+        RecordError::Command { .. } => Failure::NotExecuted(error.into()),
+        _ => Failure::Failed(error.into()),
+    }
+}
+
+fn check_numbers(args: &Args) -> Result<(), Failure> {
+    if args.frequency == 0 {
+        return Err(Failure::Usage("--frequency 0 would take no samples; 99 is the default".into()));
+    }
+    let limit = std::fs::read_to_string(crate::collect::cpu::MAX_FREQUENCY_PATH).ok();
+    if let Some(limit) = limit.and_then(|text| text.trim().parse::<u64>().ok()).filter(|limit| args.frequency > *limit) {
+        return Err(Failure::Usage(format!(
+            "--frequency {}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)",
+            args.frequency
+        )));
+    }
+    match args.duration {
+        Some(duration) if duration < Duration::from_millis(1) => {
+            Err(Failure::Usage("--duration must be longer than nothing, like 10s".into()))
+        }
+        Some(duration) if duration > MAX_DURATION => {
+            Err(Failure::Usage("--duration is longer than a year; leave it out to record until Ctrl-C".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sides(args: &Args) -> Sides {
+    match (args.user_only, args.kernel_only) {
+        (true, _) => Sides::User,
+        (_, true) => Sides::Kernel,
+        _ => Sides::Both,
+    }
+}
+
+/// Room in the maps of a window: every CPU taking a different stack each time, within reason; more CPUs than that make
+/// windows shorter.
+fn entries(frequency_hz: u64, cpus: usize) -> u32 {
+    const LEAST: u64 = 512;
+    const MOST: u64 = 32_768;
+    // So that tests can see what happens when maps are full.
+    if let Some(entries) = std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok().and_then(|text| text.parse().ok()) {
+        return entries;
+    }
+    (frequency_hz.saturating_mul(cpus as u64) * 3 / 2).clamp(LEAST, MOST) as u32
+}
+
+fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
+    json!({
+        "events": ["cpu"],
+        "frequency_hz": args.frequency,
+        "source": clock.name(),
+        "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
+        "inherit": !args.no_inherit,
+        "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },
+    })
+}
+
+/// Waits for a command that was recorded, and gives its exit code; 0 for other targets.
+fn finish_command(target: &Target, outcome: &Outcome) -> Result<u8, Failure> {
+    let Target::Command { tgid, argv } = target else { return Ok(0) };
+    match outcome.ended {
+        // Ctrl-C in a terminal reaches the command by itself.
+        Ended::Signal(signal) if !signal.from_terminal => sys::send_signal(*tgid, signal.number),
+        Ended::Duration => eprintln!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" ")),
+        _ => {}
+    }
+    Ok(sys::wait_for_child(*tgid)?.clamp(0, 255) as u8)
+}
+
+/// The line that tells how far a recording has come, if somebody is there to read it.
+struct ProgressLine {
+    shown: bool,
+}
+
+impl ProgressLine {
+    fn new(quiet: bool, chosen: &Chosen) -> Self {
+        let shown = !quiet && std::io::stderr().is_terminal();
+        if !quiet {
+            eprintln!("Recording {}; Ctrl-C ends it.", chosen.label);
+        }
+        Self { shown }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        if self.shown {
+            let Progress { elapsed, reported, lost, recorder_share } = progress;
+            let (seconds, share) = (elapsed.as_secs_f64(), recorder_share * 100.0);
+            let mut stderr = std::io::stderr();
+            let _ = write!(stderr, "\r\x1b[K{seconds:.0} s  {reported} samples  {lost} lost  recorder {share:.1} % of a CPU");
+            let _ = stderr.flush();
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The target on the command line: exactly one of five ways to say whom to record.
+
+use std::{ffi::CString, path::PathBuf};
+
+use serde_json::json;
+
+use crate::{
+    cli::Failure,
+    collect::target::Target,
+    host::{cgroup, proc, sys},
+    record::RecordError,
+};
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct TargetArgs {
+    /// Running processes, with all their threads and the children they start
+    #[arg(short, long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+
+    /// Every process with this name, those that start later too
+    #[arg(long, value_name = "NAME")]
+    comm: Option<String>,
+
+    /// A cgroup v2 subtree: a container, a systemd unit
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+
+    /// The whole machine
+    #[arg(short, long)]
+    pub(super) all: bool,
+
+    /// Start this program, record from its first instruction, and pass on its exit code
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// A target that can be recorded, and what it is called.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) target: Target,
+    /// For titles: `redis-server (pid 1234)`.
+    pub(super) label: String,
+    /// For file names.
+    pub(super) file_stem: String,
+    child: Option<sys::StoppedChild>,
+}
+
+impl TargetArgs {
+    /// Refuses what cannot be a target, before anything else is looked at; what is doubtful comes back as warnings.
+    pub(super) fn check(&self) -> Result<Vec<String>, Failure> {
+        for pid in &self.pid {
+            proc::check_target(*pid)?;
+        }
+        if self.comm.as_deref() == Some("") {
+            return Err(Failure::Usage("--comm needs a name".into()));
+        }
+        if self.command.first().is_some_and(String::is_empty) {
+            return Err(Failure::Usage("the command after -- is empty".into()));
+        }
+        Ok(Vec::new())
+    }
+
+    /// Finds the target; forks the command, if it is one.
+    pub(super) fn choose(&self) -> Result<Chosen, Failure> {
+        let chosen = |target, label: String, file_stem: String| Chosen { target, label, file_stem, child: None };
+        if let [first, ..] = self.pid[..] {
+            let comm = proc::comm(first).unwrap_or_default();
+            let mut pids = self.pid.clone();
+            pids.sort_unstable();
+            pids.dedup();
+            let list: Vec<_> = pids.iter().map(u32::to_string).collect();
+            let label = match list.len() {
+                1 => format!("{comm} (pid {first})"),
+                _ => format!("{comm} and others (pids {})", list.join(", ")),
+            };
+            return Ok(chosen(Target::Processes(pids), label, format!("{comm}-{first}")));
+        }
+        if let Some(name) = &self.comm {
+            return Ok(chosen(Target::Comm(name.clone()), format!("every {name}"), name.clone()));
+        }
+        if let Some(path) = &self.cgroup {
+            let cgroup = cgroup::find(path)?;
+            let label = format!("cgroup {}", cgroup.path.display());
+            let stem = cgroup.path.file_name().map_or_else(|| "cgroup".into(), |name| name.to_string_lossy().into_owned());
+            return Ok(chosen(Target::Cgroup(cgroup), label, stem));
+        }
+        if self.all {
+            return Ok(chosen(Target::All, "the whole machine".into(), "all".into()));
+        }
+        self.start()
+    }
+
+    fn start(&self) -> Result<Chosen, Failure> {
+        let argv: Result<Vec<_>, _> = self.command.iter().map(|argument| CString::new(argument.as_str())).collect();
+        let argv = argv.map_err(|_| Failure::Usage("the command holds a zero byte".into()))?;
+        let child = sys::spawn_stopped(&argv)?;
+        let tgid = child.tgid();
+        let name = self.command[0].rsplit('/').next().unwrap_or_default().to_owned();
+        let target = Target::Command { tgid, argv: self.command.clone() };
+        Ok(Chosen { target, label: format!("{name} (pid {tgid})"), file_stem: format!("{name}-{tgid}"), child: Some(child) })
+    }
+}
+
+impl Chosen {
+    /// The target as recordings and reports tell it.
+    pub(super) fn description(&self) -> serde_json::Value {
+        match &self.target {
+            Target::Processes(pids) => {
+                let names: Vec<_> = pids.iter().map(|pid| proc::comm(*pid).unwrap_or_default()).collect();
+                json!({"kind": "pid", "pids": pids, "comms": names})
+            }
+            Target::Comm(name) => json!({"kind": "comm", "comm": name}),
+            Target::Cgroup(cgroup) => json!({"kind": "cgroup", "path": cgroup.path, "id": cgroup.id}),
+            Target::All => json!({"kind": "all"}),
+            Target::Command { tgid, argv } => json!({"kind": "command", "pids": [tgid], "argv": argv}),
+        }
+    }
+
+    /// Lets a command run, if the target is one.
+    pub(super) fn release(&mut self) -> Result<(), RecordError> {
+        let Some(child) = self.child.take() else { return Ok(()) };
+        let tgid = child.tgid();
+        child.release().map_err(|why| {
+            let _ = sys::wait_for_child(tgid);
+            let program = match &self.target {
+                Target::Command { argv, .. } => argv[0].clone(),
+                _ => String::new(),
+            };
+            RecordError::Command { program, why }
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! Arguments that several subcommands share: durations, and the part of a recording that is wanted.
+
+use std::time::Duration;
+
+use crate::{
+    profile::Profile,
+    store::{self, Selection},
+};
+
+use super::Failure;
+
+/// Parses `10s`, `2m`, `1h`, `500ms` or a plain number of seconds.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` is no duration; write it like 10s, 2m or 1h"))?;
+    let seconds = match unit {
+        "ms" => number / 1e3,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        "d" => number * 86400.0,
+        _ => return Err(format!("`{unit}` is no unit of time; use ms, s, m, h or d")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
+}
+
+/// The part of a recording that is wanted.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SelectArgs {
+    /// Only from this time after the start on (5s, 2m); rounds to windows of a second
+    #[arg(long, value_name = "T", value_parser = duration)]
+    from: Option<Duration>,
+
+    /// Only up to this time after the start
+    #[arg(long, value_name = "T", value_parser = duration)]
+    to: Option<Duration>,
+
+    /// Only this thread
+    #[arg(long, value_name = "TID")]
+    thread: Option<u32>,
+
+    /// Only this process
+    #[arg(long, value_name = "PID")]
+    process: Option<u32>,
+}
+
+impl SelectArgs {
+    /// Reads the wanted part of a recording.
+    pub(super) fn read(&self, path: &std::path::Path) -> Result<Profile, Failure> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(Failure::Usage("--from must be before --to".into()));
+        }
+        let ns = |time: Duration| time.as_nanos() as u64;
+        let selection = Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process };
+        let profile = store::read(path, selection)?;
+        if let Some(from) = self.from.filter(|from| ns(*from) >= profile.recording.duration_ns) {
+            let seconds = profile.recording.duration_ns as f64 / 1e9;
+            return Err(Failure::Usage(format!("--from {from:?} is after the recording's end, at {seconds:.1} s")));
+        }
+        if let Some(tid) = self.thread.filter(|tid| !profile.threads.iter().any(|thread| thread.tid == *tid)) {
+            return Err(Failure::Usage(format!("no thread {tid} was sampled in {}", path.display())));
+        }
+        if let Some(tgid) = self.process.filter(|tgid| !profile.threads.iter().any(|thread| thread.tgid == *tgid)) {
+            return Err(Failure::Usage(format!("no process {tgid} was sampled in {}", path.display())));
+        }
+        Ok(profile)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("10s").unwrap(), Duration::from_secs(10));
+        assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
+        assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
+        for wrong in ["", "s", "-1s", "1y", "1.2.3s", "99999999999999999999h", "ten"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A recording while it runs: one thread drains the kernel and never waits, another names and stores.
+
+mod store_thread;
+mod task_rings;
+
+use std::{
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::{
+    collect::{AttachError, Collector as _, EventKind, cpu::CpuCollector, cpu::period_ns, session::{Session, SessionOptions}, target::Target},
+    drain::{Drain, DrainError},
+    host::{Host, online_cpus, sys},
+    profile::{Overhead, Recording},
+    store::{Counts, StoreError, Writer},
+    task::{Follow, Tasks},
+};
+use store_thread::StoreThread;
+use task_rings::TaskRings;
+
+/// How often rings are looked at, and ends noticed.
+const TICK_MS: i32 = 20;
+
+/// The length of a window, unless the maps could not hold what comes in it.
+const WINDOW_NS: u64 = 1_000_000_000;
+
+/// The shortest window.
+const MIN_WINDOW_NS: u64 = 100_000_000;
+
+/// What to record, and where to.
+#[derive(Debug)]
+pub struct RecordOptions {
+    /// The kernel side.
+    pub session: SessionOptions,
+    /// The sampler.
+    pub collector: CpuCollector,
+    /// Samples a second.
+    pub frequency_hz: u64,
+    /// When to end, if nothing else ends it.
+    pub duration: Option<Duration>,
+    /// The recording to write.
+    pub path: PathBuf,
+    /// `CLOCK_MONOTONIC` time at which this program began.
+    pub program_start_ns: u64,
+}
+
+/// What ended a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The processes it was about.
+    TargetEnded,
+    /// The clock.
+    Duration,
+    /// A signal.
+    Signal(sys::Signal),
+    /// Something failed; the outcome says what.
+    Failure,
+}
+
+/// How a recording went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What ended it.
+    pub ended: Ended,
+    /// What it holds.
+    pub counts: Counts,
+    /// Why it ended early, if it did; what it holds is good all the same.
+    pub failure: Option<RecordError>,
+}
+
+/// How far a recording has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Since sampling began.
+    pub elapsed: Duration,
+    /// Samples so far.
+    pub reported: u64,
+    /// Losses so far.
+    pub lost: u64,
+    /// CPU time of the recorder since the last progress, as a share of one CPU.
+    pub recorder_share: f64,
+}
+
+/// Why a recording failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The kernel side could not be set up.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The kernel side could not be read.
+    #[error(transparent)]
+    Drain(#[from] DrainError),
+    /// The recording could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The command could not be executed.
+    #[error("cannot run `{program}`: {why}")]
+    Command {
+        /// Which.
+        program: String,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// Something the loop needs was refused.
+    #[error("the system refused {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// Records until the target ends, the time is over, or a signal comes. `release` is called once everything is watched: it
+/// lets a command run. `progress` is called once a second.
+///
+/// # Errors
+/// When recording could not begin. What fails later is in the [`Outcome`].
+pub fn record(
+    host: &Host,
+    options: RecordOptions,
+    mut recording: Recording,
+    signals: &OwnedFd,
+    release: impl FnOnce() -> Result<(), RecordError>,
+    mut progress: impl FnMut(&Progress),
+) -> Result<Outcome, RecordError> {
+    sys::raise_open_files();
+    let writer = Writer::create(&options.path)?;
+    let target = options.session.target.clone();
+    let mut rings = TaskRings::open(&host.cpus)?;
+    let mut tasks = Tasks::new(follow(&target));
+    let scan_first = !matches!(target, Target::All | Target::Cgroup(_));
+    if scan_first {
+        target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
+    }
+    let ends = target.ends_with();
+    let watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
+    let source = options.collector.clock().name();
+    let value = options.collector.value();
+    let mut session = Session::start(host, &options.session, options.collector)?;
+    let start_ns = sys::monotonic_ns();
+    recording.started_unix_ns = unix_ns();
+    let mut overhead = Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
+    writer.event(EventKind::Cpu.name(), value.unit, period_ns(options.frequency_hz), source)?;
+    writer.describe(&recording, &overhead, start_ns)?;
+    release()?;
+    if !scan_first {
+        // Sampling runs meanwhile: names come from what is mapped now and from the events since.
+        target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
+    }
+
+    let mut run = Run {
+        drain: Drain::new(start_ns),
+        store: StoreThread::start(writer),
+        tasks,
+        start_ns,
+        totals: Counts::default(),
+        warnings: Vec::new(),
+    };
+    let window_ns = window_ns(options.session.entries, options.frequency_hz, host.cpus.len());
+    let mut looked_ns = sys::own_usage().0;
+    let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
+    let mut watched: Vec<OwnedFd> = watched;
+    let mut failure = None;
+    let ended = loop {
+        if let Some(ended) = wait(signals, &mut watched, ends.is_empty(), deadline) {
+            break ended;
+        }
+        rings.apply(&mut run.tasks);
+        if sys::monotonic_ns() - run.drain.window_start_ns() < window_ns {
+            continue;
+        }
+        match run.window(&mut session, &mut rings) {
+            Ok(true) => {}
+            Ok(false) => break Ended::Failure,
+            Err(error) => {
+                failure = Some(error);
+                break Ended::Failure;
+            }
+        }
+        let used_ns = sys::own_usage().0;
+        progress(&Progress {
+            elapsed: Duration::from_nanos(sys::monotonic_ns() - start_ns),
+            reported: run.totals.reported,
+            lost: run.totals.lost,
+            recorder_share: (used_ns - looked_ns) as f64 / window_ns as f64,
+        });
+        looked_ns = used_ns;
+    };
+
+    session.stop();
+    let end_ns = sys::monotonic_ns();
+    if failure.is_none() {
+        failure = run.window(&mut session, &mut rings).err();
+    }
+    let (bpf_ns, bpf_runs) = session.cost().unzip();
+    drop((session, rings));
+    recording.warnings.extend(run.final_warnings());
+    let (writer, written) = run.store.finish();
+    failure = failure.or(written.err().map(RecordError::Store));
+    recording.duration_ns = end_ns - start_ns;
+    recording.complete = failure.is_none();
+    let (recorder_cpu_ns, recorder_peak_rss_bytes) = sys::own_usage();
+    overhead = Overhead { bpf_ns, bpf_runs, recorder_cpu_ns, recorder_peak_rss_bytes, ..overhead };
+    let described = writer.describe(&recording, &overhead, start_ns);
+    failure = failure.or(described.err().map(RecordError::Store));
+    Ok(Outcome { ended, counts: writer.counts().clone(), failure })
+}
+
+/// What the loop works on.
+struct Run {
+    drain: Drain,
+    store: StoreThread,
+    tasks: Tasks,
+    start_ns: u64,
+    totals: Counts,
+    warnings: Vec<String>,
+}
+
+impl Run {
+    /// Ends the window, and hands it on; whether it still can be stored.
+    fn window(&mut self, session: &mut Session, rings: &mut TaskRings) -> Result<bool, RecordError> {
+        let raw = self.drain.rotate(session)?;
+        rings.apply_until_now(&mut self.tasks);
+        let located = self.tasks.locate(&raw);
+        self.tasks.forget_before(raw.start_ns);
+        self.totals.taken += located.taken;
+        self.totals.reported += located.reported();
+        self.totals.lost += located.lost_total();
+        self.follow_cpus(session, rings)?;
+        Ok(self.store.send(located))
+    }
+
+    fn follow_cpus(&mut self, session: &mut Session, rings: &mut TaskRings) -> Result<(), RecordError> {
+        let online = online_cpus();
+        for cpu in session.follow_cpus(&online)? {
+            let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
+            self.warnings.push(format!("CPU {cpu} came online during the recording and is sampled from {seconds:.1} s on"));
+        }
+        rings.follow_cpus(&online)?;
+        Ok(())
+    }
+
+    fn final_warnings(&mut self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        let lost = self.tasks.lost_events();
+        if lost > 0 {
+            warnings.push(format!(
+                "{lost} task events (exec, mmap, exit) were lost because their rings were full: some frames may lack a name"
+            ));
+        }
+        warnings
+    }
+}
+
+fn follow(target: &Target) -> Follow {
+    match target {
+        Target::Processes(_) | Target::Command { .. } => Follow::Known,
+        Target::Comm(name) => Follow::Named(name.clone()),
+        Target::Cgroup(_) | Target::All => Follow::All,
+    }
+}
+
+/// Waits a tick; what ended the recording meanwhile, if anything did.
+fn wait(signals: &OwnedFd, watched: &mut Vec<OwnedFd>, endless: bool, deadline: Option<u64>) -> Option<Ended> {
+    let now = sys::monotonic_ns();
+    let left_ms = deadline.map_or(TICK_MS, |deadline| (deadline.saturating_sub(now) / 1_000_000).min(TICK_MS as u64) as i32);
+    let fds: Vec<BorrowedFd<'_>> = std::iter::once(signals.as_fd()).chain(watched.iter().map(|fd| fd.as_fd())).collect();
+    let ready = sys::poll_readable(&fds, left_ms);
+    if ready.first() == Some(&true)
+        && let Some(signal) = sys::read_signal(signals.as_fd())
+    {
+        return Some(Ended::Signal(signal));
+    }
+    let mut ended = ready[1..].iter();
+    watched.retain(|_| !ended.next().copied().unwrap_or(false));
+    if !endless && watched.is_empty() {
+        return Some(Ended::TargetEnded);
+    }
+    deadline.filter(|deadline| sys::monotonic_ns() >= *deadline).map(|_| Ended::Duration)
+}
+
+/// How long a window may last so that maps of `entries` are never full: every CPU sampling something else each time.
+fn window_ns(entries: u32, frequency_hz: u64, cpus: usize) -> u64 {
+    let per_second = frequency_hz.saturating_mul(cpus as u64).max(1);
+    // A fifth is kept for the time it takes to notice the window's end.
+    let holds_ns = u64::from(entries).saturating_mul(WINDOW_NS) / per_second / 5 * 4;
+    holds_ns.clamp(MIN_WINDOW_NS, WINDOW_NS)
+}
+
+fn unix_ns() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}

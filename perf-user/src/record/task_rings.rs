@@ -1,0 +1,67 @@
+//! The task history of all CPUs, merged in the order of time.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    collect::AttachError,
+    host::{
+        perf_ring::{TaskEvent, TaskRing},
+        sys,
+    },
+    task::Tasks,
+};
+
+/// Pages of a ring: a burst of some thousand events between two looks.
+const DATA_PAGES: usize = 64;
+
+/// One ring a CPU.
+#[derive(Debug)]
+pub(super) struct TaskRings {
+    rings: BTreeMap<u32, TaskRing>,
+    scratch: Vec<u8>,
+    events: Vec<(u64, TaskEvent)>,
+}
+
+impl TaskRings {
+    pub(super) fn open(cpus: &[u32]) -> Result<Self, AttachError> {
+        let mut rings = Self { rings: BTreeMap::new(), scratch: Vec::new(), events: Vec::new() };
+        rings.follow_cpus(cpus)?;
+        Ok(rings)
+    }
+
+    /// Listens on CPUs that came online.
+    pub(super) fn follow_cpus(&mut self, online: &[u32]) -> Result<(), AttachError> {
+        self.rings.retain(|cpu, _| online.contains(cpu));
+        for cpu in online {
+            if !self.rings.contains_key(cpu) {
+                let ring = TaskRing::open(*cpu, DATA_PAGES);
+                let ring = ring.map_err(|source| AttachError::TaskEvents { cpu: *cpu, source })?;
+                self.rings.insert(*cpu, ring);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what happened before this call, in order. What comes in while rings are read waits for the next call: on
+    /// a ring read earlier something older may still appear.
+    pub(super) fn apply(&mut self, tasks: &mut Tasks) {
+        let now = sys::monotonic_ns();
+        self.read();
+        let ready = self.events.partition_point(|(time_ns, _)| *time_ns < now);
+        self.events.drain(..ready).for_each(|(time_ns, event)| tasks.apply(time_ns, event));
+    }
+
+    /// Applies all that has happened up to now.
+    pub(super) fn apply_until_now(&mut self, tasks: &mut Tasks) {
+        self.apply(tasks);
+        self.read();
+        self.events.drain(..).for_each(|(time_ns, event)| tasks.apply(time_ns, event));
+    }
+
+    fn read(&mut self) {
+        for ring in self.rings.values_mut() {
+            ring.read(&mut self.scratch, &mut self.events);
+        }
+        self.events.sort_by_key(|(time_ns, _)| *time_ns);
+    }
+}
