@@ -37,7 +37,12 @@ pub(super) struct StackIds {
 
 /// Reads both stacks and stores them, or says why the sample is lost.
 #[inline(always)]
-pub(super) fn take(ctx: *mut c_void, kernel_mode: bool, generation: u32, counters: &mut Counters) -> Result<StackIds, Counter> {
+pub(super) fn take(
+    ctx: *mut c_void,
+    kernel_mode: bool,
+    generation: u32,
+    counters: &mut Counters,
+) -> Result<StackIds, Counter> {
     let sides = STACK_SIDES.load();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Err(Counter::LostMapBusy) };
     let mut ids = StackIds { user: 0, kernel: 0 };

@@ -6,8 +6,15 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::{
-    collect::{cpu::{Clock, MAX_FREQUENCY_PATH}, session},
-    host::{self, Host, Unsupported, capability::{Capabilities, Capability}, cgroup, sys},
+    collect::{
+        cpu::{Clock, MAX_FREQUENCY_PATH},
+        session,
+    },
+    host::{
+        self, Host, Unsupported,
+        capability::{Capabilities, Capability},
+        cgroup, sys,
+    },
 };
 
 /// Tell what this machine allows, and the remedy for what is missing
@@ -121,13 +128,21 @@ fn privileges() -> Check {
     let names = |missing: Vec<Capability>| missing.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
     let missing = capabilities.missing(&needed);
     if !missing.is_empty() {
-        return Check::lacks(NAME, State::Missing, format!("this process lacks {}", names(missing)), "run perfprobe with sudo");
+        return Check::lacks(
+            NAME,
+            State::Missing,
+            format!("this process lacks {}", names(missing)),
+            "run perfprobe with sudo",
+        );
     }
     let missing = capabilities.missing(&useful);
     if missing.is_empty() {
         return Check::ok(NAME, "all that perfprobe can use");
     }
-    let detail = format!("without {}: other users' files and mappings, kernel symbols or its own cost may be hidden", names(missing));
+    let detail = format!(
+        "without {}: other users' files and mappings, kernel symbols or its own cost may be hidden",
+        names(missing)
+    );
     Check::lacks(NAME, State::Limited, detail, "run perfprobe with sudo")
 }
 
@@ -136,7 +151,12 @@ fn pid_namespace() -> Check {
         return Check::ok("PID namespace", "the kernel's own");
     }
     let detail = "process ids here are not the kernel's";
-    Check::lacks("PID namespace", State::Missing, detail, "run on the host, or share its PID namespace (--pid=host, hostPID)")
+    Check::lacks(
+        "PID namespace",
+        State::Missing,
+        detail,
+        "run on the host, or share its PID namespace (--pid=host, hostPID)",
+    )
 }
 
 fn lockdown() -> Check {
@@ -157,7 +177,8 @@ fn programs() -> Check {
         Ok(instructions) => Check::ok(NAME, format!("the verifier takes them ({instructions} instructions verified)")),
         Err(error) => {
             let detail = format!("{:#}", anyhow::Error::from(error));
-            let remedy = "run perfprobe with sudo on Linux 5.10 or newer, where neither lockdown nor seccomp forbids bpf(2)";
+            let remedy =
+                "run perfprobe with sudo on Linux 5.10 or newer, where neither lockdown nor seccomp forbids bpf(2)";
             Check::lacks(NAME, State::Missing, detail, remedy)
         }
     }
@@ -166,7 +187,9 @@ fn programs() -> Check {
 fn btf() -> Check {
     match host::task_offsets() {
         Ok(_) => Check::ok("BTF", "the kernel describes its types"),
-        Err(Unsupported { why, remedy, .. }) => Check::lacks("BTF", State::Limited, format!("children cannot be followed: {why}"), remedy),
+        Err(Unsupported { why, remedy, .. }) => {
+            Check::lacks("BTF", State::Limited, format!("children cannot be followed: {why}"), remedy)
+        }
     }
 }
 
@@ -176,7 +199,12 @@ fn clock() -> Check {
         Clock::CpuClock => {
             let detail = "the kernel's timer: the CPU's counters are not available, so time with interrupts off shows where they are \
                 switched on again";
-            Check::lacks("sampling clock", State::Limited, detail, "none on a virtual machine that hides the counters (vPMU)")
+            Check::lacks(
+                "sampling clock",
+                State::Limited,
+                detail,
+                "none on a virtual machine that hides the counters (vPMU)",
+            )
         }
     }
 }
@@ -194,7 +222,12 @@ fn statistics() -> Check {
         Ok(_) => Check::ok("own cost", "the kernel counts the time of BPF programs"),
         Err(error) => {
             let detail = format!("the kernel does not count it: {error}");
-            Check::lacks("own cost", State::Limited, detail, "needs CAP_SYS_ADMIN and Linux 5.8: run perfprobe with sudo")
+            Check::lacks(
+                "own cost",
+                State::Limited,
+                detail,
+                "needs CAP_SYS_ADMIN and Linux 5.8: run perfprobe with sudo",
+            )
         }
     }
 }
@@ -218,13 +251,12 @@ fn membarrier() -> Check {
 
 fn process_files() -> Check {
     const NAME: &str = "process files";
-    match fs::read_dir("/proc/1/map_files").and_then(|mut links| links.next().transpose()) {
-        Ok(Some(link)) if fs::metadata(link.path()).is_ok() => Check::ok(NAME, "mapped files open, deleted ones too"),
-        _ => {
-            let detail = "files of running processes open by their paths only: deleted ones cannot be named";
-            Check::lacks(NAME, State::Limited, detail, "needs CAP_SYS_PTRACE and CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE: run with sudo")
-        }
+    let own = fs::read_dir("/proc/self/map_files").into_iter().flatten().flatten();
+    if own.into_iter().any(|link| fs::metadata(link.path()).is_ok()) {
+        return Check::ok(NAME, "mapped files open, deleted ones too");
     }
+    let detail = "mapped files open by their paths only: libraries deleted while in use cannot be named";
+    Check::lacks(NAME, State::Limited, detail, "needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE: run perfprobe with sudo")
 }
 
 fn kernel_symbols() -> Check {
@@ -234,7 +266,12 @@ fn kernel_symbols() -> Check {
     if shown {
         return Check::ok(NAME, "readable");
     }
-    Check::lacks(NAME, State::Limited, "hidden: kernel frames stay addresses", "sysctl kernel.kptr_restrict=1, and run perfprobe with sudo")
+    Check::lacks(
+        NAME,
+        State::Limited,
+        "hidden: kernel frames stay addresses",
+        "sysctl kernel.kptr_restrict=1, and run perfprobe with sudo",
+    )
 }
 
 fn cgroups() -> Check {

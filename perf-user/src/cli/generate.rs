@@ -1,6 +1,9 @@
 //! `perfprobe completions` and `perfprobe man`: generated from the definitions that parse the command line.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::CommandFactory as _;
 

@@ -14,7 +14,12 @@ use serde_json::json;
 
 use super::{Failure, select::duration, summary};
 use crate::{
-    collect::{EventKind, cpu::{Clock, CpuCollector}, session::{SessionOptions, Sides}, target::Target},
+    collect::{
+        EventKind,
+        cpu::{Clock, CpuCollector},
+        session::{SessionOptions, Sides},
+        target::Target,
+    },
     host::{Host, check_privileges, sys},
     profile::Recording,
     record::{Ended, Outcome, Progress, RecordError, RecordOptions, record},
@@ -92,7 +97,12 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     };
     let entries = entries(args.frequency, host.cpus.len());
     let options = RecordOptions {
-        session: SessionOptions { target: chosen.target.clone(), inherit: !args.no_inherit, sides: sides(&args), entries },
+        session: SessionOptions {
+            target: chosen.target.clone(),
+            inherit: !args.no_inherit,
+            sides: sides(&args),
+            entries,
+        },
         collector: CpuCollector::new(args.frequency, clock, entries),
         frequency_hz: args.frequency,
         duration: args.duration,
@@ -143,7 +153,8 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Usage("--frequency 0 would take no samples; 99 is the default".into()));
     }
     let limit = std::fs::read_to_string(crate::collect::cpu::MAX_FREQUENCY_PATH).ok();
-    if let Some(limit) = limit.and_then(|text| text.trim().parse::<u64>().ok()).filter(|limit| args.frequency > *limit) {
+    if let Some(limit) = limit.and_then(|text| text.trim().parse::<u64>().ok()).filter(|limit| args.frequency > *limit)
+    {
         return Err(Failure::Usage(format!(
             "--frequency {}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)",
             args.frequency
@@ -222,7 +233,10 @@ impl ProgressLine {
             let Progress { elapsed, reported, lost, recorder_share } = progress;
             let (seconds, share) = (elapsed.as_secs_f64(), recorder_share * 100.0);
             let mut stderr = std::io::stderr();
-            let _ = write!(stderr, "\r\x1b[K{seconds:.0} s  {reported} samples  {lost} lost  recorder {share:.1} % of a CPU");
+            let _ = write!(
+                stderr,
+                "\r\x1b[K{seconds:.0} s  {reported} samples  {lost} lost  recorder {share:.1} % of a CPU"
+            );
             let _ = stderr.flush();
         }
     }

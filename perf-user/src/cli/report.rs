@@ -1,6 +1,9 @@
 //! `perfprobe report`: what a recording says, as text, JSON or a page.
 
-use std::{io::{self, Write as _}, path::PathBuf};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use super::{Failure, select::SelectArgs};
 use crate::output::{self, ExportOptions, Format};

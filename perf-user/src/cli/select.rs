@@ -57,7 +57,8 @@ impl SelectArgs {
             return Err(Failure::Usage("--from must be before --to".into()));
         }
         let ns = |time: Duration| time.as_nanos() as u64;
-        let selection = Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process };
+        let selection =
+            Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process };
         let profile = store::read(path, selection)?;
         if let Some(from) = self.from.filter(|from| ns(*from) >= profile.recording.duration_ns) {
             let seconds = profile.recording.duration_ns as f64 / 1e9;

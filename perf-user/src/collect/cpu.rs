@@ -74,7 +74,9 @@ impl CpuCollector {
     fn attach_cpu(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
         let (config, policy) = match self.clock {
             // Cycles come at the CPU's changing pace; the kernel adapts the period to the frequency.
-            Clock::Cycles => (PerfEventConfig::Hardware(HardwareEvent::CpuCycles), SamplePolicy::Frequency(self.frequency_hz)),
+            Clock::Cycles => {
+                (PerfEventConfig::Hardware(HardwareEvent::CpuCycles), SamplePolicy::Frequency(self.frequency_hz))
+            }
             Clock::CpuClock => {
                 (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(period_ns(self.frequency_hz)))
             }
@@ -113,7 +115,10 @@ impl Collector for CpuCollector {
             Some(limit) if self.frequency_hz > limit => Err(Unsupported::new(
                 format!("sampling at {} Hz", self.frequency_hz),
                 format!("the kernel allows {limit} Hz at most"),
-                format!("lower --frequency, or raise the limit: sysctl kernel.perf_event_max_sample_rate={}", self.frequency_hz),
+                format!(
+                    "lower --frequency, or raise the limit: sysctl kernel.perf_event_max_sample_rate={}",
+                    self.frequency_hz
+                ),
             )),
             _ => Ok(()),
         }

@@ -12,7 +12,11 @@ use perf_ebpf::{
     target::{SIDE_KERNEL, SIDE_USER, TargetKind},
 };
 
-use super::{AttachError, Collector, cpu::CpuCollector, target::{Target, comm_from}};
+use super::{
+    AttachError, Collector,
+    cpu::CpuCollector,
+    target::{Target, comm_from},
+};
 use crate::host::{Host, sys, task_offsets};
 
 /// The compiled kernel half; `cargo xtask ebpf` makes it.
@@ -95,7 +99,8 @@ impl Session {
     pub fn set_generation(&mut self, generation: u32) -> Result<(), AttachError> {
         const MAP: &str = "GENERATION";
         let map = self.bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
-        let mut array: Array<&mut MapData, u32> = map.try_into().map_err(|source| AttachError::Map { map: MAP, source })?;
+        let mut array: Array<&mut MapData, u32> =
+            map.try_into().map_err(|source| AttachError::Map { map: MAP, source })?;
         array.set(0, generation, 0).map_err(|source| AttachError::Map { map: MAP, source })
     }
 
@@ -142,7 +147,11 @@ impl Session {
     pub fn cost(&self) -> Option<(u64, u64)> {
         self.stats.as_ref()?;
         let infos: Vec<ProgramInfo> = self.bpf.programs().filter_map(|(_, program)| program.info().ok()).collect();
-        Some(infos.iter().fold((0, 0), |(ns, runs), info| (ns + info.run_time().as_nanos() as u64, runs + info.run_count())))
+        Some(
+            infos
+                .iter()
+                .fold((0, 0), |(ns, runs), info| (ns + info.run_time().as_nanos() as u64, runs + info.run_count())),
+        )
     }
 }
 
@@ -225,7 +234,8 @@ pub fn try_load() -> Result<u32, AttachError> {
     let _ = sys::raise_memlock();
     let mut bpf = EbpfLoader::new().btf(None).load(OBJECT)?;
     let mut instructions = 0;
-    for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_exec", false), ("follow_rename", false)] {
+    for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_exec", false), ("follow_rename", false)]
+    {
         let refused = |source| AttachError::Program { program: name, source };
         let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
         if kind {

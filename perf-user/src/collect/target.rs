@@ -1,8 +1,14 @@
 //! What is recorded: which processes belong to it.
 
-use perf_ebpf::{comm::{COMM_BYTES, Comm}, target::TargetKind};
+use perf_ebpf::{
+    comm::{COMM_BYTES, Comm},
+    target::TargetKind,
+};
 
-use crate::host::{cgroup::{self, Cgroup}, proc};
+use crate::host::{
+    cgroup::{self, Cgroup},
+    proc,
+};
 
 /// The target of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +49,9 @@ impl Target {
             Self::Command { tgid, .. } => vec![*tgid],
             Self::Comm(wanted) => {
                 let wanted = comm_from(wanted);
-                proc::all_processes().filter(|tgid| proc::comm(*tgid).is_some_and(|comm| comm_from(&comm) == wanted)).collect()
+                proc::all_processes()
+                    .filter(|tgid| proc::comm(*tgid).is_some_and(|comm| comm_from(&comm) == wanted))
+                    .collect()
             }
             Self::Cgroup(cgroup) => cgroup::processes(&cgroup.path),
             Self::All => proc::all_processes().collect(),

@@ -57,9 +57,9 @@ impl<'data> Btf<'data> {
         while let Some(info) = word(self.types, at + 4) {
             let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
             if kind == KIND_STRUCT && self.is_named(word(self.types, at)?, structure) {
-                let found = (0..vlen).map(|index| at + TYPE_BYTES + index * MEMBER_BYTES).find(|member_at| {
-                    word(self.types, *member_at).is_some_and(|name| self.is_named(name, member))
-                });
+                let found = (0..vlen)
+                    .map(|index| at + TYPE_BYTES + index * MEMBER_BYTES)
+                    .find(|member_at| word(self.types, *member_at).is_some_and(|name| self.is_named(name, member)));
                 if let Some(member_at) = found {
                     let bits = word(self.types, member_at + 8)?;
                     // With the kind flag set, the upper byte holds a bit field's width.
@@ -73,9 +73,9 @@ impl<'data> Btf<'data> {
     }
 
     fn is_named(&self, offset: u32, name: &str) -> bool {
-        self.strings.get(offset as usize..).is_some_and(|rest| {
-            rest.get(..name.len()) == Some(name.as_bytes()) && rest.get(name.len()) == Some(&0)
-        })
+        self.strings
+            .get(offset as usize..)
+            .is_some_and(|rest| rest.get(..name.len()) == Some(name.as_bytes()) && rest.get(name.len()) == Some(&0))
     }
 }
 

@@ -1,6 +1,10 @@
 //! Cgroups of the version 2 hierarchy, as the kernel half filters by them.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::{Path, PathBuf}};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use super::Unsupported;
 
@@ -33,21 +37,32 @@ pub fn mount_point() -> Option<PathBuf> {
 pub fn find(path: &Path) -> Result<Cgroup, Unsupported> {
     let what = format!("the cgroup {}", path.display());
     let mount = mount_point().ok_or_else(|| {
-        Unsupported::new(&what, "no cgroup version 2 hierarchy is mounted", "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")
+        Unsupported::new(
+            &what,
+            "no cgroup version 2 hierarchy is mounted",
+            "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
+        )
     })?;
     let below = mount.join(path.strip_prefix("/").unwrap_or(path));
-    let found = [path.to_owned(), below].into_iter().filter_map(|path| fs::canonicalize(path).ok()).find(|path| {
-        path.starts_with(&mount) && path.join("cgroup.procs").exists()
-    });
+    let found = [path.to_owned(), below]
+        .into_iter()
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .find(|path| path.starts_with(&mount) && path.join("cgroup.procs").exists());
     let Some(found) = found else {
         let why = if path.exists() {
             format!("it is not a directory of the version 2 hierarchy at {}", mount.display())
         } else {
             "there is no such directory".to_owned()
         };
-        return Err(Unsupported::new(what, why, format!("name one that `find {} -name cgroup.procs` lists", mount.display())));
+        return Err(Unsupported::new(
+            what,
+            why,
+            format!("name one that `find {} -name cgroup.procs` lists", mount.display()),
+        ));
     };
-    let id = fs::metadata(&found).map_err(|error| Unsupported::new(&what, error.to_string(), "check its permissions"))?.ino();
+    let id = fs::metadata(&found)
+        .map_err(|error| Unsupported::new(&what, error.to_string(), "check its permissions"))?
+        .ino();
     let level = found.strip_prefix(&mount).map_or(0, |rest| rest.components().count()) as u32;
     Ok(Cgroup { path: found, id, level })
 }

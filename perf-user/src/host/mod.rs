@@ -69,7 +69,11 @@ impl Host {
 pub fn online_cpus() -> Vec<u32> {
     let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let cpus = parse_cpu_list(text.trim());
-    if cpus.is_empty() { (0..std::thread::available_parallelism().map_or(1, usize::from) as u32).collect() } else { cpus }
+    if cpus.is_empty() {
+        (0..std::thread::available_parallelism().map_or(1, usize::from) as u32).collect()
+    } else {
+        cpus
+    }
 }
 
 /// Parses the kernel's list form: `0-3,8,10-11`.
@@ -95,7 +99,8 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or record with --all, --cgroup or --no-inherit, which need no BTF",
         )
     };
-    let data = fs::read(btf::VMLINUX).map_err(|error| missing(format!("the kernel's BTF at {} cannot be read ({error})", btf::VMLINUX)))?;
+    let data = fs::read(btf::VMLINUX)
+        .map_err(|error| missing(format!("the kernel's BTF at {} cannot be read ({error})", btf::VMLINUX)))?;
     let btf = btf::Btf::parse(&data).map_err(|error| missing(error.to_string()))?;
     let offset = |member| {
         btf.member_offset("task_struct", member)
@@ -113,7 +118,11 @@ pub fn check_privileges() -> Result<(), Unsupported> {
     let missing = capabilities.missing(&[Capability::Bpf, Capability::Perfmon]);
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|capability| capability.name()).collect();
-        return Err(Unsupported::new("recording", format!("this process lacks {}", names.join(" and ")), "run perfprobe with sudo"));
+        return Err(Unsupported::new(
+            "recording",
+            format!("this process lacks {}", names.join(" and ")),
+            "run perfprobe with sudo",
+        ));
     }
     if lockdown() == Some("confidentiality") {
         return Err(Unsupported::new(

@@ -2,7 +2,10 @@
 //!
 //! These records come from `include/uapi/linux/perf_event.h`; every one ends in its `CLOCK_MONOTONIC` time.
 
-use std::{io, os::fd::{AsFd as _, OwnedFd}};
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use super::sys::{PerfEventAttr, PerfMapping, perf_event_open};
 

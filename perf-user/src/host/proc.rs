@@ -26,7 +26,9 @@ pub enum NoTarget {
     #[error("{0} is a thread of process {1}; name the process with --pid {1}")]
     Thread(u32, u32),
     /// It is a thread of the kernel's own.
-    #[error("process {0} is a thread of the kernel, which has no program to profile; --all records the kernel's threads too")]
+    #[error(
+        "process {0} is a thread of the kernel, which has no program to profile; --all records the kernel's threads too"
+    )]
     Kernel(u32),
     /// It has ended, and waits for its parent to notice.
     #[error("process {0} has ended already (it is a zombie)")]

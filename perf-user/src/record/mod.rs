@@ -10,7 +10,13 @@ use std::{
 };
 
 use crate::{
-    collect::{AttachError, Collector as _, EventKind, cpu::CpuCollector, cpu::period_ns, session::{Session, SessionOptions}, target::Target},
+    collect::{
+        AttachError, Collector as _, EventKind,
+        cpu::CpuCollector,
+        cpu::period_ns,
+        session::{Session, SessionOptions},
+        target::Target,
+    },
     drain::{Drain, DrainError},
     host::{Host, online_cpus, sys},
     profile::{Overhead, Recording},
@@ -142,7 +148,8 @@ pub fn record(
     let mut session = Session::start(host, &options.session, options.collector)?;
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
-    let mut overhead = Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
+    let mut overhead =
+        Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
     writer.event(EventKind::Cpu.name(), value.unit, period_ns(options.frequency_hz), source)?;
     writer.describe(&recording, &overhead, start_ns)?;
     release()?;
@@ -172,7 +179,8 @@ pub fn record(
         if sys::monotonic_ns() - run.drain.window_start_ns() < window_ns {
             continue;
         }
-        match run.window(&mut session, &mut rings) {
+        let next = run.follow_cpus(&mut session, &mut rings).and_then(|()| run.window(&mut session, &mut rings));
+        match next {
             Ok(true) => {}
             Ok(false) => break Ended::Failure,
             Err(error) => {
@@ -229,7 +237,6 @@ impl Run {
         self.totals.taken += located.taken;
         self.totals.reported += located.reported();
         self.totals.lost += located.lost_total();
-        self.follow_cpus(session, rings)?;
         Ok(self.store.send(located))
     }
 
@@ -237,7 +244,8 @@ impl Run {
         let online = online_cpus();
         for cpu in session.follow_cpus(&online)? {
             let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
-            self.warnings.push(format!("CPU {cpu} came online during the recording and is sampled from {seconds:.1} s on"));
+            self.warnings
+                .push(format!("CPU {cpu} came online during the recording and is sampled from {seconds:.1} s on"));
         }
         rings.follow_cpus(&online)?;
         Ok(())
@@ -266,8 +274,10 @@ fn follow(target: &Target) -> Follow {
 /// Waits a tick; what ended the recording meanwhile, if anything did.
 fn wait(signals: &OwnedFd, watched: &mut Vec<OwnedFd>, endless: bool, deadline: Option<u64>) -> Option<Ended> {
     let now = sys::monotonic_ns();
-    let left_ms = deadline.map_or(TICK_MS, |deadline| (deadline.saturating_sub(now) / 1_000_000).min(TICK_MS as u64) as i32);
-    let fds: Vec<BorrowedFd<'_>> = std::iter::once(signals.as_fd()).chain(watched.iter().map(|fd| fd.as_fd())).collect();
+    let left_ms =
+        deadline.map_or(TICK_MS, |deadline| (deadline.saturating_sub(now) / 1_000_000).min(TICK_MS as u64) as i32);
+    let fds: Vec<BorrowedFd<'_>> =
+        std::iter::once(signals.as_fd()).chain(watched.iter().map(|fd| fd.as_fd())).collect();
     let ready = sys::poll_readable(&fds, left_ms);
     if ready.first() == Some(&true)
         && let Some(signal) = sys::read_signal(signals.as_fd())

@@ -232,7 +232,9 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
             .collect();
         labelled(f, "", &format!("most in: {}", worst.join(", ")))?;
     }
-    for (at, (name, count)) in series.counters.iter().enumerate() {
+    // The timer's own ticks are for programs that check the balance; they tell a reader nothing.
+    let counters = series.counters.iter().filter(|(name, count)| **count > 0 && !name.starts_with("timer_"));
+    for (at, (name, count)) in counters.enumerate() {
         let label = if at == 0 { "Counters" } else { "" };
         labelled(f, label, &format!("{:>9}  {}", thousands(*count), name.replace('_', " ")))?;
     }

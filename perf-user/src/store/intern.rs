@@ -44,12 +44,20 @@ impl Interner {
                 ModuleKind::Vdso => "vdso",
                 ModuleKind::File => "file",
             };
-            transaction.execute("INSERT INTO module VALUES (?1, ?2, ?3, ?4)", params![module.id.0, kind, module.path, build_id])?;
+            transaction.execute(
+                "INSERT INTO module VALUES (?1, ?2, ?3, ?4)",
+                params![module.id.0, kind, module.path, build_id],
+            )?;
         }
         Ok(())
     }
 
-    pub(super) fn name_frames(&mut self, transaction: &Transaction<'_>, window: &LocatedWindow, names: &Names) -> rusqlite::Result<()> {
+    pub(super) fn name_frames(
+        &mut self,
+        transaction: &Transaction<'_>,
+        window: &LocatedWindow,
+        names: &Names,
+    ) -> rusqlite::Result<()> {
         let mut new: BTreeMap<ModuleId, Vec<u64>> = BTreeMap::new();
         for frame in window.samples.iter().flat_map(|sample| &sample.frames) {
             if !self.frames.contains_key(frame) {
@@ -72,9 +80,13 @@ impl Interner {
                 for (depth, function) in named.functions.iter().enumerate() {
                     let name = string(&mut self.strings, transaction, &function.name)?;
                     let file = string(&mut self.strings, transaction, &function.file)?;
-                    transaction
-                        .prepare_cached("INSERT INTO line VALUES (?1, ?2, ?3, ?4, ?5)")?
-                        .execute(params![id, depth as i64, name, file, function.line])?;
+                    transaction.prepare_cached("INSERT INTO line VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+                        id,
+                        depth as i64,
+                        name,
+                        file,
+                        function.line
+                    ])?;
                 }
             }
         }
@@ -92,9 +104,12 @@ impl Interner {
             }
             let stored = Stored { id: self.stacks.len() as u32 + 1, hash: mix(stack.hash, frame.hash) };
             self.stacks.insert((stack.id, frame.id), stored);
-            transaction
-                .prepare_cached("INSERT INTO stack VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![stored.id, stack.id, frame.id, stored.hash as i64])?;
+            transaction.prepare_cached("INSERT INTO stack VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+                stored.id,
+                stack.id,
+                frame.id,
+                stored.hash as i64
+            ])?;
             stack = stored;
         }
         Ok(stack.id)
@@ -109,7 +124,8 @@ impl Interner {
         let id = self.threads.len() as u32;
         let comm = string(&mut self.strings, transaction, &key.2)?;
         let process = string(&mut self.strings, transaction, &key.3)?;
-        transaction.execute("INSERT INTO thread VALUES (?1, ?2, ?3, ?4, ?5)", params![id, key.0, key.1, comm, process])?;
+        transaction
+            .execute("INSERT INTO thread VALUES (?1, ?2, ?3, ?4, ?5)", params![id, key.0, key.1, comm, process])?;
         self.threads.insert(key, id);
         Ok(id)
     }

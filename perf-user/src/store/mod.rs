@@ -50,7 +50,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file was written by a newer perfprobe.
-    #[error("{path} has schema version {found}, and this perfprobe reads up to {SCHEMA_VERSION}; use a newer perfprobe")]
+    #[error(
+        "{path} has schema version {found}, and this perfprobe reads up to {SCHEMA_VERSION}; use a newer perfprobe"
+    )]
     Newer {
         /// Which.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! Reading a recording, or a slice of one, as a profile.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     path::Path,
 };
 
@@ -77,7 +77,7 @@ struct Place {
 
 fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profile> {
     let mut profile = Profile::default();
-    let json = |key| meta(connection, key).map(|text| text.unwrap_or_default());
+    let json = |key| meta(connection, key).map(Option::unwrap_or_default);
     profile.recording = serde_json::from_str(&json("recording")?).unwrap_or_default();
     profile.overhead = serde_json::from_str(&json("overhead")?).unwrap_or_default();
     let start_ns: u64 = json("start_ns")?.parse().unwrap_or(0);
@@ -161,7 +161,11 @@ fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profi
     Ok(profile)
 }
 
-fn each(connection: &Connection, sql: &str, mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+fn each(
+    connection: &Connection,
+    sql: &str,
+    mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -228,10 +232,10 @@ fn load_stacks(
         }
         let Some(mut known) = stacks.get(&at).cloned() else { continue };
         for (node, frame) in path.into_iter().rev() {
-            if !places.contains_key(&frame) {
-                places.insert(frame, load_place(connection, profile, &mut frames, strings, frame)?);
-            }
-            let place = &places[&frame];
+            let place = match places.entry(frame) {
+                Entry::Occupied(place) => place.into_mut(),
+                Entry::Vacant(place) => place.insert(load_place(connection, profile, &mut frames, strings, frame)?),
+            };
             for frame in &place.frames {
                 known.0 = profile.stacks.push(known.0, *frame);
             }
@@ -249,7 +253,8 @@ fn load_place(
     strings: &HashMap<u32, String>,
     id: u32,
 ) -> rusqlite::Result<Place> {
-    let sql = "SELECT frame.unnamed, frame.address, module.kind, module.path, line.depth, line.function, line.file, line.line
+    let sql =
+        "SELECT frame.unnamed, frame.address, module.kind, module.path, line.depth, line.function, line.file, line.line
         FROM frame JOIN module ON module.id = frame.module JOIN line ON line.frame = frame.id
         WHERE frame.id = ?1 ORDER BY line.depth";
     let mut statement = connection.prepare_cached(sql)?;

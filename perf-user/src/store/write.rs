@@ -98,7 +98,9 @@ impl Writer {
     /// When the file cannot be written.
     pub fn event(&self, name: &str, unit: &str, period_ns: u64, source: &str) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3, ?4)";
-        self.connection.execute(sql, params![name, unit, period_ns as i64, source]).map_err(|source| self.failed(source))?;
+        self.connection
+            .execute(sql, params![name, unit, period_ns as i64, source])
+            .map_err(|source| self.failed(source))?;
         Ok(())
     }
 
@@ -129,7 +131,8 @@ impl Writer {
             params![id, window.start_ns as i64, window.end_ns as i64],
         )?;
         for (tgid, entries) in by_process {
-            transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", params![id, event, tgid, encode(entries)])?;
+            transaction
+                .execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", params![id, event, tgid, encode(entries)])?;
         }
         let counter = |kind: &str, name: &str, value: u64| -> rusqlite::Result<()> {
             if value > 0 || kind != "lost" {

@@ -8,10 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::host::{
-    perf_ring::MapEvent,
-    proc, sys,
-};
+use crate::host::{perf_ring::MapEvent, proc, sys};
 
 /// Index into [`Modules`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,18 +87,20 @@ impl Modules {
     /// The module of a mapping of process `tgid`; opens the file if it is new.
     pub fn of(&mut self, tgid: u32, mapping: &MapEvent) -> ModuleId {
         let path = mapping.path.strip_suffix(DELETED).unwrap_or(&mapping.path);
-        if path.starts_with("//anon") || path == "/dev/zero" || path.starts_with("[anon") || path == "[heap]" || path.starts_with("[stack") {
+        if path.starts_with("//anon")
+            || path == "/dev/zero"
+            || path.starts_with("[anon")
+            || path == "[heap]"
+            || path.starts_with("[stack")
+        {
             return ModuleId::JIT;
         }
         let key = (mapping.device, mapping.inode, path.to_owned());
         if let Some(id) = self.ids.get(&key) {
             return *id;
         }
-        let (kind, opened) = if path == "[vdso]" {
-            (ModuleKind::Vdso, vdso())
-        } else {
-            (ModuleKind::File, open(tgid, mapping, path))
-        };
+        let (kind, opened) =
+            if path == "[vdso]" { (ModuleKind::Vdso, vdso()) } else { (ModuleKind::File, open(tgid, mapping, path)) };
         let id = self.add(kind, path.to_owned(), opened);
         self.ids.insert(key, id);
         id
@@ -135,19 +134,21 @@ fn open(tgid: u32, mapping: &MapEvent, path: &str) -> Option<(File, PathBuf)> {
     if mapping.inode == 0 && !path.starts_with('/') {
         return None;
     }
+    let program = PathBuf::from(format!("/proc/{tgid}/exe"));
     let inside = PathBuf::from(format!("/proc/{tgid}/root{path}"));
     // The link in `map_files` needs no check: it leads to the mapped file itself, though on some file systems (overlays)
     // under another inode number than the mapping shows.
     let mapped = File::open(proc::map_file(tgid, mapping)).ok();
     let file = mapped.or_else(|| {
-        [inside.as_path(), Path::new(path)].into_iter().find_map(|path| {
+        [&program, &inside, Path::new(path)].into_iter().find_map(|path| {
             let file = File::open(path).ok()?;
             (file.metadata().ok()?.ino() == mapping.inode).then_some(file)
         })
     })?;
     let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
     // Beside its real path, split debug information is found.
-    let same = |path: &Path| fs::metadata(path).is_ok_and(|at| (at.dev(), at.ino()) == (metadata.dev(), metadata.ino()));
+    let same =
+        |path: &Path| fs::metadata(path).is_ok_and(|at| (at.dev(), at.ino()) == (metadata.dev(), metadata.ino()));
     let symbols_path = if same(Path::new(path)) { path.into() } else { held(&file) };
     Some((file, symbols_path))
 }

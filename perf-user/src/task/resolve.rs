@@ -30,7 +30,7 @@ pub struct LocatedSample {
     pub tid: u32,
     /// The thread's name.
     pub comm: String,
-    /// The name of the process.
+    /// The name of the process at the end of the window.
     pub process: String,
     /// How much.
     pub value: u64,
@@ -100,8 +100,11 @@ impl Tasks {
         });
         let samples: Vec<_> = samples.collect();
         let counter = |counter: Counter| window.counters[counter as usize];
-        let mut lost: Vec<_> =
-            Counter::ALL.into_iter().filter(|counter| counter.is_loss()).map(|cause| (cause.name(), counter(cause))).collect();
+        let mut lost: Vec<_> = Counter::ALL
+            .into_iter()
+            .filter(|counter| counter.is_loss())
+            .map(|cause| (cause.name(), counter(cause)))
+            .collect();
         lost.extend([("stack_missing", missing), ("undecodable", window.undecodable)]);
         const _: () = assert!(COUNTER_SLOTS == 10, "decide which list a new counter belongs to");
         let counters = [
@@ -144,7 +147,8 @@ impl Tasks {
         }));
         frames.extend(callers_and_leaf(kernel).map(|address| RawFrame { module: ModuleId::KERNEL, address }));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
-        let process = process.and_then(|process| process.name_at(sample.first_ns)).map_or_else(|| comm.clone(), str::to_owned);
+        let process =
+            process.and_then(|process| process.name_at(window.end_ns)).map_or_else(|| comm.clone(), str::to_owned);
         Some(LocatedSample { tgid: sample.tgid, tid: sample.tid, comm, process, value: sample.value, frames })
     }
 }
@@ -152,5 +156,9 @@ impl Tasks {
 /// The addresses of a stack outermost first; those of callers point back into the call.
 fn callers_and_leaf(leaf_first: &[u64]) -> impl Iterator<Item = u64> + '_ {
     let last = leaf_first.len().saturating_sub(1);
-    leaf_first.iter().rev().enumerate().map(move |(at, address)| if at == last { *address } else { address.saturating_sub(1) })
+    leaf_first
+        .iter()
+        .rev()
+        .enumerate()
+        .map(move |(at, address)| if at == last { *address } else { address.saturating_sub(1) })
 }

@@ -46,8 +46,13 @@ impl AddressSpace {
         if self.current.get(&new.start).is_some_and(|old| Mapping { from_ns: new.from_ns, ..*old } == new) {
             return;
         }
-        let overlapped: Vec<u64> =
-            self.current.range(..new.end).rev().take_while(|(_, old)| old.end > new.start).map(|(start, _)| *start).collect();
+        let overlapped: Vec<u64> = self
+            .current
+            .range(..new.end)
+            .rev()
+            .take_while(|(_, old)| old.end > new.start)
+            .map(|(start, _)| *start)
+            .collect();
         for start in overlapped {
             let Some(old) = self.current.remove(&start) else { continue };
             self.replaced.extend(old.part(new.start, new.end).map(|part| (new.from_ns, part)));
@@ -64,9 +69,10 @@ impl AddressSpace {
         if current.is_some_and(|mapping| mapping.from_ns <= time_ns) {
             return current;
         }
-        let before = self.replaced.iter().rev().find(|(until_ns, mapping)| {
-            mapping.contains(address) && mapping.from_ns <= time_ns && time_ns < *until_ns
-        });
+        let before =
+            self.replaced.iter().rev().find(|(until_ns, mapping)| {
+                mapping.contains(address) && mapping.from_ns <= time_ns && time_ns < *until_ns
+            });
         before.map(|(_, mapping)| mapping).or(current)
     }
 }

@@ -65,7 +65,9 @@ impl Outputs {
         for (path, format) in &self.drawn {
             if let Err(error) = write::write(path, *format, &profile, &ExportOptions::default()) {
                 let kept = self.recording.display();
-                return Err(error.context(format!("the recording is kept in {kept}; `perfprobe export` can draw it again")));
+                return Err(
+                    error.context(format!("the recording is kept in {kept}; `perfprobe export` can draw it again"))
+                );
             }
         }
         if !self.keep && std::fs::remove_file(&self.recording).is_err() && !quiet {

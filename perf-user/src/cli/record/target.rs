@@ -82,7 +82,8 @@ impl TargetArgs {
         if let Some(path) = &self.cgroup {
             let cgroup = cgroup::find(path)?;
             let label = format!("cgroup {}", cgroup.path.display());
-            let stem = cgroup.path.file_name().map_or_else(|| "cgroup".into(), |name| name.to_string_lossy().into_owned());
+            let stem =
+                cgroup.path.file_name().map_or_else(|| "cgroup".into(), |name| name.to_string_lossy().into_owned());
             return Ok(chosen(Target::Cgroup(cgroup), label, stem));
         }
         if self.all {
@@ -98,7 +99,12 @@ impl TargetArgs {
         let tgid = child.tgid();
         let name = self.command[0].rsplit('/').next().unwrap_or_default().to_owned();
         let target = Target::Command { tgid, argv: self.command.clone() };
-        Ok(Chosen { target, label: format!("{name} (pid {tgid})"), file_stem: format!("{name}-{tgid}"), child: Some(child) })
+        Ok(Chosen {
+            target,
+            label: format!("{name} (pid {tgid})"),
+            file_stem: format!("{name}-{tgid}"),
+            child: Some(child),
+        })
     }
 }
 
