@@ -1,6 +1,12 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
-use std::path::Path;
+mod plt;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use blazesym::{
     MaybeDefault,
@@ -11,6 +17,7 @@ use blazesym::{
 };
 
 use crate::task::{Module, ModuleKind};
+use plt::Plt;
 
 /// A function at a place: the one that was called, or one that was inlined there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,12 +78,14 @@ pub struct Named {
 #[derive(Debug)]
 pub struct Names {
     symbolizer: Symbolizer,
+    stubs: RefCell<HashMap<PathBuf, Plt>>,
 }
 
 impl Default for Names {
     fn default() -> Self {
         // Files are held open and do not change under a recording.
-        Self { symbolizer: Symbolizer::builder().enable_auto_reload(false).build() }
+        let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
+        Self { symbolizer, stubs: RefCell::default() }
     }
 }
 
@@ -97,7 +106,15 @@ impl Names {
     }
 
     fn file(&self, module: &Module, path: &Path, offsets: &[u64]) -> Vec<Named> {
-        self.batch(module, &Source::Elf(Elf::new(path)), Input::FileOffset(offsets), offsets)
+        let mut named = self.batch(module, &Source::Elf(Elf::new(path)), Input::FileOffset(offsets), offsets);
+        let mut stubs = self.stubs.borrow_mut();
+        let stubs = stubs.entry(path.to_owned()).or_insert_with(|| Plt::read(path));
+        for (named, offset) in named.iter_mut().zip(offsets) {
+            if let Some(name) = stubs.name(*offset) {
+                *named = Named { functions: vec![Function { name, ..Function::default() }], unnamed: None };
+            }
+        }
+        named
     }
 
     fn batch(&self, module: &Module, source: &Source<'_>, input: Input<&[u64]>, addresses: &[u64]) -> Vec<Named> {

@@ -21,6 +21,9 @@ pub struct RawFrame {
     pub address: u64,
 }
 
+/// What stands for a run of addresses at which nothing was mapped. Which they were says nothing.
+const ASTRAY: RawFrame = RawFrame { module: ModuleId::UNMAPPED, address: 0 };
+
 /// A sample whose frames are places.
 #[derive(Clone, Debug)]
 pub struct LocatedSample {
@@ -139,12 +142,14 @@ impl Tasks {
         let mut frames = Vec::with_capacity(user.len() + kernel.len());
         frames.extend(callers_and_leaf(user).map(|address| {
             let found = space.and_then(|space| space.find(address, sample.first_ns));
-            found.map_or(RawFrame { module: ModuleId::UNMAPPED, address }, |mapping| {
+            found.map_or(ASTRAY, |mapping| {
                 let in_file = !matches!(self.modules.get(mapping.module).kind, ModuleKind::Jit);
                 let address = if in_file { address - mapping.start + mapping.offset } else { address };
                 RawFrame { module: mapping.module, address }
             })
         }));
+        // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
+        frames.dedup_by(|next, before| *next == ASTRAY && *before == ASTRAY);
         frames.extend(callers_and_leaf(kernel).map(|address| RawFrame { module: ModuleId::KERNEL, address }));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
         let process =
