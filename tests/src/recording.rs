@@ -53,6 +53,14 @@ impl Recording {
         }
     }
 
+    /// Asserts that the report warns of nothing.
+    ///
+    /// # Panics
+    /// If it does.
+    pub fn assert_no_warnings(&self) {
+        assert!(self.report.warnings.is_empty(), "nothing is wrong, but: {:#?}", self.report.warnings);
+    }
+
     /// The samples reported.
     #[must_use]
     pub fn reported(&self) -> u64 {

@@ -12,6 +12,9 @@ pub struct Report {
     pub schema: String,
     /// Where, when and how.
     pub recording: RecordingFacts,
+    /// What the reader must know.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What became of all events, by event kind.
     pub accounting: BTreeMap<String, Accounting>,
     /// What the recording cost.

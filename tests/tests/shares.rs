@@ -19,6 +19,7 @@ fn a_split_of_70_20_10_is_reported_within_two_points() {
     recording.assert_share("take_twenty", 20.0, POINTS);
     recording.assert_share("take_ten", 10.0, POINTS);
     recording.assert_at_least("main", 97.0);
+    recording.assert_no_warnings();
     recording.assert_cpu_time_of(meter, 3.0);
     assert_eq!(recording.report.cpu.unit, "samples");
     assert_eq!(recording.report.cpu.period_ns, 1_000_000_000 / 999);
@@ -48,6 +49,7 @@ fn a_rust_program_started_by_perfprobe_has_its_shares_and_readable_names() {
     recording.assert_share("split_rs::hot::take_twenty", 20.0, 3.0);
     recording.assert_share("<split_rs::hot::Tenth as split_rs::hot::Share>::take", 10.0, 3.0);
     recording.assert_at_least("split_rs::main", 90.0);
+    recording.assert_no_warnings();
 }
 
 #[test]
