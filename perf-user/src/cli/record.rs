@@ -112,8 +112,6 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let mut line = ProgressLine::new(args.quiet, &chosen);
     let result = record(&host, options, recording, &signals, || chosen.release(), |progress| line.show(progress));
     line.clear();
-    // From here on, a second signal ends perfprobe at once.
-    sys::restore_signals();
     drop(signals);
     let outcome = match result {
         Ok(outcome) => outcome,
@@ -123,7 +121,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         }
     };
     let reported = outputs.write_all(args.quiet, |path| store::read(path, Selection::default()));
-    let code = finish_command(&chosen.target, &outcome)?;
+    let code = finish_command(&chosen.target, &outcome, args.quiet)?;
     match (outcome.failure, reported) {
         (None, Ok(profile)) => {
             if !args.quiet {
@@ -203,12 +201,12 @@ fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
 }
 
 /// Waits for a command that was recorded, and gives its exit code; 0 for other targets.
-fn finish_command(target: &Target, outcome: &Outcome) -> Result<u8, Failure> {
+fn finish_command(target: &Target, outcome: &Outcome, quiet: bool) -> Result<u8, Failure> {
     let Target::Command { tgid, argv } = target else { return Ok(0) };
     match outcome.ended {
         // Ctrl-C in a terminal reaches the command by itself.
         Ended::Signal(signal) if !signal.from_terminal => sys::send_signal(*tgid, signal.number),
-        Ended::Duration => eprintln!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" ")),
+        Ended::Duration if !quiet => eprintln!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" ")),
         _ => {}
     }
     Ok(sys::wait_for_child(*tgid)?.clamp(0, 255) as u8)

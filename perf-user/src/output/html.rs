@@ -6,7 +6,7 @@ use flamegraphs::{Column, Page, Picture, Section};
 
 use super::{ExportOptions, OutputError, report_of, svg};
 use crate::profile::{Profile, Series};
-use crate::report::human::{percent, thousands};
+use crate::report::human::{file_name, percent, thousands};
 use crate::report::{FunctionReport, ProcessReport, Report, SeriesReport, ThreadReport, accounting_line};
 
 /// The longest table.
@@ -56,7 +56,7 @@ fn functions(figures: &SeriesReport) -> Section {
             of_all(function.total),
             function.name.clone(),
             format!("{:?}", function.kind).to_lowercase(),
-            function.module.clone(),
+            file_name(&function.module).to_owned(),
         ]
     };
     Section {

@@ -119,8 +119,9 @@ pub enum RecordError {
     },
 }
 
-/// Records until the target ends, the time is over, or a signal comes. `release` is called once everything is watched: it
-/// lets a command run. `progress` is called once a second.
+/// Records until the target ends, the time is over, or a signal comes on `signals`; after that the next signal takes its
+/// default action. `release` is called once everything is watched: it lets a command run. `progress` is called once a
+/// second.
 ///
 /// # Errors
 /// When recording could not begin. What fails later is in the [`Outcome`].
@@ -203,6 +204,10 @@ pub fn record(
     if failure.is_none() {
         failure = run.window(&mut session, &mut rings).err();
     }
+    // From here on a signal ends perfprobe at once, but not a twin of the one that ended the recording: timeout(1) sends
+    // its signal to the process and to the group.
+    let _ = sys::read_signal(signals.as_fd());
+    sys::restore_signals();
     let (bpf_ns, bpf_runs) = session.cost().unzip();
     drop((session, rings));
     recording.warnings.extend(run.final_warnings());

@@ -71,6 +71,9 @@ pub struct SeriesReport {
     pub processes_omitted: usize,
     /// The value of samples that have no frame at all.
     pub without_stack: u64,
+    /// The value of samples whose user stack shows no caller of the innermost function, or goes astray: code that keeps
+    /// no frame pointers.
+    pub stacks_cut_short: u64,
     /// All frames in the stacks, weighted by value.
     pub frames: u64,
     /// Those of `frames` whose function has no name.

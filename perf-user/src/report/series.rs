@@ -43,9 +43,12 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
     let mut seen: Vec<FunctionKey> = Vec::new();
     for (&stack, &value) in stacks {
         seen.clear();
+        let (mut user_frames, mut astray) = (0, false);
         let frames = profile.stacks.leaf_to_root(stack).filter_map(|id| profile.frames.get(id.0 as usize));
         for (depth, frame) in frames.enumerate() {
             report.frames += value;
+            user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit));
+            astray |= profile.strings.get(frame.module) == UNMAPPED;
             if !frame.symbolized {
                 report.frames_unnamed += value;
                 *modules.entry(frame.module).or_default() += value;
@@ -63,6 +66,9 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
         }
         if seen.is_empty() {
             report.without_stack += value;
+        }
+        if astray || user_frames == 1 {
+            report.stacks_cut_short += value;
         }
     }
     report.functions = functions
@@ -85,6 +91,9 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
     report.unsymbolized_modules.sort_by(|a, b| b.frames.cmp(&a.frames).then_with(|| a.module.cmp(&b.module)));
     report.unsymbolized_modules.truncate(MODULES);
 }
+
+/// The module of frames at which nothing was mapped.
+const UNMAPPED: &str = "[unmapped]";
 
 /// The id of the empty string, which is no function's name.
 const NO_NAME: StringId = StringId(0);

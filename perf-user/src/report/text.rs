@@ -232,6 +232,15 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
             .collect();
         labelled(f, "", &format!("most in: {}", worst.join(", ")))?;
     }
+    if series.stacks_cut_short * 10 > series.selected {
+        let share = percent(series.stacks_cut_short, series.selected);
+        labelled(
+            f,
+            "Stacks",
+            &format!("{share} end early: their code keeps no frame pointers. To see its callers, build it"),
+        )?;
+        labelled(f, "", "with -fno-omit-frame-pointer (Rust: -C force-frame-pointers=yes)")?;
+    }
     // The timer's own ticks are for programs that check the balance; they tell a reader nothing.
     let counters = series.counters.iter().filter(|(name, count)| **count > 0 && !name.starts_with("timer_"));
     for (at, (name, count)) in counters.enumerate() {

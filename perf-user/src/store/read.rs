@@ -84,7 +84,6 @@ fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profi
     let last = connection.query_row("SELECT max(end_ns) FROM window", [], |row| row.get::<_, Option<i64>>(0))?;
     if !profile.recording.complete {
         profile.recording.duration_ns = last.map_or(0, |end_ns| (end_ns as u64).saturating_sub(start_ns));
-        profile.recording.warnings.push("the recorder was killed: this is what it had written by then".into());
     }
 
     let mut series: BTreeMap<String, Series> = BTreeMap::new();

@@ -39,7 +39,7 @@ pub enum Unnamed {
     Jit,
     /// The file could not be opened any more.
     FileGone,
-    /// The file has no symbols at all.
+    /// The file is stripped: at most its exported functions have names, and none covers the place.
     Stripped,
     /// The file has symbols, but none covers the place.
     NoSymbol,
@@ -57,7 +57,7 @@ impl Unnamed {
             Self::Unmapped => "address not mapped",
             Self::Jit => "generated code",
             Self::FileGone => "file gone or unreadable",
-            Self::Stripped => "file has no symbols",
+            Self::Stripped => "file is stripped",
             Self::NoSymbol => "no symbol covers the address",
             Self::Unreadable => "file is not readable as ELF",
             Self::KernelHidden => "kernel symbols hidden",
