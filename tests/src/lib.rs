@@ -33,6 +33,6 @@ pub use program::Program;
 pub use recorder::Recorder;
 pub use recording::Recording;
 pub use report::{Accounting, Cpu, Function, Report, ThreadRow};
-pub use session::{Finished, Session, perfprobe};
+pub use session::{Finished, Session, perfprobe, perfprobe_into_closed_pipe};
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

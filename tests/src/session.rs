@@ -44,6 +44,20 @@ pub fn perfprobe(lab: &Lab, arguments: &[impl AsRef<OsStr>]) -> Finished {
     Session::start(lab, lab.path(), arguments, &[]).wait()
 }
 
+/// Runs `perfprobe` with `arguments` and a standard output that nobody reads; what it wrote to standard error.
+///
+/// # Panics
+/// If it can't be started.
+#[must_use]
+pub fn perfprobe_into_closed_pipe(arguments: &[&str]) -> String {
+    let mut command = Command::new(binary());
+    let mut child =
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start perfprobe");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("wait for perfprobe");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// The binary under test.
 ///
 /// # Panics
@@ -135,6 +149,21 @@ impl Session {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         kill_process(pid, signal).expect("send a signal to perfprobe");
+    }
+
+    /// Sends a signal to perfprobe and all that it started, as a terminal does.
+    ///
+    /// # Panics
+    /// If it has been waited for already.
+    pub fn signal_group(&self, signal: Signal) {
+        let group = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        kill_process_group(group, signal).expect("send a signal to perfprobe and its command");
+    }
+
+    /// Its working directory, where [`crate::Recorder`] puts the outputs.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Waits for the end.

@@ -39,13 +39,24 @@ fn frequencies_and_durations_out_of_reason_are_wrong_use() {
 fn targets_that_cannot_be_recorded_are_named() {
     let Some(lab) = Lab::open() else { return };
     record(&lab, &["--pid", "4194303", "-d", "1s"]).refused(1, &["4194303"]);
+    record(&lab, &["--pid", "0", "-d", "1s"]).refused(1, &["no process 0"]);
     record(&lab, &["--pid", "2", "-d", "1s"]).refused(1, &["kernel thread", "thread of the kernel"]);
-    for pid in ["0", "-5", "self", "1,,2", "99999999999"] {
+    for pid in ["-5", "self", "1,,2", "99999999999"] {
         record(&lab, &[&format!("--pid={pid}"), "-d", "1s"]).refused(2, &["pid"]);
     }
     record(&lab, &["--cgroup", "/no/such/cgroup", "-d", "1s"]).refused(1, &["/no/such/cgroup"]);
     record(&lab, &["--cgroup", "/tmp", "-d", "1s"]).refused(1, &["cgroup"]);
     record(&lab, &["--comm", "", "-d", "1s"]).refused(2, &["comm", "name"]);
+}
+
+#[test]
+fn a_thread_id_is_refused_with_the_id_of_its_process() {
+    let Some(lab) = Lab::open() else { return };
+    let running = lab.start(&Program::c("threads.c"), &["0", "same", "2"]);
+    let pid = running.pid().to_string();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().file_name());
+    let tid = tasks.map(|name| name.into_string().unwrap()).find(|tid| *tid != pid).expect("a second thread");
+    record(&lab, &["--pid", &tid, "-d", "1s"]).refused(1, &[&pid]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tests::{Folded, Lab, Program, Recording, Report, perfprobe, sum_of_first_values};
+use tests::{Folded, Lab, Program, Recording, Report, perfprobe, perfprobe_into_closed_pipe, sum_of_first_values};
 
 /// One name for each format that is drawn from a recording.
 const NAMES: [&str; 7] = ["x.svg", "x.html", "x.folded", "x.pb.gz", "x.speedscope.json", "x.json", "x.txt"];
@@ -96,6 +96,28 @@ fn without_an_output_a_recording_and_its_picture_get_default_names() {
     );
     assert!(said.contains("take_seventy"), "the summary names the top functions:\n{said}");
     assert_format(&directory.join(picture), 0);
+}
+
+#[test]
+fn what_was_not_asked_for_is_not_left_behind() {
+    let Some(lab) = Lab::open() else { return };
+    let place = lab.file("place");
+    std::fs::create_dir(&place).unwrap();
+    let recorder = lab.record().only_output(&place.join("only.svg")).command(&Program::c("split.c"), &["0.5"]);
+    let _ = recorder.finish().succeeded();
+    let names: Vec<_> = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["only.svg"]);
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_no_failure_to_panic_over() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record_threads(&lab);
+    for format in ["text", "json", "html"] {
+        let arguments = ["report", path_text(&recording.path), "--format", format];
+        let said = perfprobe_into_closed_pipe(&arguments);
+        assert!(!said.contains("panicked"), "report --format {format}:\n{said}");
+    }
 }
 
 #[test]
