@@ -206,7 +206,9 @@ fn finish_command(target: &Target, outcome: &Outcome, quiet: bool) -> Result<u8,
     match outcome.ended {
         // Ctrl-C in a terminal reaches the command by itself.
         Ended::Signal(signal) if !signal.from_terminal => sys::send_signal(*tgid, signal.number),
-        Ended::Duration if !quiet => eprintln!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" ")),
+        Ended::Duration if !quiet => {
+            eprintln!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" "));
+        }
         _ => {}
     }
     Ok(sys::wait_for_child(*tgid)?.clamp(0, 255) as u8)

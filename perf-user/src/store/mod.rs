@@ -3,6 +3,8 @@
 mod blob;
 mod intern;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use read::{Selection, read};

@@ -1,0 +1,121 @@
+//! What is written is read back, whole or in slices; what is no recording is refused.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::path::PathBuf;
+
+use super::{SCHEMA_VERSION, Selection, StoreError, Writer, read};
+use crate::{
+    profile::{FoldOptions, Overhead, Profile, Recording},
+    symbolize::Names,
+    task::{LocatedSample, LocatedWindow, ModuleId, Modules, RawFrame},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 50 * SECOND;
+
+fn sample(tid: u32, comm: &str, addresses: &[u64], value: u64) -> LocatedSample {
+    let frames = addresses.iter().map(|address| RawFrame { module: ModuleId::JIT, address: *address }).collect();
+    LocatedSample { tgid: 7, tid, comm: comm.into(), process: "main".into(), value, frames }
+}
+
+fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> LocatedWindow {
+    LocatedWindow {
+        start_ns: START + second * SECOND,
+        end_ns: START + (second + 1) * SECOND,
+        samples,
+        modules: Modules::default().all().to_vec(),
+        taken,
+        lost: vec![("counts_full", lost), ("stacks_full", 0)],
+        counters: vec![("user_stack_truncated", second)],
+    }
+}
+
+/// Two seconds: 5 + 3 samples of two threads, then 4 of one and 2 lost.
+fn recorded(complete: bool) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.perfprobe");
+    let mut writer = Writer::create(&path).unwrap();
+    let mut recording = Recording { target_label: "main (pid 7)".into(), ..Recording::default() };
+    writer.event("cpu", "samples", 10_000_000, "cpu-clock").unwrap();
+    writer.describe(&recording, &Overhead::default(), START).unwrap();
+    let names = Names::default();
+    let samples = vec![sample(7, "main", &[0x10, 0x20], 5), sample(8, "helper", &[0x10, 0x30], 3)];
+    writer.window("cpu", &window(0, 8, 0, samples), &names).unwrap();
+    writer.window("cpu", &window(1, 6, 2, vec![sample(7, "main", &[0x10, 0x20], 4)]), &names).unwrap();
+    assert_eq!((writer.counts().taken, writer.counts().reported, writer.counts().lost), (14, 12, 2));
+    if complete {
+        (recording.complete, recording.duration_ns) = (true, 2 * SECOND);
+        writer.describe(&recording, &Overhead { bpf_ns: Some(9), ..Overhead::default() }, START).unwrap();
+    }
+    (directory, path)
+}
+
+fn folded(profile: &Profile) -> Vec<(String, u64)> {
+    let series = profile.series("cpu").unwrap();
+    profile.fold(series, FoldOptions::default()).into_iter().map(|(line, value)| (line.join(";"), value)).collect()
+}
+
+#[test]
+fn a_whole_recording_comes_back_balanced() {
+    let (_directory, path) = recorded(true);
+    let profile = read(&path, Selection::default()).unwrap();
+    let expected = [("helper;[jit+0x10]_[j];[jit+0x30]_[j]", 3), ("main;[jit+0x10]_[j];[jit+0x20]_[j]", 9)];
+    assert_eq!(folded(&profile), expected.map(|(line, value)| (line.to_owned(), value)));
+    let series = profile.series("cpu").unwrap();
+    assert_eq!((series.accounting.taken, series.accounting.reported, series.accounting.lost_total()), (14, 12, 2));
+    assert!(series.accounting.balances());
+    assert_eq!(series.counters["user_stack_truncated"], 1);
+    assert_eq!(series.unsymbolized["generated code"], 24, "two frames in each of twelve samples");
+    assert_eq!(profile.overhead.bpf_ns, Some(9));
+    assert_eq!(profile.recording.target_label, "main (pid 7)");
+}
+
+#[test]
+fn slices_of_time_and_threads() {
+    let (_directory, path) = recorded(true);
+    let total = |selection| read(&path, selection).unwrap().series("cpu").unwrap().total();
+    assert_eq!(total(Selection { from_ns: Some(SECOND), ..Selection::default() }), 4);
+    assert_eq!(total(Selection { to_ns: Some(SECOND), ..Selection::default() }), 8);
+    assert_eq!(total(Selection { tid: Some(8), ..Selection::default() }), 3);
+    assert_eq!(total(Selection { tgid: Some(7), ..Selection::default() }), 12);
+    assert_eq!(total(Selection { tgid: Some(8), ..Selection::default() }), 0);
+    let second = read(&path, Selection { from_ns: Some(SECOND), ..Selection::default() }).unwrap();
+    let accounting = &second.series("cpu").unwrap().accounting;
+    assert_eq!((accounting.taken, accounting.lost_total()), (6, 2), "a slice of time has its own accounting");
+}
+
+#[test]
+fn a_recording_whose_recorder_was_killed_tells_what_it_has() {
+    let (_directory, path) = recorded(false);
+    let profile = read(&path, Selection::default()).unwrap();
+    assert!(!profile.recording.complete);
+    assert_eq!(profile.recording.duration_ns, 2 * SECOND, "up to the end of its last window");
+    assert_eq!(profile.series("cpu").unwrap().total(), 12);
+}
+
+#[test]
+fn what_is_no_recording_is_refused_by_name() {
+    let (directory, path) = recorded(true);
+    let other = directory.path().join("other");
+    assert!(matches!(read(&other, Selection::default()), Err(StoreError::Open { .. })));
+    std::fs::write(&other, "comm;main 7\n").unwrap();
+    assert!(matches!(read(&other, Selection::default()), Err(StoreError::Foreign { .. })));
+    rusqlite::Connection::open(directory.path().join("db")).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    assert!(matches!(read(&directory.path().join("db"), Selection::default()), Err(StoreError::Foreign { .. })));
+    let whole = std::fs::read(&path).unwrap();
+    for len in [100, 4096, whole.len() / 2] {
+        std::fs::write(&other, &whole[..len]).unwrap();
+        let refused = read(&other, Selection::default());
+        assert!(matches!(refused, Err(StoreError::Damaged { .. } | StoreError::Foreign { .. })), "{len}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_newer_recording_is_refused_not_misread() {
+    let (_directory, path) = recorded(true);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute("UPDATE meta SET value = ?1 WHERE key = 'schema_version'", [SCHEMA_VERSION + 1]).unwrap();
+    let refused = read(&path, Selection::default());
+    assert!(matches!(refused, Err(StoreError::Newer { found, .. }) if found == SCHEMA_VERSION + 1));
+}
