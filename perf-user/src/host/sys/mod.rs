@@ -1,0 +1,99 @@
+//! The system calls that have no safe form in `std` or aya, each wrapped once.
+
+mod bpf;
+mod perf_event;
+mod process;
+mod signal;
+
+pub use bpf::{drain_hash_map, enable_bpf_stats, raise_memlock, wait_for_running_programs};
+pub use perf_event::{PerfEventAttr, PerfMapping, perf_event_open};
+pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};
+pub use signal::{Signal, read_signal, restore_signals, signal_fd};
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+};
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn check_fd(result: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = check(result)?;
+    // SAFETY: the kernel has just handed out this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Waits until one of the descriptors is readable, or the time is over; which of them are.
+#[must_use]
+pub fn poll_readable(fds: &[BorrowedFd<'_>], timeout_ms: i32) -> Vec<bool> {
+    let mut polled: Vec<_> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: the array is as long as said. An interrupted wait reads as "none".
+    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) };
+    polled.iter().map(|fd| fd.revents != 0).collect()
+}
+
+/// Nanoseconds on `CLOCK_MONOTONIC`, the clock of every time stamp in a recording.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    // SAFETY: `time` is written in full.
+    let time = unsafe {
+        let mut time: libc::timespec = mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
+        time
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// CPU time of this process so far, user and system, in nanoseconds, and its peak resident memory in bytes.
+#[must_use]
+pub fn own_usage() -> (u64, u64) {
+    // SAFETY: `usage` is written in full.
+    let usage = unsafe {
+        let mut usage: libc::rusage = mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
+    (ns(usage.ru_utime) + ns(usage.ru_stime), usage.ru_maxrss as u64 * 1024)
+}
+
+/// Raises the soft limit of open files to the hard one: a recording holds the files it will name symbols from.
+pub fn raise_open_files() {
+    // SAFETY: `limit` is written in full, then lives across the call.
+    unsafe {
+        let mut limit: libc::rlimit = mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+/// An anonymous file in memory holding `data`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn memory_file(data: &[u8]) -> io::Result<std::fs::File> {
+    use std::io::Write as _;
+    // SAFETY: the name is a constant with its zero.
+    let fd = check_fd(libc::c_long::from(unsafe { libc::memfd_create(c"perfprobe".as_ptr(), libc::MFD_CLOEXEC) }))?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(data)?;
+    Ok(file)
+}
+
+/// Year, month, day, hour, minute and second of a time in the machine's zone.
+#[must_use]
+pub fn local_time(unix_seconds: u64) -> [i32; 6] {
+    let seconds = unix_seconds as libc::time_t;
+    // SAFETY: `time` is written in full, or stays zeroed.
+    let time = unsafe {
+        let mut time: libc::tm = mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut time);
+        time
+    };
+    [time.tm_year + 1900, time.tm_mon + 1, time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec]
+}
