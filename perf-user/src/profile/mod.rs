@@ -1,170 +1,20 @@
 //! The profile: what a recording, or a slice of one, says, with every name resolved and every loss counted.
 
 mod fold;
+mod stacks;
+mod strings;
 
 pub use fold::FoldOptions;
+pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
+pub use strings::{StringId, Strings};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-/// Index into [`Strings`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StringId(pub u32);
-
-/// Index into [`Profile::frames`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FrameId(pub u32);
-
-/// Index into [`Stacks`]; [`StackId::EMPTY`] is the stack without frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StackId(pub u32);
-
-impl StackId {
-    /// The root of the stack tree: no frames.
-    pub const EMPTY: Self = Self(0);
-}
 
 /// Index into [`Profile::threads`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ThreadIndex(pub u32);
-
-/// Interned strings; the empty string is always there, at id 0.
-#[derive(Clone, Debug)]
-pub struct Strings {
-    all: Vec<Box<str>>,
-    ids: HashMap<Box<str>, StringId>,
-}
-
-impl Default for Strings {
-    fn default() -> Self {
-        let mut strings = Self { all: Vec::new(), ids: HashMap::new() };
-        strings.intern("");
-        strings
-    }
-}
-
-impl Strings {
-    /// The id of `text`, which is added when it is new.
-    pub fn intern(&mut self, text: &str) -> StringId {
-        if let Some(id) = self.ids.get(text) {
-            return *id;
-        }
-        let id = StringId(self.all.len() as u32);
-        self.all.push(text.into());
-        self.ids.insert(text.into(), id);
-        id
-    }
-
-    /// The text of `id`; the empty string for an id that is not from this table.
-    #[must_use]
-    pub fn get(&self, id: StringId) -> &str {
-        self.all.get(id.0 as usize).map_or("", |text| text)
-    }
-
-    /// All strings in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().map(AsRef::as_ref)
-    }
-}
-
-/// What kind of code a frame ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FrameKind {
-    /// A function of the program or one of its libraries.
-    User,
-    /// A function that the compiler inlined into the frame below it.
-    Inlined,
-    /// A function of the kernel or of a kernel module.
-    Kernel,
-    /// Code in memory that belongs to no file: generated at run time.
-    Jit,
-}
-
-impl FrameKind {
-    /// The suffix that folded stacks and flame graphs carry, as established by `FlameGraph`.
-    #[must_use]
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::User => "",
-            Self::Inlined => "_[i]",
-            Self::Kernel => "_[k]",
-            Self::Jit => "_[j]",
-        }
-    }
-}
-
-/// One function in a stack, named. Two frames are the same frame only if all fields are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
-    /// The demangled function name, or `[module+0xoffset]` where there is no symbol; never empty.
-    pub function: StringId,
-    /// The file the code was mapped from, as the target sees its path; `[kernel]`, `[vdso]`, `[jit]`, `[unmapped]`.
-    pub module: StringId,
-    /// The source file; the empty string when it is unknown.
-    pub file: StringId,
-    /// The line in `file`, from 1; 0 when it is unknown.
-    pub line: u32,
-    /// What kind of code it is.
-    pub kind: FrameKind,
-    /// False when `function` is a made-up `[module+0xoffset]`.
-    pub symbolized: bool,
-    /// The address as it stands in the module's file (its file offset), or the kernel address.
-    pub address: u64,
-}
-
-/// All stacks, as a tree in which every node names its caller.
-#[derive(Clone, Debug)]
-pub struct Stacks {
-    nodes: Vec<(StackId, FrameId)>,
-    ids: HashMap<(StackId, FrameId), StackId>,
-}
-
-impl Default for Stacks {
-    fn default() -> Self {
-        Self { nodes: vec![(StackId::EMPTY, FrameId(u32::MAX))], ids: HashMap::new() }
-    }
-}
-
-impl Stacks {
-    /// The stack that is `caller` plus `frame` on top of it.
-    pub fn push(&mut self, caller: StackId, frame: FrameId) -> StackId {
-        let next = StackId(self.nodes.len() as u32);
-        let id = *self.ids.entry((caller, frame)).or_insert(next);
-        if id == next {
-            self.nodes.push((caller, frame));
-        }
-        id
-    }
-
-    /// The frames of `stack`, leaf first.
-    pub fn leaf_to_root(&self, stack: StackId) -> impl Iterator<Item = FrameId> + '_ {
-        let mut at = stack;
-        std::iter::from_fn(move || {
-            let (caller, frame) = *self.nodes.get(at.0 as usize)?;
-            if at == StackId::EMPTY {
-                return None;
-            }
-            at = caller;
-            Some(frame)
-        })
-    }
-
-    /// The frames of `stack`, outermost first.
-    #[must_use]
-    pub fn root_to_leaf(&self, stack: StackId) -> Vec<FrameId> {
-        let mut frames: Vec<_> = self.leaf_to_root(stack).collect();
-        frames.reverse();
-        frames
-    }
-
-    /// The number of nodes, the empty stack among them.
-    #[must_use]
-    pub fn node_count(&self) -> usize {
-        self.nodes.len()
-    }
-}
 
 /// A thread that was seen, under the name it had. A thread that changes its name appears once for each name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
