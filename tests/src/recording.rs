@@ -150,10 +150,11 @@ impl Recording {
     }
 }
 
-/// Asserts that `samples`, each standing for `period_ns`, make up `cpu_ns` within `percent` or three samples.
+/// Asserts that `samples`, each standing for `period_ns`, make up `cpu_ns` within `percent`, or within what chance allows
+/// where the time came in many small slices.
 fn assert_samples(samples: u64, cpu_ns: u64, period_ns: u64, percent: f64) {
     let expected = cpu_ns as f64 / period_ns.max(1) as f64;
-    let allowed = (expected * percent / 100.0).max(3.0);
+    let allowed = (expected * percent / 100.0).max(3.0 + 1.5 * expected.sqrt());
     assert!(
         (samples as f64 - expected).abs() <= allowed,
         "{samples} samples of {period_ns} ns, where the target used {:.0} ms of CPU time: {expected:.0} ± {allowed:.0} expected",

@@ -14,7 +14,7 @@ fn a_process_of_50_ms_is_sampled_from_its_start_to_its_end() {
     let short = Program::c_named("burn.c", "short50", &["-DWORK=burn_fifty"]);
     let recording = lab.record().command(&short, &["50"]).run();
     let samples = recording.report.total_of("burn_fifty");
-    assert!((46..=53).contains(&samples), "{samples} samples of 50 ms in:\n{}", recording.folded.top());
+    assert!((42..=58).contains(&samples), "{samples} samples of 50 ms in:\n{}", recording.folded.top());
     recording.assert_cpu_time(recording.logged_sum("cpu_ns"), 10.0);
 }
 
