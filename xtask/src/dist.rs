@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
     let write = |name: &str, text: String| {
         fs::write(dir.join(name), text).with_context(|| format!("cannot write {}", dir.join(name).display()))
     };
-    write("perfprobe.1", command::read(Command::new(&binary).arg("man"))?)?;
+    command::read(Command::new(&binary).arg("man").arg(dir.join("man1")))?;
     for (shell, name) in COMPLETIONS {
         write(name, command::read(Command::new(&binary).args(["completions", shell]))?)?;
     }

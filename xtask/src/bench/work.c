@@ -1,4 +1,5 @@
-// work spin|mixed SECONDS: waits for a line on standard input, counts work units for SECONDS, prints `UNITS CPU_NS`.
+// work spin|mixed SECONDS: waits for a line on standard input, counts work units for SECONDS, prints `UNITS CPU_NS`, and
+// stays until standard input ends: a profiler is ended while its target lives, as when somebody presses Ctrl-C.
 // work now: prints CLOCK_MONOTONIC in nanoseconds.
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -63,5 +64,8 @@ int main(int argc, char **argv) {
         units++;
     }
     printf("%lld %lld\n", units, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    fflush(stdout);
+    while (getchar() != EOF)
+        continue;
     return 0;
 }

@@ -1,8 +1,8 @@
 //! The benchmark's target: a C program that counts the work it got done in a fixed time, pinned to one CPU.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
@@ -29,7 +29,8 @@ pub(crate) enum Kind {
 /// A running target that waits for `go`. Ended when dropped.
 pub(crate) struct Target {
     child: Child,
-    input: Option<ChildStdin>,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
 }
 
 /// What the target counted.
@@ -66,8 +67,9 @@ impl Work {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the target through `taskset`")?;
-        let input = child.stdin.take();
-        let target = Target { child, input };
+        let input = child.stdin.take().context("the target has no input")?;
+        let output = BufReader::new(child.stdout.take().context("the target has no output")?);
+        let target = Target { child, input, output };
         // Until then the process is this program or `taskset`, and a profiler would be given the wrong one.
         while process::comm(target.pid()).as_deref() != Some("work") {
             if process::is_over(target.pid()) {
@@ -93,15 +95,13 @@ impl Target {
 
     /// Lets the target work.
     pub(crate) fn go(&mut self) -> Result<()> {
-        let mut input = self.input.take().context("the target works already")?;
-        input.write_all(b"go\n").context("the target has ended")
+        self.input.write_all(b"go\n").context("the target has ended")
     }
 
-    /// Waits for the count.
-    pub(crate) fn done(mut self) -> Result<Done> {
+    /// Waits for the count. The target lives on.
+    pub(crate) fn done(&mut self) -> Result<Done> {
         let mut text = String::new();
-        let mut output = self.child.stdout.take().context("the target has no output")?;
-        output.read_to_string(&mut text)?;
+        self.output.read_line(&mut text).context("the target has ended")?;
         let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [units, cpu_ns] = numbers[..] else { bail!("the target printed `{}`", text.trim()) };
         Ok(Done { units, units_per_cpu_second: units / (cpu_ns / 1e9) })
