@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tests::{Folded, Lab, Program, Recording, Report, perfprobe, perfprobe_into_closed_pipe, sum_of_first_values};
+use tests::{
+    Folded, Lab, Program, Recording, Report, Session, perfprobe, perfprobe_into_closed_pipe, sum_of_first_values,
+};
 
 /// One name for each format that is drawn from a recording.
 const NAMES: [&str; 7] = ["x.svg", "x.html", "x.folded", "x.pb.gz", "x.speedscope.json", "x.json", "x.txt"];
@@ -240,6 +242,19 @@ fn slices_of_time_add_up_to_the_whole() {
     assert!(late.total_of("after_rename") > 0 && late.total_of("before_rename") == 0, "{late:?}");
     let exported = Folded::read(&export(&lab, &recording, "slice.folded", &["--from", "1s", "--to", "3s"]));
     assert_eq!(exported.total(), samples[1]);
+}
+
+#[test]
+fn a_recording_can_be_read_without_privileges_where_nothing_can_be_written() {
+    let Some(lab) = Lab::open() else { return };
+    let place = lab.file("place");
+    std::fs::create_dir(&place).unwrap();
+    let path = place.join("x.perfprobe");
+    let _ = lab.record().only_output(&path).command(&Program::c("split.c"), &["0.5"]).finish().succeeded();
+    let arguments = ["report", path_text(&path), "--format", "json"];
+    let report = Report::parse(&Session::start_unprivileged(&lab, &arguments).wait().succeeded().stdout);
+    assert!(report.total_of("take_seventy") > 0);
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "reading leaves nothing beside the recording");
 }
 
 #[test]
