@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod cgroup;
+mod finished;
 mod folded;
 mod lab;
 mod meter;
@@ -25,6 +26,7 @@ mod small_disk;
 mod workload;
 
 pub use cgroup::Cgroup;
+pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;
 pub use meter::CpuMeter;
@@ -33,6 +35,6 @@ pub use program::Program;
 pub use recorder::Recorder;
 pub use recording::Recording;
 pub use report::{Accounting, Cpu, Function, Report, ThreadRow};
-pub use session::{Finished, Session, perfprobe, perfprobe_into_closed_pipe};
+pub use session::{Session, perfprobe, perfprobe_into_closed_pipe};
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

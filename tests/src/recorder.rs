@@ -3,8 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::session::{Finished, Session};
-use crate::{Lab, Program, Recording};
+use crate::{Finished, Lab, Program, Recording, Session};
 
 /// The most a sampler is asked for here: over a second, a share of one half then has a standard error of 1.6 points.
 const FREQUENCY_HZ: u32 = 999;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::workload::logged;
-use crate::{CpuMeter, Finished, Folded, Report};
+use crate::{CpuMeter, Finished, Folded, Lab, Report, perfprobe};
 
 /// A finished recording with its report and its folded stacks.
 #[derive(Debug)]
@@ -51,6 +51,36 @@ impl Recording {
                 "{function:?} of {accounting:?}"
             );
         }
+    }
+
+    /// The recording's path as an argument.
+    ///
+    /// # Panics
+    /// If it is not UTF-8.
+    #[must_use]
+    pub fn path_text(&self) -> &str {
+        self.path.to_str().expect("a path in UTF-8")
+    }
+
+    /// What `perfprobe report --format json` says with these options.
+    #[must_use]
+    pub fn report_with(&self, lab: &Lab, options: &[&str]) -> Report {
+        let arguments = [&["report", self.path_text(), "--format", "json"], options].concat();
+        Report::parse(&perfprobe(lab, &arguments).succeeded().stdout)
+    }
+
+    /// The file `name` that `perfprobe export` writes with these options.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn export(&self, lab: &Lab, name: &str, options: &[&str]) -> PathBuf {
+        let path = lab.file(name);
+        let output = path.to_str().expect("a path in UTF-8");
+        let arguments = [&["export", self.path_text(), "-o", output], options].concat();
+        let _ = perfprobe(lab, &arguments).succeeded();
+        assert!(path.exists(), "nothing was written to {name}");
+        path
     }
 
     /// Asserts that the report warns of nothing.

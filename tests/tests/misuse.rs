@@ -45,7 +45,7 @@ fn targets_that_cannot_be_recorded_are_named() {
         record(&lab, &[&format!("--pid={pid}"), "-d", "1s"]).refused(2, &["pid"]);
     }
     record(&lab, &["--cgroup", "/no/such/cgroup", "-d", "1s"]).refused(1, &["/no/such/cgroup"]);
-    record(&lab, &["--cgroup", "/tmp", "-d", "1s"]).refused(1, &["cgroup"]);
+    record(&lab, &["--cgroup", "/proc", "-d", "1s"]).refused(1, &["cgroup"]);
     record(&lab, &["--comm", "", "-d", "1s"]).refused(2, &["comm", "name"]);
 }
 
