@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("error: {error}");
     }
     if !findings.errors.is_empty() {
-        bail!("lint found {} errors", findings.errors.len());
+        bail!("lint: {} findings to correct", findings.errors.len());
     }
     println!("lint: {} files, no errors", texts.len());
     Ok(())

@@ -26,10 +26,12 @@ impl Toolchain {
         let sysroot = command::read(Command::new("rustc").arg(format!("+{name}")).args(["--print", "sysroot"]))?;
         let sysroot = PathBuf::from(sysroot.trim());
         rust_src(&name, &sysroot)?;
-        install::packages(pins::LLVM_PACKAGES, "bpf-linker for the kernel half")?;
         let strip = PathBuf::from(format!("/usr/lib/llvm-{}/bin/llvm-strip", pins::LLVM_MAJOR));
         if !strip.exists() {
-            bail!("{} is missing although llvm-{}-dev is installed", strip.display(), pins::LLVM_MAJOR);
+            install_llvm()?;
+            if !strip.exists() {
+                bail!("{} is missing although llvm-{}-dev is installed", strip.display(), pins::LLVM_MAJOR);
+            }
         }
         Ok(Self { name, sysroot, linker_dir: linker()?, strip })
     }
@@ -69,6 +71,10 @@ fn rust_src(name: &str, sysroot: &std::path::Path) -> Result<()> {
     command::run(Command::new("rustup").args(["component", "add", "rust-src", "--toolchain", name]))
 }
 
+fn install_llvm() -> Result<()> {
+    install::packages(pins::LLVM_PACKAGES, "bpf-linker for the kernel half")
+}
+
 fn linker() -> Result<PathBuf> {
     let root = workspace::cache()?.join(format!("bpf-linker-{}-llvm-{}", pins::BPF_LINKER, pins::LLVM_MAJOR));
     let dir = root.join("bin");
@@ -77,6 +83,7 @@ fn linker() -> Result<PathBuf> {
     if program.exists() && command::read(Command::new(&program).arg("--version"))?.starts_with(&version) {
         return Ok(dir);
     }
+    install_llvm()?;
     eprintln!("installing {version} into {} (about three minutes)", root.display());
     let prefix = format!("/usr/lib/llvm-{}", pins::LLVM_MAJOR);
     let feature = format!("llvm-{}", pins::LLVM_MAJOR);
