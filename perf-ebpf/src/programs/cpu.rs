@@ -3,11 +3,15 @@
 use aya_ebpf::{
     EbpfContext, Global,
     bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+        bpf_ktime_get_ns, bpf_probe_read_kernel,
+    },
     macros::{map, perf_event},
     maps::HashMap,
     programs::PerfEventContext,
 };
+use core::ffi::c_void;
 use perf_ebpf::{
     counters::Counter,
     cpu::{CpuKey, CpuValue},
@@ -30,6 +34,10 @@ static CGROUP_ID: Global<u64> = Global::new(0);
 /// How many levels that cgroup lies below the root of the hierarchy.
 #[unsafe(no_mangle)]
 static CGROUP_LEVEL: Global<u32> = Global::new(0);
+
+/// Where `task_struct` of the running kernel counts execs: from BTF; 0 if that is not known.
+#[unsafe(no_mangle)]
+static EXEC_COUNT_OFFSET: Global<u32> = Global::new(0);
 
 #[map]
 static CPU_COUNTS_0: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0);
@@ -58,12 +66,27 @@ pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
     let kernel_mode = code_segment & 3 == 0;
     let lost = take(ctx.as_ptr(), kernel_mode, generation, counters).and_then(|stacks| {
         let comm = bpf_get_current_comm().unwrap_or_default();
-        add(&CpuKey { tgid, tid, comm, user_stack: stacks.user, kernel_stack: stacks.kernel }, generation)
+        let (user_stack, kernel_stack) = (stacks.user, stacks.kernel);
+        let key = CpuKey { tgid, tid, comm, exec_count: exec_count(), reserved: 0, user_stack, kernel_stack };
+        add(&key, generation)
     });
     if let Err(cause) = lost {
         count(counters, cause);
     }
     0
+}
+
+#[inline(always)]
+fn exec_count() -> u32 {
+    let offset = EXEC_COUNT_OFFSET.load();
+    if offset == 0 {
+        return 0;
+    }
+    // SAFETY: takes no pointer; then reads kernel memory through the helper, which fails rather than faults.
+    unsafe {
+        let task = bpf_get_current_task() as *const c_void;
+        bpf_probe_read_kernel(task.byte_add(offset as usize).cast::<u32>()).unwrap_or(0)
+    }
 }
 
 #[inline(always)]

@@ -1,9 +1,12 @@
 //! `perfprobe export`: a recording, or a slice of it, in another format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Failure, select::SelectArgs, write};
-use crate::output::{ExportOptions, Format};
+use crate::{
+    output::{ExportOptions, Format},
+    store,
+};
 
 /// Write a recording in other formats: flame graphs, pprof, speedscope, folded stacks, reports
 #[derive(Debug, clap::Args)]
@@ -11,7 +14,7 @@ pub(super) struct Args {
     /// A .perfprobe file
     file: PathBuf,
 
-    /// Write this file, in the format of its name: .svg .html .folded .pb.gz .speedscope.json .json .txt; repeatable
+    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt; repeatable
     #[arg(short, long, value_name = "OUT", required = true)]
     output: Vec<PathBuf>,
 
@@ -33,10 +36,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let outputs = write::formats(&args.output)?;
-    if let Some((path, _)) = outputs.iter().find(|(_, format)| *format == Format::Recording) {
-        let path = path.display();
-        return Err(Failure::Usage(format!("{path}: a recording is exported to other formats; to copy it, use cp")));
-    }
     let profile = args.select.read(&args.file)?;
     if let Some(event) = args.event.as_deref().filter(|event| profile.series(event).is_none()) {
         let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
@@ -50,8 +49,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         ..ExportOptions::default()
     };
     for (path, format) in outputs {
-        write::write(&path, format, &profile, &options)?;
+        match format {
+            Format::Recording => slice(args, &path)?,
+            _ => write::write(&path, format, &profile, &options)?,
+        }
         eprintln!("wrote {}", path.display());
     }
+    Ok(())
+}
+
+fn slice(args: &Args, to: &Path) -> Result<(), Failure> {
+    // Opening the file for writing would empty it.
+    if to.canonicalize().ok().is_some_and(|to| args.file.canonicalize().is_ok_and(|from| from == to)) {
+        return Err(Failure::Usage(format!("{} cannot be exported to itself", to.display())));
+    }
+    store::slice(&args.file, to, args.select.selection())?;
+    write::give_to_caller(to);
     Ok(())
 }

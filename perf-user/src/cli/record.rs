@@ -79,7 +79,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     check_numbers(&args)?;
     let signals = sys::signal_fd()?;
     let host = Host::read();
-    let unchecked = args.target.check()?;
+    args.target.check()?;
     let outputs = super::write::formats(&args.output)?;
     check_privileges()?;
     let mut chosen = args.target.choose()?;
@@ -92,7 +92,6 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         target: chosen.description(),
         options: options_json(&args, clock),
         target_label: chosen.label.clone(),
-        warnings: unchecked,
         ..Recording::default()
     };
     let entries = entries(args.frequency, host.cpus.len());
@@ -124,9 +123,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let code = finish_command(&chosen.target, &outcome, args.quiet)?;
     match (outcome.failure, reported) {
         (None, Ok(profile)) => {
-            if !args.quiet {
-                summary::print(&profile, &outputs.written());
-            }
+            summary::print(&profile, &outputs.written(), args.quiet);
             Ok(code.into())
         }
         (Some(error), _) => Err(fail(code, error.into())),

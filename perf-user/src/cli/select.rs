@@ -1,6 +1,6 @@
 //! Arguments that several subcommands share: durations, and the part of a recording that is wanted.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::{
     profile::Profile,
@@ -50,17 +50,14 @@ pub(super) struct SelectArgs {
 
 impl SelectArgs {
     /// Reads the wanted part of a recording.
-    pub(super) fn read(&self, path: &std::path::Path) -> Result<Profile, Failure> {
+    pub(super) fn read(&self, path: &Path) -> Result<Profile, Failure> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
             return Err(Failure::Usage("--from must be before --to".into()));
         }
-        let ns = |time: Duration| time.as_nanos() as u64;
-        let selection =
-            Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process };
-        let profile = store::read(path, selection)?;
-        if let Some(from) = self.from.filter(|from| ns(*from) >= profile.recording.duration_ns) {
+        let profile = store::read(path, self.selection())?;
+        if let Some(from) = self.from.filter(|from| from.as_nanos() >= u128::from(profile.recording.duration_ns)) {
             let seconds = profile.recording.duration_ns as f64 / 1e9;
             return Err(Failure::Usage(format!("--from {from:?} is after the recording's end, at {seconds:.1} s")));
         }
@@ -71,6 +68,12 @@ impl SelectArgs {
             return Err(Failure::Usage(format!("no process {tgid} was sampled in {}", path.display())));
         }
         Ok(profile)
+    }
+
+    /// The same, as the store is told it.
+    pub(super) fn selection(&self) -> Selection {
+        let ns = |time: Duration| time.as_nanos() as u64;
+        Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process }
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Format)>, Failu
 /// # Errors
 /// Why it cannot.
 pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
-    let new = !path.exists();
+    // A link that leads nowhere is not new, and must stay.
+    let new = path.symlink_metadata().is_err();
     fs::OpenOptions::new()
         .append(true)
         .create(true)
@@ -62,6 +63,6 @@ pub(super) fn give_to_caller(path: &Path) {
     let id = |name| std::env::var(name).ok()?.parse().ok();
     if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID")) {
         // If that fails the file is there all the same, only root's.
-        let _ = std::os::unix::fs::chown(path, Some(uid), Some(gid));
+        let _ = std::os::unix::fs::lchown(path, Some(uid), Some(gid));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     cpu::CpuCollector,
     target::{Target, comm_from},
 };
-use crate::host::{Host, sys, task_offsets};
+use crate::host::{Host, TaskOffsets, sys, task_offsets};
 
 /// The compiled kernel half; `cargo xtask ebpf` makes it.
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.bpf.o");
@@ -174,7 +174,12 @@ fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, Atta
         Target::Comm(name) => comm_words(&comm_from(name)),
         _ => [0; 2],
     };
-    let offsets = if needs_offsets(options) { task_offsets()? } else { crate::host::TaskOffsets { pid: 0, tgid: 0 } };
+    let offsets = match task_offsets() {
+        Ok(offsets) => offsets,
+        Err(missing) if needs_offsets(options) => return Err(missing.into()),
+        // Without them, samples before and after an exec in one window cannot be told apart; that is all.
+        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0 },
+    };
     loader
         .override_global("TARGET_KIND", &kind, true)
         .override_global("STACK_SIDES", &sides, true)
@@ -183,6 +188,7 @@ fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, Atta
         .override_global("INHERIT", &inherit, true)
         .override_global("COMM_LOW", &comm_low, true)
         .override_global("COMM_HIGH", &comm_high, true)
+        .override_global("EXEC_COUNT_OFFSET", &offsets.exec_count, true)
         .override_global("TASK_PID_OFFSET", &offsets.pid, true)
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
         .map_max_entries("STACKS_0", options.entries.saturating_mul(2))

@@ -38,6 +38,8 @@ pub struct TaskOffsets {
     pub pid: u32,
     /// `tgid`: the process's id.
     pub tgid: u32,
+    /// `self_exec_id`: how many programs were executed.
+    pub exec_count: u32,
 }
 
 /// The machine, as it was when the recording began.
@@ -106,7 +108,7 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
         btf.member_offset("task_struct", member)
             .ok_or_else(|| missing(format!("the kernel's BTF does not describe task_struct.{member}")))
     };
-    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")? })
+    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, exec_count: offset("self_exec_id")? })
 }
 
 /// Whether this process may record at all.

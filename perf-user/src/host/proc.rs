@@ -40,17 +40,20 @@ pub enum NoTarget {
 /// # Errors
 /// Why not.
 pub fn check_target(tgid: u32) -> Result<(), NoTarget> {
-    let status = fs::read_to_string(format!("/proc/{tgid}/status")).map_err(|_| NoTarget::Missing(tgid))?;
-    let field = |name| status.lines().find_map(|line: &str| line.strip_prefix(name).map(str::trim));
-    if let Some(group) = field("Tgid:").and_then(|text| text.parse().ok()).filter(|group| *group != tgid) {
+    // Names are bytes, not text.
+    let read =
+        |name| fs::read(format!("/proc/{tgid}/{name}")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let status = read("status").map_err(|_| NoTarget::Missing(tgid))?;
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+    if let Some(group) = group.filter(|group| *group != tgid) {
         return Err(NoTarget::Thread(tgid, group));
     }
-    if field("State:").is_some_and(|state| state.starts_with('Z') || state.starts_with('X')) {
+    if threads(tgid).is_empty() {
         return Err(NoTarget::Zombie(tgid));
     }
     // Only the kernel's own threads have the flag PF_KTHREAD, which the ninth field of `stat` shows (proc(5)).
     const PF_KTHREAD: u64 = 0x0020_0000;
-    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).map_err(|_| NoTarget::Missing(tgid))?;
+    let stat = read("stat").map_err(|_| NoTarget::Missing(tgid))?;
     let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
     if flags.is_some_and(|flags| flags & PF_KTHREAD != 0) {
         return Err(NoTarget::Kernel(tgid));
@@ -58,12 +61,27 @@ pub fn check_target(tgid: u32) -> Result<(), NoTarget> {
     Ok(())
 }
 
-/// The executable mappings of a process.
+/// The threads of a process that have not ended, the main one first if it is among them; none when the process has.
+#[must_use]
+pub fn threads(tgid: u32) -> Vec<u32> {
+    let tids = fs::read_dir(format!("/proc/{tgid}/task")).into_iter().flatten();
+    let tids = tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let living = |tid: &u32| {
+        let stat = fs::read(format!("/proc/{tgid}/task/{tid}/stat")).unwrap_or_default();
+        let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
+        state.is_some_and(|state| !b"ZX".contains(state))
+    };
+    let mut tids: Vec<u32> = tids.filter(living).collect();
+    tids.sort_unstable_by_key(|tid| (*tid != tgid, *tid));
+    tids
+}
+
+/// The executable mappings of a process, asked of any of its threads.
 ///
 /// # Errors
 /// When it is gone, or may not be read.
-pub fn executable_mappings(tgid: u32) -> io::Result<Vec<MapEvent>> {
-    let bytes = fs::read(format!("/proc/{tgid}/maps"))?;
+pub fn executable_mappings(tid: u32) -> io::Result<Vec<MapEvent>> {
+    let bytes = fs::read(format!("/proc/{tid}/maps"))?;
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse_mapping).collect())
 }
 

@@ -171,15 +171,18 @@ pub fn record(
     let mut looked_ns = sys::own_usage().0;
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
     let mut watched: Vec<OwnedFd> = watched;
-    let mut failure = None;
+    let (mut failure, mut remapped) = (None, false);
     let ended = loop {
         if let Some(ended) = wait(signals, &mut watched, ends.is_empty(), deadline) {
             break ended;
         }
         rings.apply(&mut run.tasks);
-        if sys::monotonic_ns() - run.drain.window_start_ns() < window_ns {
+        remapped |= run.tasks.take_remapped();
+        let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();
+        if age_ns < if remapped { window_ns.min(MIN_WINDOW_NS) } else { window_ns } {
             continue;
         }
+        remapped = false;
         let next = run.follow_cpus(&mut session, &mut rings).and_then(|()| run.window(&mut session, &mut rings));
         match next {
             Ok(true) => {}

@@ -147,7 +147,7 @@ fn doubts_are_warnings() {
     let warnings = full(&profile).warnings;
     for (warning, part) in warnings.iter().zip([
         "CPU 3 came online",
-        "stopped before it could close",
+        "the recording is not closed",
         "does not balance: taken 101 but reported 90 + lost 10",
         "10 of 101 samples (9.9%) were lost",
         "only 90 samples: a share can be off by ±10 points",

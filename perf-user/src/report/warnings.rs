@@ -14,7 +14,7 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
     let mut warnings = profile.recording.warnings.clone();
     if !profile.recording.complete {
         warnings.push(String::from(
-            "the recorder was stopped before it could close the recording: the end and the final accounting are missing",
+            "the recording is not closed: it is still being written, or its recorder was killed; this is what it has so far",
         ));
     }
     for series in &profile.series {

@@ -3,11 +3,13 @@
 mod blob;
 mod intern;
 mod read;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use read::{Selection, read};
+pub use slice::slice;
 pub use write::{Counts, Writer};
 
 use std::path::PathBuf;
@@ -60,6 +62,14 @@ pub enum StoreError {
         path: PathBuf,
         /// Its version.
         found: u32,
+    },
+    /// A part of the recording cannot be copied.
+    #[error("cannot write the recording {path}: {source}")]
+    Copy {
+        /// Where to.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
     },
     /// The file is truncated or damaged.
     #[error("the recording {path} is damaged ({why}); nothing can be read from it")]

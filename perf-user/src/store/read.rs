@@ -23,6 +23,13 @@ pub struct Selection {
     pub tgid: Option<u32>,
 }
 
+impl Selection {
+    /// Whether a window that begins at this time, after the recording's start, is part of it.
+    pub(super) fn holds(&self, window_ns: u64) -> bool {
+        self.from_ns.is_none_or(|from| window_ns >= from) && self.to_ns.is_none_or(|to| window_ns < to)
+    }
+}
+
 /// Reads the selected part of a recording.
 ///
 /// # Errors
@@ -36,7 +43,7 @@ fn damaged(path: &Path, error: &rusqlite::Error) -> StoreError {
     StoreError::Damaged { path: path.to_owned(), why: error.to_string() }
 }
 
-fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let failed = |why: String| StoreError::Open { path: path.to_owned(), why };
     let mut header = [0; 16];
     let mut file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
@@ -63,7 +70,7 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     use rusqlite::OptionalExtension as _;
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
@@ -103,7 +110,7 @@ fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profi
     let mut windows: HashMap<i64, u64> = HashMap::new();
     each(connection, "SELECT id, start_ns FROM window ORDER BY id", |row| {
         let window_ns = (row.get::<_, i64>(1)? as u64).saturating_sub(start_ns);
-        if selection.from_ns.is_none_or(|from| window_ns >= from) && selection.to_ns.is_none_or(|to| window_ns < to) {
+        if selection.holds(window_ns) {
             windows.insert(row.get(0)?, window_ns);
         }
         Ok(())

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{SCHEMA_VERSION, Selection, StoreError, Writer, read};
+use super::{SCHEMA_VERSION, Selection, StoreError, Writer, read, slice};
 use crate::{
     profile::{FoldOptions, Overhead, Profile, Recording},
     symbolize::Names,
@@ -83,6 +83,24 @@ fn slices_of_time_and_threads() {
     let second = read(&path, Selection { from_ns: Some(SECOND), ..Selection::default() }).unwrap();
     let accounting = &second.series("cpu").unwrap().accounting;
     assert_eq!((accounting.taken, accounting.lost_total()), (6, 2), "a slice of time has its own accounting");
+}
+
+#[test]
+fn a_slice_is_a_recording() {
+    let (directory, path) = recorded(true);
+    let copy = directory.path().join("copy.perfprobe");
+    let selections = [
+        Selection::default(),
+        Selection { from_ns: Some(SECOND), ..Selection::default() },
+        Selection { tid: Some(8), ..Selection::default() },
+        Selection { tgid: Some(8), ..Selection::default() },
+    ];
+    for selection in selections {
+        slice(&path, &copy, selection).unwrap();
+        let (cut, whole) = (read(&copy, Selection::default()).unwrap(), read(&path, selection).unwrap());
+        assert_eq!(folded(&cut), folded(&whole), "{selection:?}");
+        assert_eq!(cut.series[0].accounting, whole.series[0].accounting, "{selection:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,10 @@ mod space;
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use resolve::{LocatedSample, LocatedWindow, RawFrame};
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use space::{AddressSpace, Mapping};
 
@@ -22,6 +25,8 @@ struct Process {
     /// Name of the main thread, by the time it took it.
     names: Vec<(u64, String)>,
     spaces: Vec<(u64, Arc<AddressSpace>)>,
+    /// Its threads. The process ends with the last of them, which need not be the main one.
+    tids: HashSet<u32>,
     ended_ns: Option<u64>,
 }
 
@@ -56,6 +61,7 @@ pub struct Tasks {
     processes: HashMap<u32, Process>,
     modules: Modules,
     lost_events: u64,
+    remapped: bool,
 }
 
 impl Tasks {
@@ -75,13 +81,17 @@ impl Tasks {
             return;
         }
         // A process that ends now leaves its samples' frames without a module, and they are reported so.
-        let Ok(mappings) = proc::executable_mappings(tgid) else { return };
+        let tids = proc::threads(tgid);
+        let Some(living) = tids.first().copied() else { return };
+        let Ok(mappings) = proc::executable_mappings(living) else { return };
         let mut space = AddressSpace::default();
         for mapping in &mappings {
-            space.insert(self.mapping(tgid, mapping, 0));
+            let mapping = self.mapping(living, mapping, 0);
+            space.insert(mapping);
         }
         let process = self.processes.entry(tgid).or_default();
         process.ended_ns = None;
+        process.tids.extend(tids);
         process.spaces.push((0, Arc::new(space)));
         if let Some(name) = proc::comm(tgid) {
             process.names.push((0, name));
@@ -100,13 +110,16 @@ impl Tasks {
             TaskEvent::Comm { tgid, tid, comm, exec }
                 if !self.is_followed(tgid) && tid == tgid && self.follow == Follow::Named(comm.clone()) =>
             {
-                if exec {
-                    let process = Process { spaces: vec![(time_ns, Arc::default())], ..Process::default() };
-                    self.processes.insert(tgid, process);
-                } else {
+                if !exec {
                     self.scan(tgid);
                 }
-                self.processes.entry(tgid).or_default().names.push((time_ns, comm));
+                let process = self.processes.entry(tgid).or_default();
+                process.ended_ns = None;
+                process.tids.insert(tid);
+                process.names.push((time_ns, comm));
+                if exec {
+                    process.spaces.push((time_ns, Arc::default()));
+                }
             }
             TaskEvent::Map { tgid, .. } | TaskEvent::Comm { tgid, .. } if !self.is_followed(tgid) => {}
             TaskEvent::Fork { parent_tgid, .. } if !self.is_followed(parent_tgid) => {}
@@ -117,34 +130,44 @@ impl Tasks {
                     process.spaces.push((0, Arc::default()));
                 }
                 if let Some((_, space)) = process.spaces.last_mut() {
-                    Arc::make_mut(space).insert(mapping);
+                    self.remapped |= Arc::make_mut(space).insert(mapping);
                 }
             }
             TaskEvent::Comm { tgid, tid, comm, exec } => {
                 let process = self.processes.entry(tgid).or_default();
                 if exec {
                     process.spaces.push((time_ns, Arc::default()));
+                    // Whichever thread executed it, it is the only one now, and has the process's id.
+                    process.tids = HashSet::from([tgid]);
                 }
                 if tid == tgid {
                     process.names.push((time_ns, comm));
                 }
             }
-            TaskEvent::Fork { tgid, parent_tgid, tid } if tid == tgid && tgid != parent_tgid => {
+            TaskEvent::Fork { tgid, parent_tgid, tid } if tgid == parent_tgid => {
+                if let Some(process) = self.processes.get_mut(&tgid) {
+                    process.tids.insert(tid);
+                }
+            }
+            TaskEvent::Fork { tgid, parent_tgid, tid } => {
                 // The id may have belonged to a process that ended: its past stays, until it is forgotten.
                 let parent = self.processes.get(&parent_tgid);
                 let space = parent.and_then(|parent| parent.spaces.last()).map(|(_, space)| Arc::clone(space));
                 let name = parent.and_then(|parent| parent.names.last()).map(|(_, name)| name.clone());
                 let process = self.processes.entry(tgid).or_default();
                 process.ended_ns = None;
+                process.tids = HashSet::from([tid]);
                 process.spaces.push((time_ns, space.unwrap_or_default()));
                 process.names.extend(name.map(|name| (time_ns, name)));
             }
             TaskEvent::Exit { tgid, tid } => {
-                if let Some(process) = self.processes.get_mut(&tgid).filter(|_| tid == tgid) {
-                    process.ended_ns = Some(time_ns);
+                if let Some(process) = self.processes.get_mut(&tgid) {
+                    process.tids.remove(&tid);
+                    if process.tids.is_empty() {
+                        process.ended_ns = Some(time_ns);
+                    }
                 }
             }
-            TaskEvent::Fork { .. } => {}
             TaskEvent::Lost { count } => self.lost_events += count,
         }
     }
@@ -158,6 +181,12 @@ impl Tasks {
             let old = process.names.partition_point(|(from_ns, _)| *from_ns <= time_ns);
             process.names.drain(..old.saturating_sub(1));
         }
+    }
+
+    /// Whether, since this was last asked, code came to lie where other code had been: what is counted under these
+    /// addresses from now on has to be told from what was counted before.
+    pub fn take_remapped(&mut self) -> bool {
+        std::mem::take(&mut self.remapped)
     }
 
     /// Task events that the kernel had no room for.
@@ -214,10 +243,40 @@ mod tests {
         tasks.apply(10, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/old") });
         tasks.apply(20, TaskEvent::Exit { tgid: 7, tid: 7 });
         tasks.apply(30, TaskEvent::Fork { tgid: 7, parent_tgid: 1, tid: 7 });
+        assert!(!tasks.take_remapped());
         assert_eq!(module_at(&tasks, 7, 15, 0x1000).as_deref(), Some("/old"));
         assert_eq!(module_at(&tasks, 7, 35, 0x1000), None);
         tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
         tasks.forget_before(50);
         assert!(!tasks.knows(7));
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_its_last_thread() {
+        let mut tasks = Tasks::default();
+        tasks.apply(10, TaskEvent::Fork { tgid: 7, parent_tgid: 1, tid: 7 });
+        tasks.apply(11, TaskEvent::Fork { tgid: 7, parent_tgid: 7, tid: 8 });
+        tasks.apply(12, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/a") });
+        tasks.apply(13, TaskEvent::Exit { tgid: 7, tid: 7 });
+        tasks.forget_before(20);
+        assert_eq!(module_at(&tasks, 7, 20, 0x1000).as_deref(), Some("/a"), "its main thread has ended, it has not");
+        tasks.apply(30, TaskEvent::Comm { tgid: 7, tid: 7, comm: "b".into(), exec: true });
+        tasks.apply(31, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/b") });
+        assert_eq!(module_at(&tasks, 7, 32, 0x1000).as_deref(), Some("/b"), "executed by the other thread");
+        tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
+        tasks.forget_before(50);
+        assert!(!tasks.knows(7));
+    }
+
+    #[test]
+    fn only_other_code_at_the_same_place_is_a_remapping() {
+        let mut tasks = Tasks::default();
+        tasks.apply(10, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/a") });
+        tasks.apply(11, TaskEvent::Map { tgid: 1, mapping: map(0x2000, "/b") });
+        tasks.apply(12, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/a") });
+        assert!(!tasks.take_remapped());
+        tasks.apply(13, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/b") });
+        assert!(tasks.take_remapped());
+        assert!(!tasks.take_remapped());
     }
 }

@@ -145,11 +145,8 @@ fn open(tgid: u32, mapping: &MapEvent, path: &str) -> Option<(File, PathBuf)> {
             (file.metadata().ok()?.ino() == mapping.inode).then_some(file)
         })
     })?;
-    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    // Beside its real path, split debug information is found.
-    let same =
-        |path: &Path| fs::metadata(path).is_ok_and(|at| (at.dev(), at.ino()) == (metadata.dev(), metadata.ino()));
-    let symbols_path = if same(Path::new(path)) { path.into() } else { held(&file) };
+    file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let symbols_path = held(&file);
     Some((file, symbols_path))
 }
 

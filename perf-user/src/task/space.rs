@@ -38,14 +38,15 @@ pub(super) struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// Adds a mapping over whatever was there.
-    pub(super) fn insert(&mut self, new: Mapping) {
+    /// Adds a mapping over whatever was there; whether that was other code.
+    pub(super) fn insert(&mut self, new: Mapping) -> bool {
         if new.start >= new.end {
-            return;
+            return false;
         }
         if self.current.get(&new.start).is_some_and(|old| Mapping { from_ns: new.from_ns, ..*old } == new) {
-            return;
+            return false;
         }
+        let mut other_code = false;
         let overlapped: Vec<u64> = self
             .current
             .range(..new.end)
@@ -55,11 +56,15 @@ impl AddressSpace {
             .collect();
         for start in overlapped {
             let Some(old) = self.current.remove(&start) else { continue };
+            let same_place = new.start.wrapping_sub(old.start) == new.offset.wrapping_sub(old.offset);
+            let generated = new.module == ModuleId::JIT && old.module == ModuleId::JIT;
+            other_code |= !generated && (old.module != new.module || !same_place);
             self.replaced.extend(old.part(new.start, new.end).map(|part| (new.from_ns, part)));
             let kept = [old.part(old.start, new.start), old.part(new.end, old.end)];
             self.current.extend(kept.into_iter().flatten().map(|part| (part.start, part)));
         }
         self.current.insert(new.start, new);
+        other_code
     }
 
     /// What `address` belonged to at `time_ns`; if nothing did then, what it belongs to now.

@@ -1,6 +1,10 @@
 //! The target on the command line: exactly one of five ways to say whom to record.
 
-use std::{ffi::CString, path::PathBuf};
+use std::{
+    ffi::{CString, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+};
 
 use serde_json::json;
 
@@ -32,7 +36,7 @@ pub(super) struct TargetArgs {
 
     /// Start this program, record from its first instruction, and pass on its exit code
     #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 /// A target that can be recorded, and what it is called.
@@ -47,18 +51,18 @@ pub(super) struct Chosen {
 }
 
 impl TargetArgs {
-    /// Refuses what cannot be a target, before anything else is looked at; what is doubtful comes back as warnings.
-    pub(super) fn check(&self) -> Result<Vec<String>, Failure> {
+    /// Refuses what cannot be a target, before anything else is looked at.
+    pub(super) fn check(&self) -> Result<(), Failure> {
         for pid in &self.pid {
             proc::check_target(*pid)?;
         }
         if self.comm.as_deref() == Some("") {
             return Err(Failure::Usage("--comm needs a name".into()));
         }
-        if self.command.first().is_some_and(String::is_empty) {
+        if self.command.first().is_some_and(|program| program.is_empty()) {
             return Err(Failure::Usage("the command after -- is empty".into()));
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Finds the target; forks the command, if it is one.
@@ -93,12 +97,13 @@ impl TargetArgs {
     }
 
     fn start(&self) -> Result<Chosen, Failure> {
-        let argv: Result<Vec<_>, _> = self.command.iter().map(|argument| CString::new(argument.as_str())).collect();
+        let argv: Result<Vec<_>, _> = self.command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
         let argv = argv.map_err(|_| Failure::Usage("the command holds a zero byte".into()))?;
         let child = sys::spawn_stopped(&argv)?;
         let tgid = child.tgid();
-        let name = self.command[0].rsplit('/').next().unwrap_or_default().to_owned();
-        let target = Target::Command { tgid, argv: self.command.clone() };
+        let argv: Vec<_> = self.command.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let name = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
+        let target = Target::Command { tgid, argv };
         Ok(Chosen {
             target,
             label: format!("{name} (pid {tgid})"),

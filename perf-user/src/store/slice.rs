@@ -1,0 +1,66 @@
+//! A part of a recording as a recording of its own.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::{
+    Selection, StoreError,
+    blob::{decode, encode},
+    read::{meta, open},
+};
+
+/// Copies the selected part of the recording `from` to `to`, which is replaced. Windows keep their times, and their counts
+/// of what was taken and lost: those are not known for single threads.
+///
+/// # Errors
+/// When `from` cannot be read, or `to` not be written.
+pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreError> {
+    let source = open(from)?;
+    let failed = |source| StoreError::Copy { path: to.to_owned(), source };
+    // VACUUM INTO writes only to an empty file; one that exists may have any contents.
+    std::fs::File::create(to).map_err(|error| StoreError::Create { path: to.to_owned(), why: error.to_string() })?;
+    source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map_err(failed)?;
+    let mut copy = Connection::open(to).map_err(failed)?;
+    cut(&mut copy, selection).map_err(failed)
+}
+
+fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
+    let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let transaction = copy.transaction()?;
+    let windows: Vec<(i64, i64)> = transaction
+        .prepare("SELECT id, start_ns FROM window")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
+        for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
+            transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
+        }
+    }
+    if let Some(tgid) = selection.tgid {
+        transaction.execute("DELETE FROM sample WHERE tgid != ?1", [tgid])?;
+    }
+    if let Some(tid) = selection.tid {
+        keep_thread(&transaction, tid)?;
+    }
+    transaction.commit()?;
+    copy.execute_batch("VACUUM")
+}
+
+fn keep_thread(connection: &Connection, tid: u32) -> rusqlite::Result<()> {
+    let threads: Vec<u32> = connection
+        .prepare("SELECT id FROM thread WHERE tid = ?1")?
+        .query_map([tid], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let samples: Vec<(i64, String, u32, Vec<u8>)> = connection
+        .prepare("SELECT window, event, tgid, data FROM sample")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (window, event, tgid, data) in samples {
+        let mut entries = decode(&data).ok_or(rusqlite::Error::InvalidQuery)?;
+        entries.retain(|entry| threads.contains(&entry.thread));
+        let row = params![window, event, tgid, encode(entries)];
+        connection.execute("UPDATE sample SET data = ?4 WHERE window = ?1 AND event = ?2 AND tgid = ?3", row)?;
+    }
+    Ok(())
+}
