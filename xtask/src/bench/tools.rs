@@ -107,7 +107,8 @@ impl Ready {
                 record.arg(format!("profile:hz:{frequency} {filter}{{ @[kstack, ustack, comm] = count(); }}"));
             }
             Tool::ProfileBee => {
-                record.args(["-f", &frequency, "-o", "out.svg"]);
+                // Time 0: until SIGINT, not for its usual ten seconds.
+                record.args(["-f", &frequency, "-t", "0", "-o", "out.svg"]);
                 if let Some(tgid) = &process {
                     record.args(["--pid", tgid]);
                 }
