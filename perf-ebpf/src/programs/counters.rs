@@ -21,16 +21,16 @@ pub(super) fn generation() -> u32 {
     GENERATION.get(0).map_or(0, |generation| *generation)
 }
 
-/// The counters of this CPU.
+/// The counters of this CPU. A pointer, because a sampling interrupt may count while a program it interrupted does.
 #[inline(always)]
-pub(super) fn counters(generation: u32) -> Option<&'static mut Counters> {
-    // SAFETY: the slot belongs to this CPU, and a sampling interrupt, which may interrupt a program that counts here,
-    // touches other slots of it than that program does.
-    COUNTERS.get_ptr_mut(generation).map(|counters| unsafe { &mut *counters })
+pub(super) fn counters(generation: u32) -> Option<*mut Counters> {
+    COUNTERS.get_ptr_mut(generation)
 }
 
 /// Adds one.
 #[inline(always)]
-pub(super) fn count(counters: &mut Counters, counter: Counter) {
-    counters[counter as usize] += 1;
+pub(super) fn count(counters: *mut Counters, counter: Counter) {
+    // SAFETY: `counters` comes from the map, whose slots belong to this CPU; a sampling interrupt and the programs it can
+    // interrupt count in different slots.
+    unsafe { (*counters)[counter as usize] += 1 };
 }

@@ -20,7 +20,7 @@ use super::counters::{count, counters, generation};
 #[unsafe(no_mangle)]
 static INHERIT: Global<u32> = Global::new(1);
 
-/// The wanted name, as `comm_words` gives it.
+/// The wanted name, as `comm_words` gives it; zeros if no name is wanted.
 #[unsafe(no_mangle)]
 static COMM_LOW: Global<u64> = Global::new(0);
 
@@ -54,9 +54,8 @@ fn follow(tgid: u32) {
 }
 
 #[inline(always)]
-fn current() -> (u32, u32) {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    ((pid_tgid >> 32) as u32, pid_tgid as u32)
+fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 #[inline(always)]
@@ -74,7 +73,9 @@ pub(super) fn follow_fork(ctx: RawTracePointContext) -> i32 {
     if tid != tgid {
         return 0;
     }
-    if INHERIT.load() != 0 && is_followed(current().0) {
+    let inherited = INHERIT.load() != 0 && is_followed(current_tgid());
+    // The child has the name of the thread that forked it.
+    if inherited || bpf_get_current_comm().is_ok_and(|comm| is_wanted(&comm)) {
         follow(tgid);
     } else if is_followed(tgid) {
         // The id belonged to a member that has ended, and is now another process's.
@@ -85,21 +86,12 @@ pub(super) fn follow_fork(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn is_wanted(comm: &Comm) -> bool {
-    comm_words(comm) == [COMM_LOW.load(), COMM_HIGH.load()]
+    let wanted = [COMM_LOW.load(), COMM_HIGH.load()];
+    wanted != [0; 2] && comm_words(comm) == wanted
 }
 
-/// `sched_process_exec(struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)`; the name is the new one.
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub(super) fn follow_exec(_ctx: RawTracePointContext) -> i32 {
-    if let Ok(comm) = bpf_get_current_comm()
-        && is_wanted(&comm)
-    {
-        follow(current().0);
-    }
-    0
-}
-
-/// `task_rename(struct task_struct *task, const char *comm)`; a process is called what its main thread is called.
+/// `task_rename(struct task_struct *task, const char *comm)`; a process is called what its main thread is called. Every
+/// exec renames.
 #[raw_tracepoint(tracepoint = "task_rename")]
 pub(super) fn follow_rename(ctx: RawTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);

@@ -41,7 +41,7 @@ pub(super) fn take(
     ctx: *mut c_void,
     kernel_mode: bool,
     generation: u32,
-    counters: &mut Counters,
+    counters: *mut Counters,
 ) -> Result<StackIds, Counter> {
     let sides = STACK_SIDES.load();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Err(Counter::LostMapBusy) };

@@ -4,7 +4,7 @@ use std::{fmt, fs, process::ExitCode};
 
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, write::print};
 use crate::{
     collect::{
         cpu::{Clock, MAX_FREQUENCY_PATH},
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         lockdown(),
         programs(),
         btf(),
-        clock(),
+        clock(&host),
         frequency(),
         statistics(),
         memlock(),
@@ -93,11 +93,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         can_record,
         checks,
     };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
-    } else {
-        print!("{findings}");
-    }
+    let text = if args.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.to_string() };
+    print(text.as_bytes())?;
     Ok(if can_record { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -193,8 +190,8 @@ fn btf() -> Check {
     }
 }
 
-fn clock() -> Check {
-    match Clock::best() {
+fn clock(host: &Host) -> Check {
+    match Clock::best(host.cpus.first().copied().unwrap_or(0)) {
         Clock::Cycles => Check::ok("sampling clock", "the CPU's cycle counter"),
         Clock::CpuClock => {
             let detail = "the kernel's timer: the CPU's counters are not available, so time with interrupts off shows where they are \

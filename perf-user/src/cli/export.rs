@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             Format::Recording => slice(args, &path)?,
             _ => write::write(&path, format, &profile, &options)?,
         }
-        eprintln!("wrote {}", path.display());
+        write::say(&format!("wrote {}", path.display()));
     }
     Ok(())
 }

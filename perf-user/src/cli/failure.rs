@@ -11,14 +11,13 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// The command to record does not exist or cannot be executed.
     NotExecuted(anyhow::Error),
-    /// It did it, and passes on the exit code of the command it recorded.
-    Passed(u8, anyhow::Error),
 }
 
 impl Failure {
     /// Exit code for wrong use.
     pub(super) const USAGE: u8 = 2;
-    const FAILED: u8 = 1;
+    /// Exit code for what could not be done.
+    pub(super) const FAILED: u8 = 1;
     /// As shells have it.
     const NOT_EXECUTED: u8 = 127;
 
@@ -29,7 +28,6 @@ impl Failure {
             Self::Usage(_) => Self::USAGE.into(),
             Self::Failed(_) => Self::FAILED.into(),
             Self::NotExecuted(_) => Self::NOT_EXECUTED.into(),
-            Self::Passed(code, _) => (*code).into(),
         }
     }
 }
@@ -38,7 +36,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) => out.write_str(text),
-            Self::Failed(error) | Self::NotExecuted(error) | Self::Passed(_, error) => write!(out, "{error:#}"),
+            Self::Failed(error) | Self::NotExecuted(error) => write!(out, "{error:#}"),
         }
     }
 }

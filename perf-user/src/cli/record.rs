@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Failure, select::duration, summary};
+use super::{Failure, select::duration, summary, write::say};
 use crate::{
     collect::{
         EventKind,
@@ -22,7 +22,7 @@ use crate::{
     },
     host::{Host, check_privileges, sys},
     profile::Recording,
-    record::{Ended, Outcome, Progress, RecordError, RecordOptions, record},
+    record::{Ended, Progress, RecordError, RecordOptions, record},
     store::{self, Selection},
 };
 use outputs::Outputs;
@@ -84,7 +84,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     check_privileges()?;
     let mut chosen = args.target.choose()?;
     let outputs = Outputs::prepare(outputs, &chosen)?;
-    let clock = Clock::best();
+    let clock = Clock::best(host.cpus.first().copied().unwrap_or(0));
     let recording = Recording {
         host: host.name.clone(),
         kernel: host.kernel.clone(),
@@ -103,7 +103,6 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             entries,
         },
         collector: CpuCollector::new(args.frequency, clock, entries),
-        frequency_hz: args.frequency,
         duration: args.duration,
         path: outputs.recording().to_owned(),
         program_start_ns,
@@ -120,20 +119,19 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         }
     };
     let reported = outputs.write_all(args.quiet, |path| store::read(path, Selection::default()));
-    let code = finish_command(&chosen.target, &outcome, args.quiet)?;
-    match (outcome.failure, reported) {
-        (None, Ok(profile)) => {
-            summary::print(&profile, &outputs.written(), args.quiet);
-            Ok(code.into())
-        }
-        (Some(error), _) => Err(fail(code, error.into())),
-        (None, Err(error)) => Err(fail(code, error)),
+    // Told now: the command may run for long.
+    let failed = match (outcome.failure, &reported) {
+        (Some(error), _) => Some(anyhow::Error::from(error)),
+        (None, Err(error)) => Some(anyhow::anyhow!("{error:#}")),
+        (None, Ok(_)) => None,
+    };
+    if let Some(error) = &failed {
+        say(&format!("perfprobe: {error:#}"));
+    } else if let Ok(profile) = &reported {
+        summary::print(profile, &outputs.written(), args.quiet);
     }
-}
-
-/// A failure of perfprobe's, or the command's own exit code with it.
-fn fail(code: u8, error: anyhow::Error) -> Failure {
-    if code == 0 { Failure::Failed(error) } else { Failure::Passed(code, error) }
+    let code = finish_command(&chosen.target, outcome.ended, args.quiet)?;
+    Ok(if failed.is_some() && code == 0 { Failure::FAILED } else { code }.into())
 }
 
 fn not_begun(error: RecordError) -> Failure {
@@ -178,7 +176,7 @@ fn sides(args: &Args) -> Sides {
 /// windows shorter.
 fn entries(frequency_hz: u64, cpus: usize) -> u32 {
     const LEAST: u64 = 512;
-    const MOST: u64 = 32_768;
+    const MOST: u64 = 8_192;
     // So that tests can see what happens when maps are full.
     if let Some(entries) = std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok().and_then(|text| text.parse().ok()) {
         return entries;
@@ -188,7 +186,7 @@ fn entries(frequency_hz: u64, cpus: usize) -> u32 {
 
 fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
     json!({
-        "events": ["cpu"],
+        "events": EventKind::ALL.map(EventKind::name),
         "frequency_hz": args.frequency,
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
@@ -198,13 +196,13 @@ fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
 }
 
 /// Waits for a command that was recorded, and gives its exit code; 0 for other targets.
-fn finish_command(target: &Target, outcome: &Outcome, quiet: bool) -> Result<u8, Failure> {
+fn finish_command(target: &Target, ended: Ended, quiet: bool) -> Result<u8, Failure> {
     let Target::Command { tgid, argv } = target else { return Ok(0) };
-    match outcome.ended {
+    match ended {
         // Ctrl-C in a terminal reaches the command by itself.
         Ended::Signal(signal) if !signal.from_terminal => sys::send_signal(*tgid, signal.number),
         Ended::Duration if !quiet => {
-            eprintln!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" "));
+            say(&format!("perfprobe: the recording is over; waiting for `{}` to end", argv.join(" ")));
         }
         _ => {}
     }
@@ -220,19 +218,19 @@ impl ProgressLine {
     fn new(quiet: bool, chosen: &Chosen) -> Self {
         let shown = !quiet && std::io::stderr().is_terminal();
         if !quiet {
-            eprintln!("Recording {}; Ctrl-C ends it.", chosen.label);
+            say(&format!("Recording {}; Ctrl-C ends it.", chosen.label));
         }
         Self { shown }
     }
 
     fn show(&mut self, progress: &Progress) {
         if self.shown {
-            let Progress { elapsed, reported, lost, recorder_share } = progress;
-            let (seconds, share) = (elapsed.as_secs_f64(), recorder_share * 100.0);
+            let Progress { elapsed, reported, lost, recorder_share, bpf_share } = progress;
+            let (seconds, share, bpf) = (elapsed.as_secs_f64(), recorder_share * 100.0, bpf_share * 100.0);
             let mut stderr = std::io::stderr();
             let _ = write!(
                 stderr,
-                "\r\x1b[K{seconds:.0} s  {reported} samples  {lost} lost  recorder {share:.1} % of a CPU"
+                "\r\x1b[K{seconds:.0} s  {reported} samples  {lost} lost  overhead {bpf:.2} % BPF + {share:.1} % recorder of a CPU"
             );
             let _ = stderr.flush();
         }

@@ -1,11 +1,8 @@
 //! `perfprobe report`: what a recording says, as text, JSON or a page.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use super::{Failure, select::SelectArgs};
+use super::{Failure, select::SelectArgs, write::print};
 use crate::output::{self, ExportOptions, Format};
 
 /// Say what a recording holds: hottest functions and threads, losses, cost
@@ -46,9 +43,5 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let options = ExportOptions { top: Some(args.top as usize), ..ExportOptions::default() };
     let mut page = Vec::new();
     output::write(format, &profile, &options, &mut page)?;
-    match io::stdout().write_all(&page) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+    print(&page)
 }

@@ -58,6 +58,19 @@ pub(super) fn write(path: &Path, format: Format, profile: &Profile, options: &Ex
     Ok(())
 }
 
+/// Prints to standard output. A reader that has seen enough, as `head`, is no failure.
+pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Tells the user something, if anybody still listens.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Under sudo, files belong to the user who called it.
 pub(super) fn give_to_caller(path: &Path) {
     let id = |name| std::env::var(name).ok()?.parse().ok();

@@ -24,13 +24,13 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The best this machine has.
+    /// The best this machine has, which has this CPU online.
     #[must_use]
-    pub fn best() -> Self {
+    pub fn best(cpu: u32) -> Self {
         const PERF_TYPE_HARDWARE: u32 = 0;
         // Disabled, so that the probe samples nothing.
         let attr = sys::PerfEventAttr { kind: PERF_TYPE_HARDWARE, flags: 1, ..Default::default() };
-        if sys::perf_event_open(attr, 0).is_ok() { Self::Cycles } else { Self::CpuClock }
+        if sys::perf_event_open(attr, cpu).is_ok() { Self::Cycles } else { Self::CpuClock }
     }
 
     /// Its name, as perf calls the event.
@@ -71,12 +71,30 @@ impl CpuCollector {
         self.clock
     }
 
+    /// Samples a second of a CPU that is busy, at its highest frequency.
+    #[must_use]
+    pub fn frequency_hz(&self) -> u64 {
+        self.frequency_hz
+    }
+
+    /// What a sample stands for in nanoseconds of CPU time; 0 for cycles, which take the time the CPU's frequency gives
+    /// them.
+    #[must_use]
+    pub fn period_ns(&self) -> u64 {
+        match self.clock {
+            Clock::Cycles => 0,
+            Clock::CpuClock => period_ns(self.frequency_hz),
+        }
+    }
+
     fn attach_cpu(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
         let (config, policy) = match self.clock {
-            // Cycles come at the CPU's changing pace; the kernel adapts the period to the frequency.
-            Clock::Cycles => {
-                (PerfEventConfig::Hardware(HardwareEvent::CpuCycles), SamplePolicy::Frequency(self.frequency_hz))
-            }
+            // A fixed number of cycles: adapting it to the frequency, as the kernel can, would give a thread on a quiet CPU
+            // more samples for the same work than one on a busy CPU.
+            Clock::Cycles => (
+                PerfEventConfig::Hardware(HardwareEvent::CpuCycles),
+                SamplePolicy::Period(cycles_per_second(cpu) / self.frequency_hz.max(1)),
+            ),
             Clock::CpuClock => {
                 (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(period_ns(self.frequency_hz)))
             }
@@ -90,9 +108,21 @@ impl CpuCollector {
 }
 
 /// Nanoseconds between samples.
-#[must_use]
-pub fn period_ns(frequency_hz: u64) -> u64 {
+fn period_ns(frequency_hz: u64) -> u64 {
     1_000_000_000 / frequency_hz.max(1)
+}
+
+/// How fast the CPU can count cycles: its highest frequency, else the one it has now.
+fn cycles_per_second(cpu: u32) -> u64 {
+    const FALLBACK_HZ: u64 = 3_000_000_000;
+    let highest = std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"));
+    let highest_khz = highest.ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let now_mhz = || {
+        let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+        let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
+        line.rsplit_once(':')?.1.trim().parse::<f64>().ok()
+    };
+    highest_khz.map(|khz| khz * 1_000).or_else(|| Some((now_mhz()? * 1e6) as u64)).unwrap_or(FALLBACK_HZ)
 }
 
 fn program(bpf: &mut Ebpf) -> Result<&mut PerfEvent, AttachError> {

@@ -22,7 +22,7 @@ use crate::host::{Host, TaskOffsets, sys, task_offsets};
 /// The compiled kernel half; `cargo xtask ebpf` makes it.
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.bpf.o");
 
-/// Processes that can be members of the target at once.
+/// Processes that can be members of the target at once; those that ended are removed with their last window.
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// What to keep of a stack.
@@ -90,6 +90,19 @@ impl Session {
     /// What the kernel refused.
     pub fn follow_cpus(&mut self, online: &[u32]) -> Result<Vec<u32>, AttachError> {
         self.collector.follow_cpus(&mut self.bpf, online)
+    }
+
+    /// Takes processes that have ended out of the target: their ids will be others' one day.
+    ///
+    /// # Errors
+    /// When the object has no such map.
+    pub fn forget_processes(&mut self, tgids: &[u32]) -> Result<(), AttachError> {
+        let mut processes = processes(&mut self.bpf)?;
+        for tgid in tgids {
+            // Most that ended were no members.
+            let _ = processes.remove(tgid);
+        }
+        Ok(())
     }
 
     /// Makes programs write to the maps of this generation.
@@ -204,12 +217,19 @@ fn needs_offsets(options: &SessionOptions) -> bool {
     options.target.kind() == TargetKind::Processes && (options.inherit || matches!(options.target, Target::Comm(_)))
 }
 
+const PROCESSES: &str = "PROCESSES";
+
+fn processes(bpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>, AttachError> {
+    let map = bpf.map_mut(PROCESSES).ok_or(AttachError::Missing(PROCESSES))?;
+    map.try_into().map_err(|source| AttachError::Map { map: PROCESSES, source })
+}
+
 fn fill_processes(bpf: &mut Ebpf, target: &Target) -> Result<(), AttachError> {
-    const MAP: &str = "PROCESSES";
-    let wrong = |source| AttachError::Map { map: MAP, source };
-    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
-    let mut processes: HashMap<&mut MapData, u32, u32> = map.try_into().map_err(wrong)?;
-    target.processes().into_iter().try_for_each(|tgid| processes.insert(tgid, 1, 0)).map_err(wrong)
+    let mut processes = processes(bpf)?;
+    // Twice: a process whose parent was not a member yet when it forked shows at the second look.
+    let found = target.processes().into_iter().chain(target.processes());
+    let mut insert = |tgid| processes.insert(tgid, 1, 0);
+    found.into_iter().try_for_each(&mut insert).map_err(|source| AttachError::Map { map: PROCESSES, source })
 }
 
 fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTracePointLink>, AttachError> {
@@ -218,7 +238,7 @@ fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTrac
         wanted.push(("follow_fork", "sched_process_fork"));
     }
     if let Target::Comm(_) = options.target {
-        wanted.extend([("follow_exec", "sched_process_exec"), ("follow_rename", "task_rename")]);
+        wanted.push(("follow_rename", "task_rename"));
     }
     wanted.into_iter().map(|(program, tracepoint)| attach_raw(bpf, program, tracepoint)).collect()
 }
@@ -240,8 +260,7 @@ pub fn try_load() -> Result<u32, AttachError> {
     let _ = sys::raise_memlock();
     let mut bpf = EbpfLoader::new().btf(None).load(OBJECT)?;
     let mut instructions = 0;
-    for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_exec", false), ("follow_rename", false)]
-    {
+    for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_rename", false)] {
         let refused = |source| AttachError::Program { program: name, source };
         let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
         if kind {

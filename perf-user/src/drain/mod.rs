@@ -95,15 +95,18 @@ impl Drain {
         let read = |map| move |source| DrainError::Read { map, source };
         let fd = session.hash_map_fd(COUNTS[slot])?;
         let collector = session.collector();
-        sys::drain_hash_map(fd, size_of::<CpuKey>(), size_of::<CpuValue>(), COUNTS_BATCH, |key, value| match collector
-            .decode(key, value)
-        {
-            Some(sample) => samples.push(sample),
-            None => *undecodable += 1,
-        })
+        sys::drain_hash_map(
+            fd,
+            (size_of::<CpuKey>(), size_of::<CpuValue>()),
+            COUNTS_BATCH,
+            |key, value| match collector.decode(key, value) {
+                Some(sample) => samples.push(sample),
+                None => *undecodable += 1,
+            },
+        )
         .map_err(read(COUNTS[slot]))?;
         let fd = session.hash_map_fd(STACKS[slot])?;
-        sys::drain_hash_map(fd, size_of::<u64>(), FRAMES_BYTES, STACKS_BATCH, |key, value| {
+        sys::drain_hash_map(fd, (size_of::<u64>(), FRAMES_BYTES), STACKS_BATCH, |key, value| {
             if let (Ok(id), Ok(frames)) = (u64::read_from_bytes(key), Frames::ref_from_bytes(value)) {
                 stacks.insert(id, used(frames).into());
             }

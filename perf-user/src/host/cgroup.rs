@@ -30,6 +30,13 @@ pub fn mount_point() -> Option<PathBuf> {
     })
 }
 
+/// Whether paths here begin at the kernel's own root: the first namespace has a fixed inode number
+/// (`PROC_CGROUP_INIT_INO`).
+fn in_first_cgroup_namespace() -> bool {
+    const FIRST: &str = "cgroup:[4026531835]";
+    fs::read_link("/proc/self/ns/cgroup").map_or(true, |link| link.to_str() == Some(FIRST))
+}
+
 /// Finds a cgroup by its path, either in the file system or below the mount point.
 ///
 /// # Errors
@@ -43,6 +50,13 @@ pub fn find(path: &Path) -> Result<Cgroup, Unsupported> {
             "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
         )
     })?;
+    if !in_first_cgroup_namespace() {
+        return Err(Unsupported::new(
+            what,
+            "perfprobe runs in a cgroup namespace of its own, where levels are not the kernel's",
+            "run it on the host, or in a container that shares the host's (--cgroupns=host)",
+        ));
+    }
     let below = mount.join(path.strip_prefix("/").unwrap_or(path));
     let found = [path.to_owned(), below]
         .into_iter()

@@ -30,7 +30,7 @@ pub(super) fn picture(profile: &Profile, series: &Series, options: &ExportOption
         unit: series.unit.clone(),
         inverted: options.reverse,
         notes: Vec::new(),
-        when_empty: why_empty(&profile.recording, series).unwrap_or_default(),
+        when_empty: why_empty(profile.covered_ns(), series).unwrap_or_default(),
     }
 }
 
@@ -52,5 +52,5 @@ fn subtitle(profile: &Profile, series: &Series) -> String {
     }
     let lost = accounting.lost_total();
     let share = if lost == 0 { String::new() } else { format!(" ({})", percent(lost, accounting.taken)) };
-    format!("{}: {counted} over {}, {} lost{share}", recording.host, duration(recording.duration_ns), thousands(lost))
+    format!("{}: {counted} over {}, {} lost{share}", recording.host, duration(profile.covered_ns()), thousands(lost))
 }

@@ -86,7 +86,7 @@ pub struct Series {
     pub source: String,
     /// The samples, in the order of their windows. Their values sum to `accounting.reported` if the profile is unfiltered.
     pub samples: Vec<Sample>,
-    /// What became of all events, over the whole recording (a slice has its recording's accounting).
+    /// What became of all events, over the windows of the profile, for all threads.
     pub accounting: Accounting,
     /// Facts about quality that are no losses, by name: `user_stack_truncated`, `timer_ticks`, ...
     pub counters: BTreeMap<String, u64>,
@@ -147,6 +147,8 @@ pub struct Overhead {
 pub struct Profile {
     /// Where and how it was made.
     pub recording: Recording,
+    /// How much of the recording's time this is; 0 for all of it.
+    pub slice_ns: u64,
     /// What it cost.
     pub overhead: Overhead,
     /// All texts.
@@ -162,6 +164,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The time that the samples are from: the recording's duration, or the length of the slice.
+    #[must_use]
+    pub fn covered_ns(&self) -> u64 {
+        if self.slice_ns == 0 { self.recording.duration_ns } else { self.slice_ns }
+    }
+
     /// The series of `event`, if it was recorded.
     #[must_use]
     pub fn series(&self, event: &str) -> Option<&Series> {

@@ -13,9 +13,8 @@ use crate::{
     collect::{
         AttachError, Collector as _, EventKind,
         cpu::CpuCollector,
-        cpu::period_ns,
         session::{Session, SessionOptions},
-        target::Target,
+        target::{Target, comm_from, comm_text},
     },
     drain::{Drain, DrainError},
     host::{Host, online_cpus, sys},
@@ -32,8 +31,14 @@ const TICK_MS: i32 = 20;
 /// The length of a window, unless the maps could not hold what comes in it.
 const WINDOW_NS: u64 = 1_000_000_000;
 
+/// How often progress is told.
+const PROGRESS_NS: u64 = 900_000_000;
+
+/// A window that is ended because code came to lie where other code had been is at least this long.
+const REMAP_WINDOW_NS: u64 = 100_000_000;
+
 /// The shortest window.
-const MIN_WINDOW_NS: u64 = 100_000_000;
+const MIN_WINDOW_NS: u64 = 50_000_000;
 
 /// What to record, and where to.
 #[derive(Debug)]
@@ -42,8 +47,6 @@ pub struct RecordOptions {
     pub session: SessionOptions,
     /// The sampler.
     pub collector: CpuCollector,
-    /// Samples a second.
-    pub frequency_hz: u64,
     /// When to end, if nothing else ends it.
     pub duration: Option<Duration>,
     /// The recording to write.
@@ -87,6 +90,8 @@ pub struct Progress {
     pub lost: u64,
     /// CPU time of the recorder since the last progress, as a share of one CPU.
     pub recorder_share: f64,
+    /// Time in BPF programs since the last progress, as a share of one CPU; 0 where the kernel does not count it.
+    pub bpf_share: f64,
 }
 
 /// Why a recording failed.
@@ -120,8 +125,8 @@ pub enum RecordError {
 }
 
 /// Records until the target ends, the time is over, or a signal comes on `signals`; after that the next signal takes its
-/// default action. `release` is called once everything is watched: it lets a command run. `progress` is called once a
-/// second.
+/// default action. `release` is called once everything is watched: it lets a command run. `progress` is called about
+/// once a second.
 ///
 /// # Errors
 /// When recording could not begin. What fails later is in the [`Outcome`].
@@ -143,15 +148,16 @@ pub fn record(
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
     let ends = target.ends_with();
-    let watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
+    let mut watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
     let source = options.collector.clock().name();
+    let (period_ns, frequency_hz) = (options.collector.period_ns(), options.collector.frequency_hz());
     let value = options.collector.value();
     let mut session = Session::start(host, &options.session, options.collector)?;
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
-    writer.event(EventKind::Cpu.name(), value.unit, period_ns(options.frequency_hz), source)?;
+    writer.event(EventKind::Cpu.name(), value.unit, period_ns, source)?;
     writer.describe(&recording, &overhead, start_ns)?;
     release()?;
     if !scan_first {
@@ -164,13 +170,13 @@ pub fn record(
         store: StoreThread::start(writer),
         tasks,
         start_ns,
+        online: host.cpus.clone(),
         totals: Counts::default(),
         warnings: Vec::new(),
     };
-    let window_ns = window_ns(options.session.entries, options.frequency_hz, host.cpus.len());
-    let mut looked_ns = sys::own_usage().0;
+    let window_ns = window_ns(options.session.entries, frequency_hz, host.cpus.len());
+    let mut meter = Meter::start(start_ns);
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
-    let mut watched: Vec<OwnedFd> = watched;
     let (mut failure, mut remapped) = (None, false);
     let ended = loop {
         if let Some(ended) = wait(signals, &mut watched, ends.is_empty(), deadline) {
@@ -179,12 +185,12 @@ pub fn record(
         rings.apply(&mut run.tasks);
         remapped |= run.tasks.take_remapped();
         let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();
-        if age_ns < if remapped { window_ns.min(MIN_WINDOW_NS) } else { window_ns } {
+        if age_ns < if remapped { window_ns.min(REMAP_WINDOW_NS) } else { window_ns } {
             continue;
         }
         remapped = false;
-        let next = run.follow_cpus(&mut session, &mut rings).and_then(|()| run.window(&mut session, &mut rings));
-        match next {
+        run.follow_cpus(&mut session, &mut rings);
+        match run.window(&mut session, &mut rings) {
             Ok(true) => {}
             Ok(false) => break Ended::Failure,
             Err(error) => {
@@ -192,14 +198,9 @@ pub fn record(
                 break Ended::Failure;
             }
         }
-        let used_ns = sys::own_usage().0;
-        progress(&Progress {
-            elapsed: Duration::from_nanos(sys::monotonic_ns() - start_ns),
-            reported: run.totals.reported,
-            lost: run.totals.lost,
-            recorder_share: (used_ns - looked_ns) as f64 / window_ns as f64,
-        });
-        looked_ns = used_ns;
+        if let Some(step) = meter.step(&session, &run.totals) {
+            progress(&step);
+        }
     };
 
     session.stop();
@@ -225,12 +226,47 @@ pub fn record(
     Ok(Outcome { ended, counts: writer.counts().clone(), failure })
 }
 
+/// Measures what the recording costs between two looks.
+struct Meter {
+    start_ns: u64,
+    looked_ns: u64,
+    recorder_ns: u64,
+    bpf_ns: u64,
+}
+
+impl Meter {
+    fn start(start_ns: u64) -> Self {
+        Self { start_ns, looked_ns: start_ns, recorder_ns: sys::own_usage().0, bpf_ns: 0 }
+    }
+
+    /// The progress since the last look, if that was long enough ago.
+    fn step(&mut self, session: &Session, totals: &Counts) -> Option<Progress> {
+        let now_ns = sys::monotonic_ns();
+        let passed_ns = now_ns - self.looked_ns;
+        if passed_ns < PROGRESS_NS {
+            return None;
+        }
+        let (recorder_ns, bpf_ns) = (sys::own_usage().0, session.cost().map_or(0, |(bpf_ns, _)| bpf_ns));
+        let share = |used_ns: u64| used_ns as f64 / passed_ns as f64;
+        let progress = Progress {
+            elapsed: Duration::from_nanos(now_ns - self.start_ns),
+            reported: totals.reported,
+            lost: totals.lost,
+            recorder_share: share(recorder_ns - self.recorder_ns),
+            bpf_share: share(bpf_ns - self.bpf_ns),
+        };
+        (self.looked_ns, self.recorder_ns, self.bpf_ns) = (now_ns, recorder_ns, bpf_ns);
+        Some(progress)
+    }
+}
+
 /// What the loop works on.
 struct Run {
     drain: Drain,
     store: StoreThread,
     tasks: Tasks,
     start_ns: u64,
+    online: Vec<u32>,
     totals: Counts,
     warnings: Vec<String>,
 }
@@ -241,22 +277,29 @@ impl Run {
         let raw = self.drain.rotate(session)?;
         rings.apply_until_now(&mut self.tasks);
         let located = self.tasks.locate(&raw);
-        self.tasks.forget_before(raw.start_ns);
+        let ended = self.tasks.forget_before(raw.start_ns);
+        session.forget_processes(&ended)?;
         self.totals.taken += located.taken;
         self.totals.reported += located.reported();
         self.totals.lost += located.lost_total();
         Ok(self.store.send(located))
     }
 
-    fn follow_cpus(&mut self, session: &mut Session, rings: &mut TaskRings) -> Result<(), RecordError> {
+    /// Looks for CPUs that came online. One that cannot be sampled costs a warning, not the recording.
+    fn follow_cpus(&mut self, session: &mut Session, rings: &mut TaskRings) {
         let online = online_cpus();
-        for cpu in session.follow_cpus(&online)? {
-            let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
-            self.warnings
-                .push(format!("CPU {cpu} came online during the recording and is sampled from {seconds:.1} s on"));
+        if online == self.online {
+            return;
         }
-        rings.follow_cpus(&online)?;
-        Ok(())
+        let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
+        let new = rings.follow_cpus(&online, &mut self.tasks).and_then(|()| session.follow_cpus(&online));
+        match new {
+            Ok(new) => self.warnings.extend(new.into_iter().map(|cpu| {
+                format!("CPU {cpu} came online during the recording and is sampled from {seconds:.1} s on")
+            })),
+            Err(error) => self.warnings.push(format!("from {seconds:.1} s on not all CPUs were sampled: {error}")),
+        }
+        self.online = online;
     }
 
     fn final_warnings(&mut self) -> Vec<String> {
@@ -274,7 +317,7 @@ impl Run {
 fn follow(target: &Target) -> Follow {
     match target {
         Target::Processes(_) | Target::Command { .. } => Follow::Known,
-        Target::Comm(name) => Follow::Named(name.clone()),
+        Target::Comm(name) => Follow::Named(comm_text(&comm_from(name))),
         Target::Cgroup(_) | Target::All => Follow::All,
     }
 }

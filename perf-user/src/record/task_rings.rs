@@ -25,13 +25,18 @@ pub(super) struct TaskRings {
 impl TaskRings {
     pub(super) fn open(cpus: &[u32]) -> Result<Self, AttachError> {
         let mut rings = Self { rings: BTreeMap::new(), scratch: Vec::new(), events: Vec::new() };
-        rings.follow_cpus(cpus)?;
+        rings.open_missing(cpus)?;
         Ok(rings)
     }
 
-    /// Listens on CPUs that came online.
-    pub(super) fn follow_cpus(&mut self, online: &[u32]) -> Result<(), AttachError> {
+    /// Listens on CPUs that came online, after a last look at those that went.
+    pub(super) fn follow_cpus(&mut self, online: &[u32], tasks: &mut Tasks) -> Result<(), AttachError> {
+        self.apply_until_now(tasks);
         self.rings.retain(|cpu, _| online.contains(cpu));
+        self.open_missing(online)
+    }
+
+    fn open_missing(&mut self, online: &[u32]) -> Result<(), AttachError> {
         for cpu in online {
             if !self.rings.contains_key(cpu) {
                 let ring = TaskRing::open(*cpu, DATA_PAGES);

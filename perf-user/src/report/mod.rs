@@ -35,6 +35,8 @@ pub struct Report {
     pub schema: &'static str,
     /// Where, when and how it was recorded.
     pub recording: Recording,
+    /// The time that the figures are from: the recording's duration, or the length of the slice.
+    pub covered_ns: u64,
     /// All that the reader must know before trusting the figures; the recording's own warnings among them.
     pub warnings: Vec<String>,
     /// What became of all events, by event name.
@@ -158,6 +160,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     Report {
         schema: SCHEMA,
         recording: profile.recording.clone(),
+        covered_ns: profile.covered_ns(),
         warnings: warnings::warnings(profile),
         accounting,
         overhead: profile.overhead.clone(),

@@ -49,7 +49,11 @@ impl Report {
             recording.host,
             recording.kernel,
             utc(recording.started_unix_ns),
-            duration(recording.duration_ns)
+            if self.covered_ns == recording.duration_ns {
+                duration(recording.duration_ns)
+            } else {
+                format!("{} of {}", duration(self.covered_ns), duration(recording.duration_ns))
+            }
         )
     }
 
@@ -95,7 +99,7 @@ impl Report {
             labelled(f, "Slice", &format!("all below is about {selected} of them, {share} of what was reported"))?;
         }
         if series.selected == 0 {
-            return writeln!(f, "\n{}", reason(&self.recording, event, &series.unit, accounting));
+            return writeln!(f, "\n{}", reason(self.covered_ns, event, &series.unit, accounting));
         }
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
@@ -116,10 +120,10 @@ impl Report {
         let (count, period) = (thousands(series.selected), duration(series.period_ns));
         let unit = if series.selected == 1 { "sample" } else { "samples" };
         let mut line = format!("{} of CPU time ({count} {unit} x {period})", duration(used(series.selected)));
-        // The length of a slice is not known here, and lost samples were CPU time as well.
-        if !series.is_slice(accounting) && self.recording.duration_ns > 0 {
+        // Lost samples were CPU time as well; which of them belong to a single thread or process is not known.
+        if !series.is_slice(accounting) && self.covered_ns > 0 {
             let taken = accounting.taken.max(series.selected);
-            let cpus = used(taken) as f64 / self.recording.duration_ns as f64;
+            let cpus = used(taken) as f64 / self.covered_ns as f64;
             let lost = if taken > series.selected { ", counting the lost" } else { " on average" };
             line += &format!(" = {cpus:.2} of {} CPUs{lost}", self.recording.cpus);
         }

@@ -1,7 +1,7 @@
 //! What the reader must know before trusting the figures.
 
 use super::human::{duration, percent, thousands};
-use crate::profile::{Accounting, Profile, Recording, Series};
+use crate::profile::{Accounting, Profile, Series};
 
 /// The share of losses that is worth a warning.
 const LOSS: f64 = 0.01;
@@ -36,6 +36,10 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
                 percent(lost, accounting.taken),
             ));
         }
+        if let Some(missed) = series.counters.get("children_not_followed").filter(|missed| **missed > 0) {
+            warnings
+                .push(format!("{event}: {} child processes were not followed: too many at once", thousands(*missed)));
+        }
         let total = series.total();
         if unit == "samples" && total > 0 && total < FEW {
             // Half the width of the 95 % interval of a share of one half, where it is widest: 1.96 * sqrt(0.25 / n).
@@ -51,12 +55,12 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
 
 /// Why `series` holds nothing; `None` if it holds something.
 #[must_use]
-pub fn why_empty(recording: &Recording, series: &Series) -> Option<String> {
-    (series.total() == 0).then(|| reason(recording, &series.event, &series.unit, &series.accounting))
+pub fn why_empty(covered_ns: u64, series: &Series) -> Option<String> {
+    (series.total() == 0).then(|| reason(covered_ns, &series.event, &series.unit, &series.accounting))
 }
 
 /// Why no value of `event` is there to be shown.
-pub(super) fn reason(recording: &Recording, event: &str, unit: &str, accounting: &Accounting) -> String {
+pub(super) fn reason(covered_ns: u64, event: &str, unit: &str, accounting: &Accounting) -> String {
     if accounting.reported > 0 {
         let reported = thousands(accounting.reported);
         format!("The filters leave nothing: none of the {reported} {unit} of the recording pass them.")
@@ -66,9 +70,9 @@ pub(super) fn reason(recording: &Recording, event: &str, unit: &str, accounting:
         format!(
             "No sample hit the target in {}: it used no CPU, or too little to be seen. It slept or waited; \
              off-CPU profiling would show where.",
-            duration(recording.duration_ns)
+            duration(covered_ns)
         )
     } else {
-        format!("No {event} event of the target happened in {}.", duration(recording.duration_ns))
+        format!("No {event} event of the target happened in {}.", duration(covered_ns))
     }
 }

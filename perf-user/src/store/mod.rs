@@ -32,7 +32,7 @@ pub enum StoreError {
         why: String,
     },
     /// The file cannot be written any more.
-    #[error("the recording {path} cannot be written any more ({source}); what was recorded so far is kept in it")]
+    #[error("the recording {path} cannot be written any more; what was recorded so far is kept in it")]
     Write {
         /// Which.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum StoreError {
         found: u32,
     },
     /// A part of the recording cannot be copied.
-    #[error("cannot write the recording {path}: {source}")]
+    #[error("cannot write the recording {path}")]
     Copy {
         /// Where to.
         path: PathBuf,

@@ -107,11 +107,12 @@ fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profi
         Ok(())
     })?;
 
-    let mut windows: HashMap<i64, u64> = HashMap::new();
-    each(connection, "SELECT id, start_ns FROM window ORDER BY id", |row| {
+    let (mut windows, mut covered_ns): (HashMap<i64, u64>, u64) = (HashMap::new(), 0);
+    each(connection, "SELECT id, start_ns, end_ns FROM window ORDER BY id", |row| {
         let window_ns = (row.get::<_, i64>(1)? as u64).saturating_sub(start_ns);
         if selection.holds(window_ns) {
             windows.insert(row.get(0)?, window_ns);
+            covered_ns += (row.get::<_, i64>(2)? as u64).saturating_sub(row.get::<_, i64>(1)? as u64);
         }
         Ok(())
     })?;
@@ -131,6 +132,9 @@ fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profi
         Ok(())
     })?;
 
+    if selection.from_ns.is_some() || selection.to_ns.is_some() {
+        profile.slice_ns = covered_ns;
+    }
     let strings = load_strings(connection)?;
     let threads = load_threads(connection, &mut profile, &strings)?;
     let mut samples: Vec<(String, Sample)> = Vec::new();

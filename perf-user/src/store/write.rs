@@ -53,7 +53,6 @@ impl Writer {
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             connection.execute_batch(&format!("BEGIN; {}; COMMIT;", include_str!("schema.sql")))?;
             Ok(connection)
         };

@@ -5,6 +5,8 @@ mod plt;
 use std::{
     cell::RefCell,
     collections::HashMap,
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -126,7 +128,7 @@ impl Names {
             Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
             Symbolized::Unknown(reason) => {
                 let why = match reason {
-                    _ if module.kind == ModuleKind::Kernel => Unnamed::KernelHidden,
+                    _ if module.kind == ModuleKind::Kernel && kernel_symbols_hidden() => Unnamed::KernelHidden,
                     Reason::MissingSyms => Unnamed::Stripped,
                     Reason::IgnoredError | Reason::Unsupported => Unnamed::Unreadable,
                     _ => Unnamed::NoSymbol,
@@ -136,6 +138,13 @@ impl Names {
         });
         named.collect()
     }
+}
+
+/// Whether the kernel shows zeros for its addresses (`kernel.kptr_restrict`).
+fn kernel_symbols_hidden() -> bool {
+    let mut line = [0; 16];
+    let read = File::open("/proc/kallsyms").and_then(|mut file| file.read_exact(&mut line));
+    read.is_err() || line == [b'0'; 16]
 }
 
 fn functions(symbol: &Sym<'_>) -> Vec<Function> {

@@ -2,7 +2,12 @@
 //!
 //! No symbol covers them, and a lookup that takes the nearest symbol before them would blame `_init`.
 
-use std::{fs::File, ops::Range, path::Path};
+use std::{
+    cell::OnceCell,
+    fs::File,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use object::{
     Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, ReadCache, SymbolIndex,
@@ -18,55 +23,68 @@ struct Stubs {
     header: Option<u64>,
 }
 
-/// The stubs of one file.
+/// The stubs of one file. Their names are read when the first is asked for: most files are never sampled in one.
 #[derive(Debug, Default)]
 pub(super) struct Plt {
+    path: PathBuf,
     sections: Vec<Stubs>,
-    names: Vec<String>,
+    names: OnceCell<Vec<String>>,
 }
 
 const ENTRY_BYTES: u64 = 16;
 const RELA_BYTES: usize = 24;
 
 impl Plt {
-    /// Reads the stubs of a file; none when it has none, or cannot be read.
+    /// Reads where a file has stubs; nowhere when it has none, or cannot be read.
     pub(super) fn read(path: &Path) -> Self {
-        File::open(path).ok().and_then(|file| Self::parse(file).ok()).unwrap_or_default()
+        let sections = File::open(path).ok().and_then(|file| sections(file).ok()).unwrap_or_default();
+        Self { path: path.to_owned(), sections, names: OnceCell::new() }
     }
 
-    fn parse(file: File) -> object::Result<Self> {
-        let cache = ReadCache::new(file);
-        let elf = ElfFile64::<object::Endianness, _>::parse(&cache)?;
-        let mut plt = Self::default();
-        for section in elf.sections() {
-            // The classic section begins with the stub that calls the dynamic linker (System V ABI, AMD64, 5.2).
-            let (entry_bytes, header) = match section.name()? {
-                ".plt" => (ENTRY_BYTES, Some(1)),
-                ".plt.sec" => (ENTRY_BYTES, Some(0)),
-                ".plt.got" => (8, None),
-                _ => continue,
-            };
-            if let Some((start, bytes)) = section.file_range() {
-                plt.sections.push(Stubs { offsets: start..start + bytes, entry_bytes, header });
-            }
-        }
-        let Some(relocations) = elf.section_by_name(".rela.plt") else { return Ok(plt) };
-        let symbols = elf.dynamic_symbol_table();
-        for entry in relocations.data()?.chunks_exact(RELA_BYTES) {
-            let symbol = u32::from_le_bytes([entry[12], entry[13], entry[14], entry[15]]);
-            let name = symbols.and_then(|table| table.symbol_by_index(SymbolIndex(symbol as usize)).ok()?.name().ok());
-            plt.names.push(name.filter(|name| !name.is_empty()).unwrap_or("*ifunc").to_owned());
-        }
-        Ok(plt)
+    fn names(&self) -> &[String] {
+        self.names.get_or_init(|| File::open(&self.path).ok().and_then(|file| names(file).ok()).unwrap_or_default())
     }
 
     /// The name of the stub at a file offset; `None` when there is no stub.
     pub(super) fn name(&self, offset: u64) -> Option<String> {
         let stubs = self.sections.iter().find(|stubs| stubs.offsets.contains(&offset))?;
         let index = (offset - stubs.offsets.start) / stubs.entry_bytes;
-        let target = stubs.header.and_then(|header| self.names.get(index.checked_sub(header)? as usize));
+        let target = stubs.header.and_then(|header| self.names().get(index.checked_sub(header)? as usize));
         Some(target.map_or_else(|| "[plt]".to_owned(), |name| format!("{name}@plt")))
     }
+}
+
+fn sections(file: File) -> object::Result<Vec<Stubs>> {
+    let cache = ReadCache::new(file);
+    let elf = ElfFile64::<object::Endianness, _>::parse(&cache)?;
+    let mut found = Vec::new();
+    for section in elf.sections() {
+        // The classic section begins with the stub that calls the dynamic linker (System V ABI, AMD64, 5.2).
+        let (entry_bytes, header) = match section.name()? {
+            ".plt" => (ENTRY_BYTES, Some(1)),
+            ".plt.sec" => (ENTRY_BYTES, Some(0)),
+            ".plt.got" => (8, None),
+            _ => continue,
+        };
+        if let Some((start, bytes)) = section.file_range() {
+            found.push(Stubs { offsets: start..start.saturating_add(bytes), entry_bytes, header });
+        }
+    }
+    Ok(found)
+}
+
+/// The names that the relocations of stubs ask for, in their order.
+fn names(file: File) -> object::Result<Vec<String>> {
+    let cache = ReadCache::new(file);
+    let elf = ElfFile64::<object::Endianness, _>::parse(&cache)?;
+    let Some(relocations) = elf.section_by_name(".rela.plt") else { return Ok(Vec::new()) };
+    let symbols = elf.dynamic_symbol_table();
+    let name = |entry: &[u8]| {
+        let symbol = u32::from_le_bytes([entry[12], entry[13], entry[14], entry[15]]);
+        let name = symbols.and_then(|table| table.symbol_by_index(SymbolIndex(symbol as usize)).ok()?.name().ok());
+        name.filter(|name| !name.is_empty()).unwrap_or("*ifunc").to_owned()
+    };
+    Ok(relocations.data()?.chunks_exact(RELA_BYTES).map(name).collect())
 }
 
 #[cfg(test)]
@@ -86,8 +104,11 @@ mod tests {
     #[test]
     fn stubs_are_numbered_from_the_first_relocation() {
         let stubs = |start: u64, header| Stubs { offsets: start..start + 64, entry_bytes: 16, header };
-        let plt =
-            Plt { sections: vec![stubs(0x1000, Some(1)), stubs(0x2000, Some(0))], names: vec!["a".into(), "b".into()] };
+        let plt = Plt {
+            sections: vec![stubs(0x1000, Some(1)), stubs(0x2000, Some(0))],
+            path: PathBuf::new(),
+            names: OnceCell::from(vec!["a".into(), "b".into()]),
+        };
         let name = |offset| plt.name(offset);
         assert_eq!(name(0x1000).as_deref(), Some("[plt]"), "the dynamic linker's");
         assert_eq!(name(0x1010).as_deref(), Some("a@plt"));

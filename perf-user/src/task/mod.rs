@@ -71,8 +71,19 @@ impl Tasks {
         Self { follow, ..Self::default() }
     }
 
+    /// Whether the process's beginning is known. What happens to others tells nothing without what was before; they are
+    /// read from `/proc` when they are sampled.
     fn is_followed(&self, tgid: u32) -> bool {
-        self.follow == Follow::All || self.processes.get(&tgid).is_some_and(|process| process.ended_ns.is_none())
+        self.processes.get(&tgid).is_some_and(|process| process.ended_ns.is_none())
+    }
+
+    /// Whether a process that takes this name is followed from then on.
+    fn is_wanted(&self, comm: &str, exec: bool) -> bool {
+        match &self.follow {
+            Follow::All => exec,
+            Follow::Known => false,
+            Follow::Named(name) => name == comm,
+        }
     }
 
     /// Reads what a process that runs already has mapped, unless it is known.
@@ -90,25 +101,19 @@ impl Tasks {
             space.insert(mapping);
         }
         let process = self.processes.entry(tgid).or_default();
-        process.ended_ns = None;
-        process.tids.extend(tids);
+        // What an ended process of the same id left makes room.
+        *process = Process { tids: tids.into_iter().collect(), ..Process::default() };
         process.spaces.push((0, Arc::new(space)));
         if let Some(name) = proc::comm(tgid) {
             process.names.push((0, name));
         }
     }
 
-    /// Whether anything is known of the process.
-    #[must_use]
-    pub fn knows(&self, tgid: u32) -> bool {
-        self.processes.contains_key(&tgid)
-    }
-
     /// Takes note of an event. Events have to come in the order of their times.
     pub fn apply(&mut self, time_ns: u64, event: TaskEvent) {
         match event {
             TaskEvent::Comm { tgid, tid, comm, exec }
-                if !self.is_followed(tgid) && tid == tgid && self.follow == Follow::Named(comm.clone()) =>
+                if tid == tgid && !self.is_followed(tgid) && self.is_wanted(&comm, exec) =>
             {
                 if !exec {
                     self.scan(tgid);
@@ -173,14 +178,21 @@ impl Tasks {
     }
 
     /// Forgets what only times before `time_ns` can ask for: ended processes, and address spaces that an exec replaced.
-    pub fn forget_before(&mut self, time_ns: u64) {
-        self.processes.retain(|_, process| process.ended_ns.is_none_or(|ended_ns| ended_ns >= time_ns));
+    ///
+    /// Returns the processes that were forgotten.
+    pub fn forget_before(&mut self, time_ns: u64) -> Vec<u32> {
+        let ended = |process: &mut Process| process.ended_ns.is_some_and(|ended_ns| ended_ns < time_ns);
+        let forgotten = self.processes.extract_if(|_, process| ended(process)).map(|(tgid, _)| tgid).collect();
         for process in self.processes.values_mut() {
             let old = process.spaces.partition_point(|(from_ns, _)| *from_ns <= time_ns);
             process.spaces.drain(..old.saturating_sub(1));
             let old = process.names.partition_point(|(from_ns, _)| *from_ns <= time_ns);
             process.names.drain(..old.saturating_sub(1));
+            for (_, space) in process.spaces.iter_mut().filter(|(_, space)| space.has_replaced_before(time_ns)) {
+                Arc::make_mut(space).forget_before(time_ns);
+            }
         }
+        forgotten
     }
 
     /// Whether, since this was last asked, code came to lie where other code had been: what is counted under these
@@ -215,6 +227,10 @@ mod tests {
         MapEvent { start, bytes: 0x1000, offset: 0, device: 0, inode: 0, path: path.into() }
     }
 
+    fn executes(tasks: &mut Tasks, tgid: u32, time_ns: u64) {
+        tasks.apply(time_ns, TaskEvent::Comm { tgid, tid: tgid, comm: "a".into(), exec: true });
+    }
+
     fn module_at(tasks: &Tasks, tgid: u32, time_ns: u64, address: u64) -> Option<String> {
         let mapping = tasks.processes.get(&tgid)?.space_at(time_ns)?.find(address, time_ns)?;
         Some(tasks.modules.get(mapping.module).path.clone())
@@ -223,6 +239,7 @@ mod tests {
     #[test]
     fn an_address_means_what_was_mapped_at_that_time() {
         let mut tasks = Tasks::default();
+        executes(&mut tasks, 1, 9);
         tasks.apply(10, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/a") });
         tasks.apply(20, TaskEvent::Fork { tgid: 2, parent_tgid: 1, tid: 2 });
         tasks.apply(30, TaskEvent::Comm { tgid: 2, tid: 2, comm: "b".into(), exec: true });
@@ -240,6 +257,8 @@ mod tests {
     #[test]
     fn a_reused_id_starts_afresh_and_the_past_stays_until_forgotten() {
         let mut tasks = Tasks::default();
+        executes(&mut tasks, 1, 8);
+        executes(&mut tasks, 7, 9);
         tasks.apply(10, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/old") });
         tasks.apply(20, TaskEvent::Exit { tgid: 7, tid: 7 });
         tasks.apply(30, TaskEvent::Fork { tgid: 7, parent_tgid: 1, tid: 7 });
@@ -248,12 +267,26 @@ mod tests {
         assert_eq!(module_at(&tasks, 7, 35, 0x1000), None);
         tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
         tasks.forget_before(50);
-        assert!(!tasks.knows(7));
+        assert!(!tasks.processes.contains_key(&7));
+    }
+
+    #[test]
+    fn what_happens_to_a_process_of_unknown_beginning_is_left_to_a_scan() {
+        let mut tasks = Tasks::default();
+        tasks.apply(10, TaskEvent::Fork { tgid: 7, parent_tgid: 1, tid: 7 });
+        tasks.apply(11, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/a") });
+        assert!(tasks.processes.is_empty());
+        let mut tasks = Tasks::new(Follow::Named("b".into()));
+        executes(&mut tasks, 7, 10);
+        assert!(tasks.processes.is_empty());
+        tasks.apply(11, TaskEvent::Comm { tgid: 7, tid: 7, comm: "b".into(), exec: true });
+        assert!(tasks.is_followed(7));
     }
 
     #[test]
     fn a_process_lives_as_long_as_its_last_thread() {
         let mut tasks = Tasks::default();
+        executes(&mut tasks, 1, 9);
         tasks.apply(10, TaskEvent::Fork { tgid: 7, parent_tgid: 1, tid: 7 });
         tasks.apply(11, TaskEvent::Fork { tgid: 7, parent_tgid: 7, tid: 8 });
         tasks.apply(12, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/a") });
@@ -265,12 +298,13 @@ mod tests {
         assert_eq!(module_at(&tasks, 7, 32, 0x1000).as_deref(), Some("/b"), "executed by the other thread");
         tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
         tasks.forget_before(50);
-        assert!(!tasks.knows(7));
+        assert!(!tasks.processes.contains_key(&7));
     }
 
     #[test]
     fn only_other_code_at_the_same_place_is_a_remapping() {
         let mut tasks = Tasks::default();
+        executes(&mut tasks, 1, 9);
         tasks.apply(10, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/a") });
         tasks.apply(11, TaskEvent::Map { tgid: 1, mapping: map(0x2000, "/b") });
         tasks.apply(12, TaskEvent::Map { tgid: 1, mapping: map(0x1000, "/a") });

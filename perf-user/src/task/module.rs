@@ -2,8 +2,11 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    fs::{self, File, Metadata, OpenOptions},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -134,20 +137,33 @@ fn open(tgid: u32, mapping: &MapEvent, path: &str) -> Option<(File, PathBuf)> {
     if mapping.inode == 0 && !path.starts_with('/') {
         return None;
     }
-    let program = PathBuf::from(format!("/proc/{tgid}/exe"));
-    let inside = PathBuf::from(format!("/proc/{tgid}/root{path}"));
     // The link in `map_files` needs no check: it leads to the mapped file itself, though on some file systems (overlays)
-    // under another inode number than the mapping shows.
-    let mapped = File::open(proc::map_file(tgid, mapping)).ok();
-    let file = mapped.or_else(|| {
-        [&program, &inside, Path::new(path)].into_iter().find_map(|path| {
-            let file = File::open(path).ok()?;
-            (file.metadata().ok()?.ino() == mapping.inode).then_some(file)
-        })
-    })?;
-    file.metadata().ok().filter(fs::Metadata::is_file)?;
+    // under another inode number than the mapping shows. Inside the target's root it is the inode that tells; outside, the
+    // device too.
+    let same_inode = |metadata: &Metadata| metadata.ino() == mapping.inode;
+    let same_file = |metadata: &Metadata| same_inode(metadata) && device(metadata) == mapping.device;
+    let file = open_if(&proc::map_file(tgid, mapping), |_| true)
+        .or_else(|| open_if(Path::new(&format!("/proc/{tgid}/exe")), same_inode))
+        .or_else(|| open_if(Path::new(&format!("/proc/{tgid}/root{path}")), same_inode))
+        .or_else(|| open_if(Path::new(path), same_file))?;
     let symbols_path = held(&file);
     Some((file, symbols_path))
+}
+
+/// Opens a regular file that passes a check. The path is the target's to choose: what is no file is not opened at all, and
+/// nothing that takes its place meanwhile can make the open wait.
+fn open_if(path: &Path, check: impl Fn(&Metadata) -> bool) -> Option<File> {
+    let wanted = |metadata: &Metadata| metadata.is_file() && check(metadata);
+    fs::metadata(path).ok().filter(wanted)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    file.metadata().ok().filter(wanted)?;
+    Some(file)
+}
+
+/// The device number in the form that mappings show.
+fn device(metadata: &Metadata) -> u64 {
+    let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+    u64::from(major) << 32 | u64::from(minor)
 }
 
 /// The path by which this process can open a file it holds, whatever became of its name.

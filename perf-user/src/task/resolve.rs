@@ -1,6 +1,9 @@
 //! From addresses to places in files: what only the moment of the sample knows, decided before it is forgotten.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use perf_ebpf::counters::{COUNTER_SLOTS, Counter};
 
@@ -86,12 +89,10 @@ impl Tasks {
     /// Gives every address of a window the meaning it had when the sample was taken.
     #[must_use]
     pub fn locate(&mut self, window: &RawWindow) -> LocatedWindow {
-        for sample in &window.samples {
-            // Its beginning escaped us: it joined the target's cgroup, or events were lost.
-            if sample.user_stack != 0 && !self.processes.contains_key(&sample.tgid) {
-                self.scan(sample.tgid);
-            }
-        }
+        // The beginning of some escaped us: they joined the target's cgroup, or events were lost.
+        let unknown = |sample: &&RawSample| sample.user_stack != 0 && !self.processes.contains_key(&sample.tgid);
+        let unknown: HashSet<u32> = window.samples.iter().filter(unknown).map(|sample| sample.tgid).collect();
+        unknown.into_iter().for_each(|tgid| self.scan(tgid));
         let mut missing = 0;
         let mut names = HashMap::new();
         let samples = window.samples.iter().filter_map(|sample| {

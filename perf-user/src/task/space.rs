@@ -67,6 +67,16 @@ impl AddressSpace {
         other_code
     }
 
+    /// Whether there is something that [`Self::forget_before`] would drop.
+    pub(super) fn has_replaced_before(&self, time_ns: u64) -> bool {
+        self.replaced.iter().any(|(until_ns, _)| *until_ns < time_ns)
+    }
+
+    /// Drops mappings that were replaced before this.
+    pub(super) fn forget_before(&mut self, time_ns: u64) {
+        self.replaced.retain(|(until_ns, _)| *until_ns >= time_ns);
+    }
+
     /// What `address` belonged to at `time_ns`; if nothing did then, what it belongs to now.
     pub(super) fn find(&self, address: u64, time_ns: u64) -> Option<&Mapping> {
         let current = self.current.range(..=address).next_back().map(|(_, mapping)| mapping);

@@ -71,7 +71,7 @@ impl Outputs {
             }
         }
         if !self.keep && std::fs::remove_file(&self.recording).is_err() && !quiet {
-            eprintln!("perfprobe: {} could not be removed", self.recording.display());
+            write::say(&format!("perfprobe: {} could not be removed", self.recording.display()));
         }
         Ok(profile)
     }

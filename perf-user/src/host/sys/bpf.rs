@@ -10,7 +10,11 @@ use super::{check, check_fd};
 
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
+
+/// How often a batch is asked for again when the kernel is too busy to hand it over.
+const MAX_RETRIES: u32 = 1000;
 
 /// The `batch` member of the kernel's `union bpf_attr`.
 #[repr(C)]
@@ -26,27 +30,45 @@ struct BatchAttr {
     flags: u64,
 }
 
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: `attr` is as large as said, and the pointers in it were made from live buffers by the callers below.
+/// # Safety
+/// The pointers in `attr` lead to buffers as large as the command fills.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is as large as said; the caller answers for what it points to.
     check(unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attr), size_of::<T>()) })
+}
+
+/// Bytes of a map's keys and values: the third and fourth word of `struct bpf_map_info`.
+fn entry_bytes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
+    #[repr(C)]
+    struct InfoAttr {
+        fd: u32,
+        bytes: u32,
+        info: u64,
+    }
+    // Type, id, key size, value size: the kernel fills as much as is asked for.
+    let mut info = [0_u32; 4];
+    let bytes = size_of_val(&info) as u32;
+    let mut attr = InfoAttr { fd: map.as_raw_fd() as u32, bytes, info: info.as_mut_ptr() as u64 };
+    // SAFETY: `info` is as long as said.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok((info[2] as usize, info[3] as usize))
 }
 
 /// Empties a hash map, calling `each` with every key and value. One system call for up to `batch` entries (Linux 5.6).
 ///
-/// Returns the number of system calls made.
-///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says; `InvalidData` when entries are not as large as the caller thinks.
 pub fn drain_hash_map(
     map: BorrowedFd<'_>,
-    key_bytes: usize,
-    value_bytes: usize,
+    (key_bytes, value_bytes): (usize, usize),
     batch: usize,
     mut each: impl FnMut(&[u8], &[u8]),
-) -> io::Result<u64> {
-    let mut batch = batch.max(1);
+) -> io::Result<()> {
+    if entry_bytes(map)? != (key_bytes, value_bytes) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries have another size than expected"));
+    }
+    let (mut batch, mut retries) = (batch.max(1), 0);
     let (mut token, mut next_token, mut started) = (0_u64, 0_u64, false);
-    let mut calls = 0;
     let mut keys = vec![0; batch * key_bytes];
     let mut values = vec![0; batch * value_bytes];
     loop {
@@ -59,30 +81,29 @@ pub fn drain_hash_map(
             map_fd: map.as_raw_fd() as u32,
             ..BatchAttr::default()
         };
-        let result = bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr);
-        calls += 1;
-        let end = match &result {
-            Ok(_) => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
-            // One bucket holds more than fits; nothing of it was handed over or deleted.
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && attr.count == 0 => {
+        // SAFETY: the buffers hold `batch` entries of the sizes that the map has.
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) };
+        let failure = result.err().and_then(|error| error.raw_os_error());
+        if failure == Some(libc::EFAULT) {
+            // The one failure after which the count says nothing.
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        let entries = keys.chunks_exact(key_bytes).zip(values.chunks_exact(value_bytes));
+        entries.take(attr.count as usize).for_each(|(key, value)| each(key, value));
+        (token, started) = (next_token, true);
+        match failure {
+            None => {}
+            Some(libc::ENOENT) => return Ok(()),
+            // The next bucket holds more than fits; nothing of it was handed over or deleted.
+            Some(libc::ENOSPC) => {
                 batch *= 2;
                 keys.resize(batch * key_bytes, 0);
                 values.resize(batch * value_bytes, 0);
-                continue;
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => false,
-            Err(_) => return result.map(|_| calls),
-        };
-        let count = attr.count as usize;
-        for (key, value) in keys.chunks_exact(key_bytes).zip(values.chunks_exact(value_bytes)).take(count) {
-            each(key, value);
+            // The next bucket's lock was held by code that was interrupted.
+            Some(libc::EBUSY | libc::EDEADLK | libc::ETIMEDOUT | libc::EAGAIN) if retries < MAX_RETRIES => retries += 1,
+            Some(error) => return Err(io::Error::from_raw_os_error(error)),
         }
-        if end {
-            return Ok(calls);
-        }
-        (token, started) = (next_token, true);
     }
 }
 
@@ -93,7 +114,8 @@ pub fn drain_hash_map(
 pub fn enable_bpf_stats() -> io::Result<OwnedFd> {
     // BPF_STATS_RUN_TIME is 0.
     let mut kind = 0_u32;
-    check_fd(bpf(BPF_ENABLE_STATS, &mut kind)?)
+    // SAFETY: the command takes no pointer.
+    check_fd(unsafe { bpf(BPF_ENABLE_STATS, &mut kind)? })
 }
 
 /// Returns when no BPF program or interrupt handler that was running at the call still runs: the membarrier command

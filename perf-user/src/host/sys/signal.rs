@@ -35,7 +35,12 @@ pub(super) fn ending_signals() -> libc::sigset_t {
         let mut set = mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            libc::sigaddset(&raw mut set, signal);
+            // One that is ignored stays so: `nohup` is meant to outlive the terminal.
+            let mut action: libc::sigaction = mem::zeroed();
+            libc::sigaction(signal, ptr::null(), &raw mut action);
+            if action.sa_sigaction != libc::SIG_IGN {
+                libc::sigaddset(&raw mut set, signal);
+            }
         }
         set
     }

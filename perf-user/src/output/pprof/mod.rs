@@ -41,7 +41,7 @@ fn message(profile: &Profile, series: &Series) -> proto::Profile {
         builder.message.comment.push(comment);
     }
     builder.message.time_nanos = number(recording.started_unix_ns);
-    builder.message.duration_nanos = number(recording.duration_ns);
+    builder.message.duration_nanos = number(profile.covered_ns());
     builder.message
 }
 
