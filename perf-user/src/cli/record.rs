@@ -92,6 +92,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         target: chosen.description(),
         options: options_json(&args, clock),
         target_label: chosen.label.clone(),
+        warnings: chosen.warnings.clone(),
         ..Recording::default()
     };
     let entries = entries(args.frequency, host.cpus.len());
@@ -218,6 +219,7 @@ impl ProgressLine {
     fn new(quiet: bool, chosen: &Chosen) -> Self {
         let shown = !quiet && std::io::stderr().is_terminal();
         if !quiet {
+            chosen.warnings.iter().for_each(|warning| say(&format!("perfprobe: {warning}")));
             say(&format!("Recording {}; Ctrl-C ends it.", chosen.label));
         }
         Self { shown }

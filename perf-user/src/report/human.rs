@@ -87,6 +87,37 @@ pub fn shorten(text: &str, width: usize) -> String {
     text[..head].iter().chain(std::iter::once(&'…')).chain(&text[text.len() - tail..]).collect()
 }
 
+/// A function's name in at most `width` characters. The arguments go first, then the start of the path: the function itself
+/// is what tells.
+#[must_use]
+pub fn shorten_function(name: &str, width: usize) -> String {
+    if name.chars().count() <= width {
+        return shorten(name, width);
+    }
+    let bare = without_arguments(name).map_or_else(|| name.to_owned(), |bare| format!("{bare}(..)"));
+    let long = bare.chars().count().saturating_sub(width);
+    if long == 0 {
+        shorten(&bare, width)
+    } else {
+        format!("…{}", shorten(&bare.chars().skip(long + 1).collect::<String>(), width))
+    }
+}
+
+/// The name before the last pair of parentheses, if it ends with them and has something before them.
+fn without_arguments(name: &str) -> Option<&str> {
+    let end = name.rfind(')').filter(|end| matches!(&name[end + 1..], "" | " const"))?;
+    let mut depth = 0_u32;
+    for (at, character) in name[..=end].char_indices().rev() {
+        match character {
+            ')' => depth += 1,
+            '(' if depth == 1 => return Some(&name[..at]).filter(|bare| !bare.is_empty()),
+            '(' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The last part of a path; a name in brackets, `[kernel]`, is itself.
 #[must_use]
 pub fn file_name(path: &str) -> &str {
@@ -96,6 +127,20 @@ pub fn file_name(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_name_the_function_stays() {
+        let name = "v8::internal::JsonStringifier::SerializeString(v8::internal::Handle<v8::internal::String>)";
+        assert_eq!(shorten_function(name, 52), "v8::internal::JsonStringifier::SerializeString(..)");
+        assert_eq!(shorten_function(name, 30), "…ingifier::SerializeString(..)");
+        assert_eq!(shorten_function("core::fmt::write", 40), "core::fmt::write");
+        let rust = "<alloc::vec::Vec<T> as core::iter::traits::collect::FromIterator<T>>::from_iter";
+        assert!(shorten_function(rust, 30).ends_with("::from_iter"));
+        assert_eq!(shorten_function(rust, 30).chars().count(), 30);
+        assert_eq!(without_arguments("f(int (*)(char)) const"), Some("f"));
+        assert_eq!(without_arguments("operator()"), Some("operator"));
+        assert_eq!(without_arguments("(anonymous namespace)::f"), None);
+    }
 
     #[test]
     fn numbers() {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::human::{bytes, duration, file_name, percent, shorten, thousands, utc};
+use super::human::{bytes, duration, file_name, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
 use super::{Report, SeriesReport};
 use crate::profile::Accounting;
@@ -64,7 +64,12 @@ impl Report {
         let of_one_cpu = |ns: u64| format!("{} = {} of one CPU", duration(ns), percent(ns, elapsed));
         let bpf = match (overhead.bpf_ns, overhead.bpf_runs) {
             (Some(ns), Some(runs)) if runs > 0 => {
-                format!("BPF programs: {} runs of {} each, {}", thousands(runs), duration(ns / runs), of_one_cpu(ns))
+                format!(
+                    "BPF programs: {} runs of {} each on all CPUs, {}",
+                    thousands(runs),
+                    duration(ns / runs),
+                    of_one_cpu(ns)
+                )
             }
             (Some(_), Some(_)) => "BPF programs: never ran".into(),
             (Some(ns), None) => format!("BPF programs: {}", of_one_cpu(ns)),
@@ -97,6 +102,9 @@ impl Report {
             let share = percent(series.selected, accounting.reported);
             let selected = thousands(series.selected);
             labelled(f, "Slice", &format!("all below is about {selected} of them, {share} of what was reported"))?;
+        }
+        if let Some(side @ ("user" | "kernel")) = self.recording.options["frames"].as_str() {
+            labelled(f, "Frames", &format!("{side} frames only, as asked; self is the innermost of them"))?;
         }
         if series.selected == 0 {
             return writeln!(f, "\n{}", reason(self.covered_ns, event, &series.unit, accounting));
@@ -168,7 +176,7 @@ fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
             percent(function.self_value, series.selected),
             thousands(function.self_value),
             percent(function.total, series.selected),
-            shorten(&function.name, NAME),
+            shorten_function(&function.name, NAME),
             format!("{:?}", function.kind).to_lowercase(),
             shorten(file_name(&function.module), MODULE),
         )?;

@@ -40,13 +40,25 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
             warnings
                 .push(format!("{event}: {} child processes were not followed: too many at once", thousands(*missed)));
         }
+        for side in ["user", "kernel"] {
+            let cut = series.counters.get(&format!("{side}_stack_truncated")).copied().unwrap_or(0);
+            if cut as f64 > LOSS * accounting.taken as f64 {
+                warnings.push(format!(
+                    "{event}: {} of the {side} stacks are deeper than 127 frames and lack their outermost callers, whose totals \
+                     are too low",
+                    percent(cut, accounting.taken),
+                ));
+            }
+        }
         let total = series.total();
         if unit == "samples" && total > 0 && total < FEW {
             // Half the width of the 95 % interval of a share of one half, where it is widest: 1.96 * sqrt(0.25 / n).
             let points = 98.0 / (total as f64).sqrt();
             warnings.push(format!(
-                "{event}: only {} samples: a share can be off by ±{points:.0} points; record longer",
-                thousands(total)
+                "{event}: only {} {}: a share can be off by ±{:.0} points; record longer, or raise --frequency",
+                thousands(total),
+                if total == 1 { "sample" } else { "samples" },
+                points.min(50.0)
             ));
         }
     }
@@ -69,7 +81,7 @@ pub(super) fn reason(covered_ns: u64, event: &str, unit: &str, accounting: &Acco
     } else if event == "cpu" {
         format!(
             "No sample hit the target in {}: it used no CPU, or too little to be seen. It slept or waited; \
-             off-CPU profiling would show where.",
+             off-CPU profiling, which this version does not have yet, would show where.",
             duration(covered_ns)
         )
     } else {

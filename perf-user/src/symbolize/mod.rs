@@ -154,7 +154,10 @@ fn functions(symbol: &Sym<'_>) -> Vec<Function> {
         let (file, line) = place(inlined.code_info.as_ref());
         Function { name: inlined.name.clone().into_owned(), file, line }
     });
-    std::iter::once(outer).chain(inlined).collect()
+    let mut functions: Vec<_> = std::iter::once(outer).chain(inlined).collect();
+    // A function split by the compiler is described as inlined into itself.
+    functions.dedup_by(|next, before| next.name == before.name);
+    functions
 }
 
 fn place(code: Option<&CodeInfo<'_>>) -> (String, u32) {

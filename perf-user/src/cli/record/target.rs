@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     cli::Failure,
-    collect::target::Target,
+    collect::target::{Target, comm_from, comm_text},
     host::{cgroup, proc, sys},
     record::RecordError,
 };
@@ -47,6 +47,8 @@ pub(super) struct Chosen {
     pub(super) label: String,
     /// For file names.
     pub(super) file_stem: String,
+    /// What may not be as the user thinks.
+    pub(super) warnings: Vec<String>,
     child: Option<sys::StoppedChild>,
 }
 
@@ -67,7 +69,13 @@ impl TargetArgs {
 
     /// Finds the target; forks the command, if it is one.
     pub(super) fn choose(&self) -> Result<Chosen, Failure> {
-        let chosen = |target, label: String, file_stem: String| Chosen { target, label, file_stem, child: None };
+        let chosen = |target, label: String, file_stem: String| Chosen {
+            target,
+            label,
+            file_stem,
+            warnings: Vec::new(),
+            child: None,
+        };
         if let [first, ..] = self.pid[..] {
             let comm = proc::comm(first).unwrap_or_default();
             let mut pids = self.pid.clone();
@@ -81,7 +89,8 @@ impl TargetArgs {
             return Ok(chosen(Target::Processes(pids), label, format!("{comm}-{first}")));
         }
         if let Some(name) = &self.comm {
-            return Ok(chosen(Target::Comm(name.clone()), format!("every {name}"), name.clone()));
+            let chosen = chosen(Target::Comm(name.clone()), format!("every {name}"), name.clone());
+            return Ok(Chosen { warnings: comm_warnings(name, &chosen.target), ..chosen });
         }
         if let Some(path) = &self.cgroup {
             let cgroup = cgroup::find(path)?;
@@ -108,9 +117,24 @@ impl TargetArgs {
             target,
             label: format!("{name} (pid {tgid})"),
             file_stem: format!("{name}-{tgid}"),
+            warnings: Vec::new(),
             child: Some(child),
         })
     }
+}
+
+fn comm_warnings(name: &str, target: &Target) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let kept = comm_text(&comm_from(name));
+    if kept != name {
+        warnings.push(format!("the kernel keeps 15 bytes of a name: this records every `{kept}`"));
+    }
+    if target.processes().is_empty() {
+        warnings.push(format!(
+            "no process was called `{kept}` when the recording began; names are those of `ps -e`, of processes, not of threads"
+        ));
+    }
+    warnings
 }
 
 impl Chosen {
