@@ -1,6 +1,6 @@
 //! `perfprobe export`: a recording, or a slice of it, in another format.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Failure, select::SelectArgs, write};
 use crate::{
@@ -36,6 +36,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let outputs = write::formats(&args.output)?;
+    if let Some((path, _)) = outputs.iter().find(|(path, _)| write::is_same_file(path, &args.file)) {
+        return Err(Failure::Usage(format!("{} is the recording that is exported", path.display())));
+    }
     let profile = args.select.read(&args.file)?;
     if let Some(event) = args.event.as_deref().filter(|event| profile.series(event).is_none()) {
         let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
@@ -50,20 +53,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     for (path, format) in outputs {
         match format {
-            Format::Recording => slice(args, &path)?,
+            Format::Recording => {
+                store::slice(&args.file, &path, args.select.selection())?;
+                write::give_to_caller(&path);
+            }
             _ => write::write(&path, format, &profile, &options)?,
         }
         write::say(&format!("wrote {}", path.display()));
     }
-    Ok(())
-}
-
-fn slice(args: &Args, to: &Path) -> Result<(), Failure> {
-    // Opening the file for writing would empty it.
-    if to.canonicalize().ok().is_some_and(|to| args.file.canonicalize().is_ok_and(|from| from == to)) {
-        return Err(Failure::Usage(format!("{} cannot be exported to itself", to.display())));
-    }
-    store::slice(&args.file, to, args.select.selection())?;
-    write::give_to_caller(to);
     Ok(())
 }

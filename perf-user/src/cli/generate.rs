@@ -7,7 +7,7 @@ use std::{
 
 use clap::CommandFactory as _;
 
-use super::{Cli, Failure};
+use super::{Cli, Failure, write::print};
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
@@ -24,8 +24,9 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn completions(args: &CompletionArgs) -> Result<(), Failure> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "perfprobe", &mut io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "perfprobe", &mut script);
+    print(&script)
 }
 
 pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {

@@ -72,6 +72,9 @@ pub(super) struct Args {
     quiet: bool,
 }
 
+/// More samples a second than this cost more than they tell.
+const MAX_FREQUENCY: u64 = 20_000;
+
 /// Longer than this is a slip of the keyboard.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
 
@@ -145,6 +148,12 @@ fn not_begun(error: RecordError) -> Failure {
 fn check_numbers(args: &Args) -> Result<(), Failure> {
     if args.frequency == 0 {
         return Err(Failure::Usage("--frequency 0 would take no samples; 99 is the default".into()));
+    }
+    if args.frequency > MAX_FREQUENCY {
+        return Err(Failure::Usage(format!(
+            "--frequency {}: above {MAX_FREQUENCY} Hz the machine would be busy with sampling; 999 is plenty",
+            args.frequency
+        )));
     }
     let limit = std::fs::read_to_string(crate::collect::cpu::MAX_FREQUENCY_PATH).ok();
     if let Some(limit) = limit.and_then(|text| text.trim().parse::<u64>().ok()).filter(|limit| args.frequency > *limit)

@@ -72,7 +72,7 @@ impl SelectArgs {
 
     /// The same, as the store is told it.
     pub(super) fn selection(&self) -> Selection {
-        let ns = |time: Duration| time.as_nanos() as u64;
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process }
     }
 }

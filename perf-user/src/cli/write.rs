@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -26,6 +27,12 @@ pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Format)>, Failu
     paths.iter().map(format).collect()
 }
 
+/// Whether two paths lead to the same file, by links too.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
 /// Makes sure that a file can be written before an hour is spent on its contents.
 ///
 /// # Errors
@@ -33,6 +40,9 @@ pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Format)>, Failu
 pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
     // A link that leads nowhere is not new, and must stay.
     let new = path.symlink_metadata().is_err();
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(anyhow!("cannot write {}: it is there and no regular file; choose another name", path.display()));
+    }
     fs::OpenOptions::new()
         .append(true)
         .create(true)

@@ -116,6 +116,9 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
 /// # Errors
 /// Which privileges are missing, or what forbids BPF.
 pub fn check_privileges() -> Result<(), Unsupported> {
+    if fs::metadata("/proc/self/status").is_err() {
+        return Err(Unsupported::new("recording", "/proc is not mounted", "mount it: mount -t proc proc /proc"));
+    }
     let capabilities = Capabilities::effective();
     let missing = capabilities.missing(&[Capability::Bpf, Capability::Perfmon]);
     if !missing.is_empty() {

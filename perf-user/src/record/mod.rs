@@ -139,7 +139,6 @@ pub fn record(
     mut progress: impl FnMut(&Progress),
 ) -> Result<Outcome, RecordError> {
     sys::raise_open_files();
-    let writer = Writer::create(&options.path)?;
     let target = options.session.target.clone();
     let mut rings = TaskRings::open(&host.cpus)?;
     let mut tasks = Tasks::new(follow(&target));
@@ -157,6 +156,8 @@ pub fn record(
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
+    // Not before sampling runs: a run that never begins leaves an older recording of this name as it was.
+    let writer = Writer::create(&options.path)?;
     writer.event(EventKind::Cpu.name(), value.unit, period_ns, source)?;
     writer.describe(&recording, &overhead, start_ns)?;
     release()?;

@@ -73,7 +73,9 @@ pub fn why_empty(covered_ns: u64, series: &Series) -> Option<String> {
 
 /// Why no value of `event` is there to be shown.
 pub(super) fn reason(covered_ns: u64, event: &str, unit: &str, accounting: &Accounting) -> String {
-    if accounting.reported > 0 {
+    if covered_ns == 0 && accounting.taken == 0 {
+        "Not a single window was stored.".into()
+    } else if accounting.reported > 0 {
         let reported = thousands(accounting.reported);
         format!("The filters leave nothing: none of the {reported} {unit} of the recording pass them.")
     } else if accounting.taken > 0 {

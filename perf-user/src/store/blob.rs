@@ -35,7 +35,7 @@ pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
 
 /// Decodes what [`encode`] made; `None` when the bytes are damaged.
 pub(super) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
-    const MAX_BYTES: usize = 1 << 30;
+    const MAX_BYTES: usize = 64 << 20;
     let unpacked;
     let mut rest = match data.split_first()? {
         (&PLAIN, plain) => plain,

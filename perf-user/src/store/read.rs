@@ -62,6 +62,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     if application != i64::from(APPLICATION_ID) {
         return Err(foreign());
     }
+    let others = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')";
+    let others: i64 = connection.query_row(others, [], |row| row.get(0)).map_err(|error| damaged(path, &error))?;
+    if others != 0 {
+        return Err(foreign());
+    }
     let version = meta(&connection, "schema_version").map_err(|error| damaged(path, &error))?;
     match version.as_deref().and_then(|text| text.parse::<u32>().ok()) {
         Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer { path: path.to_owned(), found }),
@@ -85,7 +90,7 @@ struct Place {
 fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profile> {
     let mut profile = Profile::default();
     let json = |key| meta(connection, key).map(Option::unwrap_or_default);
-    profile.recording = serde_json::from_str(&json("recording")?).unwrap_or_default();
+    profile.recording = serde_json::from_str(&json("recording")?).map_err(|_| rusqlite::Error::InvalidQuery)?;
     profile.overhead = serde_json::from_str(&json("overhead")?).unwrap_or_default();
     let start_ns: u64 = json("start_ns")?.parse().unwrap_or(0);
     let last = connection.query_row("SELECT max(end_ns) FROM window", [], |row| row.get::<_, Option<i64>>(0))?;
@@ -166,6 +171,16 @@ fn load(connection: &Connection, selection: Selection) -> rusqlite::Result<Profi
             *series.unsymbolized.entry(reason.clone()).or_default() += sample.value;
         }
         series.samples.push(sample);
+    }
+    for series in series
+        .values()
+        .filter(|series| selection == Selection::default() && series.total() != series.accounting.reported)
+    {
+        let (event, found, reported) = (&series.event, series.total(), series.accounting.reported);
+        profile
+            .recording
+            .warnings
+            .push(format!("{event}: the recording is damaged: {found} of its {reported} values can be read"));
     }
     profile.series = series.into_values().collect();
     Ok(profile)

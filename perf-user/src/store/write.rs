@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{File, OpenOptions},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,8 @@ pub struct Counts {
 pub struct Writer {
     path: PathBuf,
     connection: Connection,
+    /// Held after the connection: closing it would release SQLite's own locks.
+    _lock: File,
     interner: Interner,
     windows: u32,
     counts: Counts,
@@ -47,7 +50,10 @@ impl Writer {
     pub fn create(path: &Path) -> Result<Self, StoreError> {
         let failed = |why: String| StoreError::Create { path: path.to_owned(), why };
         // SQLite would say no more than "unable to open database file".
-        std::fs::File::create(path).map_err(|error| failed(error.to_string()))?;
+        let lock =
+            OpenOptions::new().create(true).append(true).open(path).map_err(|error| failed(error.to_string()))?;
+        lock.try_lock().map_err(|_| failed("another perfprobe is writing it".into()))?;
+        lock.set_len(0).map_err(|error| failed(error.to_string()))?;
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(path)?;
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
@@ -60,6 +66,7 @@ impl Writer {
         let writer = Self {
             path: path.to_owned(),
             connection,
+            _lock: lock,
             interner: Interner::default(),
             windows: 0,
             counts: Counts::default(),

@@ -1,6 +1,7 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
 mod plt;
+mod trust;
 
 use std::{
     cell::RefCell,
@@ -80,14 +81,22 @@ pub struct Named {
 #[derive(Debug)]
 pub struct Names {
     symbolizer: Symbolizer,
-    stubs: RefCell<HashMap<PathBuf, Plt>>,
+    files: RefCell<HashMap<PathBuf, FileFacts>>,
+}
+
+/// What was found out about a file when it was first asked for names.
+#[derive(Debug)]
+struct FileFacts {
+    /// Whether its debug information may be read.
+    debug_syms: bool,
+    stubs: Plt,
 }
 
 impl Default for Names {
     fn default() -> Self {
         // Files are held open and do not change under a recording.
         let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
-        Self { symbolizer, stubs: RefCell::default() }
+        Self { symbolizer, files: RefCell::default() }
     }
 }
 
@@ -108,11 +117,15 @@ impl Names {
     }
 
     fn file(&self, module: &Module, path: &Path, offsets: &[u64]) -> Vec<Named> {
-        let mut named = self.batch(module, &Source::Elf(Elf::new(path)), Input::FileOffset(offsets), offsets);
-        let mut stubs = self.stubs.borrow_mut();
-        let stubs = stubs.entry(path.to_owned()).or_insert_with(|| Plt::read(path));
+        let mut files = self.files.borrow_mut();
+        let file = files.entry(path.to_owned()).or_insert_with(|| FileFacts {
+            debug_syms: trust::debug_information_is_sane(path),
+            stubs: Plt::read(path),
+        });
+        let elf = Elf { debug_syms: file.debug_syms, ..Elf::new(path) };
+        let mut named = self.batch(module, &Source::Elf(elf), Input::FileOffset(offsets), offsets);
         for (named, offset) in named.iter_mut().zip(offsets) {
-            if let Some(name) = stubs.name(*offset) {
+            if let Some(name) = file.stubs.name(*offset) {
                 *named = Named { functions: vec![Function { name, ..Function::default() }], unnamed: None };
             }
         }

@@ -34,6 +34,9 @@ pub(super) struct Plt {
 const ENTRY_BYTES: u64 = 16;
 const RELA_BYTES: usize = 24;
 
+/// No linker makes more stubs than fit in this.
+const MAX_RELOCATION_BYTES: u64 = 16 << 20;
+
 impl Plt {
     /// Reads where a file has stubs; nowhere when it has none, or cannot be read.
     pub(super) fn read(path: &Path) -> Self {
@@ -77,7 +80,8 @@ fn sections(file: File) -> object::Result<Vec<Stubs>> {
 fn names(file: File) -> object::Result<Vec<String>> {
     let cache = ReadCache::new(file);
     let elf = ElfFile64::<object::Endianness, _>::parse(&cache)?;
-    let Some(relocations) = elf.section_by_name(".rela.plt") else { return Ok(Vec::new()) };
+    let relocations = elf.section_by_name(".rela.plt").filter(|section| section.size() <= MAX_RELOCATION_BYTES);
+    let Some(relocations) = relocations else { return Ok(Vec::new()) };
     let symbols = elf.dynamic_symbol_table();
     let name = |entry: &[u8]| {
         let symbol = u32::from_le_bytes([entry[12], entry[13], entry[14], entry[15]]);

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, Metadata, OpenOptions},
     os::{
-        fd::AsRawFd as _,
+        fd::{AsFd as _, AsRawFd as _},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -157,7 +157,7 @@ fn open_if(path: &Path, check: impl Fn(&Metadata) -> bool) -> Option<File> {
     fs::metadata(path).ok().filter(wanted)?;
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
     file.metadata().ok().filter(wanted)?;
-    Some(file)
+    Some(file).filter(|file| !sys::is_last_descriptor(file.as_fd()))
 }
 
 /// The device number in the form that mappings show.

@@ -35,6 +35,13 @@ impl Outputs {
         for (path, _) in recordings.iter().chain(&drawn) {
             write::check_writable(path)?;
         }
+        let all: Vec<&Path> = recordings.iter().chain(&drawn).map(|(path, _)| path.as_path()).collect();
+        for (at, path) in all.iter().enumerate() {
+            if let Some(other) = all[..at].iter().find(|other| write::is_same_file(path, other)) {
+                let (path, other) = (path.display(), other.display());
+                return Err(Failure::Usage(format!("the outputs {other} and {path} are the same file")));
+            }
+        }
         let keep = !recordings.is_empty();
         let recording = match (recordings.pop(), drawn.first()) {
             (Some((path, _)), _) => path,

@@ -1,9 +1,9 @@
 //! The target on the command line: exactly one of five ways to say whom to record.
 
 use std::{
-    ffi::{CString, OsString},
-    os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
+    ffi::{CString, OsStr, OsString},
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    path::{Path, PathBuf},
 };
 
 use serde_json::json;
@@ -60,6 +60,11 @@ impl TargetArgs {
         }
         if self.comm.as_deref() == Some("") {
             return Err(Failure::Usage("--comm needs a name".into()));
+        }
+        if let Some(program) = self.command.first().filter(|program| !program.is_empty() && !is_executable(program)) {
+            let why = std::io::Error::from_raw_os_error(libc::ENOENT);
+            let program = program.to_string_lossy().into_owned();
+            return Err(Failure::NotExecuted(RecordError::Command { program, why }.into()));
         }
         if self.command.first().is_some_and(|program| program.is_empty()) {
             return Err(Failure::Usage("the command after -- is empty".into()));
@@ -121,6 +126,19 @@ impl TargetArgs {
             child: Some(child),
         })
     }
+}
+
+/// Whether a program of this name is there to be executed, by its path or in `PATH`.
+fn is_executable(program: &OsStr) -> bool {
+    let is_program = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    if program.as_bytes().contains(&b'/') {
+        return is_program(Path::new(program));
+    }
+    // What execvp(3) takes where there is none.
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    std::env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
 }
 
 fn comm_warnings(name: &str, target: &Target) -> Vec<String> {

@@ -62,14 +62,26 @@ pub fn own_usage() -> (u64, u64) {
 
 /// Raises the soft limit of open files to the hard one: a recording holds the files it will name symbols from.
 pub fn raise_open_files() {
-    // SAFETY: `limit` is written in full, then lives across the call.
+    let mut limit = open_file_limit();
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` lives across the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+}
+
+fn open_file_limit() -> libc::rlimit {
+    // SAFETY: `limit` is written in full, or stays zeroed.
     unsafe {
         let mut limit: libc::rlimit = mem::zeroed();
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit
     }
+}
+
+/// Whether this descriptor is among the last that this process may open, which are kept for what it cannot do without.
+#[must_use]
+pub fn is_last_descriptor(fd: BorrowedFd<'_>) -> bool {
+    const RESERVE: u64 = 64;
+    (fd.as_raw_fd() as u64).saturating_add(RESERVE) > open_file_limit().rlim_cur
 }
 
 /// An anonymous file in memory holding `data`.

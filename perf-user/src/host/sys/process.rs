@@ -38,6 +38,7 @@ pub fn spawn_stopped(argv: &[CString]) -> io::Result<StoppedChild> {
                 if libc::read(go_read.as_raw_fd(), (&raw mut byte).cast(), 1) == 1 {
                     libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut());
                     libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+                    libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
                     libc::execvp(pointers[0], pointers.as_ptr());
                     let error = *libc::__errno_location();
                     libc::write(failure_write.as_raw_fd(), (&raw const error).cast(), size_of::<i32>());

@@ -17,6 +17,8 @@ pub fn signal_fd() -> io::Result<OwnedFd> {
     let set = ending_signals();
     // SAFETY: `set` is initialized; no old set is asked for.
     unsafe {
+        // A write beyond the limit of file sizes is to fail, not to kill.
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
         check_fd(libc::c_long::from(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))
     }
