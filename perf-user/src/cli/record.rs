@@ -118,7 +118,10 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {
-            outputs.forget();
+            // Only then has the file been written to; otherwise it is an older recording, or another perfprobe's.
+            if matches!(error, RecordError::Command { .. }) {
+                outputs.forget();
+            }
             return Err(not_begun(error));
         }
     };
