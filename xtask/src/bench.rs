@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let outcome = with_bpf_stats(|| plan.samples(tool, &work, &record_dir, &mut results))
                 .and_then(|()| plan.recording(tool, &work, &record_dir, &mut results));
             if let Err(error) = outcome {
-                results.note(tool.tool, &format!("{error:#}"));
+                results.note(tool.tool, &format!("one measurement failed: {error:#}"));
             }
         }
     }

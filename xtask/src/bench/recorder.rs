@@ -100,7 +100,7 @@ impl Recorder {
         }
         while !process::is_over(self.child.id()) {
             if interrupted.elapsed() > END_LIMIT {
-                bail!("{} did not end on SIGINT", tool.tool.name());
+                bail!("it did not end within {} s of SIGINT", END_LIMIT.as_secs());
             }
             self.note_memory();
             thread::sleep(process::POLL);
@@ -123,7 +123,7 @@ impl Recorder {
             return Ok(Ended { after_end, cpu_seconds, peak_rss_bytes });
         }
         if tool.draws() {
-            bail!("{} left no picture: {}", tool.tool.name(), self.complaint());
+            bail!("it left no picture: {}", self.complaint());
         }
         Ok(Ended { after_end, cpu_seconds, peak_rss_bytes })
     }

@@ -38,7 +38,7 @@ impl Plan {
             let with = match self.count(work, Some(tool), frequency_hz, dir) {
                 Ok(done) => done,
                 Err(error) => {
-                    results.note(tool.tool, &format!("{error:#}"));
+                    results.note(tool.tool, &format!("one measurement failed: {error:#}"));
                     continue;
                 }
             };
