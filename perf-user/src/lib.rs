@@ -3,7 +3,7 @@
 //! Data flows one way, and a module may use only modules above it (`cargo xtask lint` checks that):
 //!
 //! ```text
-//! host -> collect -> drain -> task -> symbolize -> profile -> store -> record -> output | report -> cli
+//! host -> collect -> drain -> task -> symbolize -> profile -> store -> record -> report -> output -> cli
 //! ```
 
 #![deny(unsafe_code)]
@@ -16,6 +16,6 @@ pub mod symbolize;
 pub mod profile;
 pub mod store;
 pub mod record;
-pub mod output;
 pub mod report;
+pub mod output;
 pub mod cli;
