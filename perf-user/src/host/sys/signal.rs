@@ -28,7 +28,12 @@ pub fn signal_fd() -> io::Result<OwnedFd> {
 pub fn restore_signals() {
     let set = ending_signals();
     // SAFETY: as in `signal_fd`.
-    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
+    unsafe {
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut());
+    }
 }
 
 pub(super) fn ending_signals() -> libc::sigset_t {
@@ -37,10 +42,11 @@ pub(super) fn ending_signals() -> libc::sigset_t {
         let mut set = mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // One that is ignored stays so: `nohup` is meant to outlive the terminal.
+            // `nohup` is meant to outlive the terminal. An ignored SIGINT is only the mark of a script's background job,
+            // which the script will end by that very signal.
             let mut action: libc::sigaction = mem::zeroed();
             libc::sigaction(signal, ptr::null(), &raw mut action);
-            if action.sa_sigaction != libc::SIG_IGN {
+            if signal != libc::SIGHUP || action.sa_sigaction != libc::SIG_IGN {
                 libc::sigaddset(&raw mut set, signal);
             }
         }
