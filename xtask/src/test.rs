@@ -13,6 +13,8 @@ use crate::{command, ebpf, install, lint, mounts, pins, toolchain, workspace};
 /// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
 const PACKAGES: &[&str] =
     &["gcc", "g++", "libc6-dev", "binutils", "util-linux", "chromium", "golang-go", "python3", "sqlite3"];
+/// What starts a test program: a script's background job ignores these signals, and what the tests start would inherit that.
+const RUNNER: &str = "env --default-signal=INT,QUIT,HUP";
 /// A test that cannot run here prints a line that begins so, with the reason behind it, and returns.
 const SKIP_MARK: &str = "SKIPPED:";
 
@@ -139,10 +141,12 @@ fn integration(filter: &[String], counts: &mut Counts) -> Result<()> {
         .args(["--test-threads=1", "--show-output"])
         .args(filter)
         .env("PERFPROBE", binary());
+    let mut runner = String::from(RUNNER);
     if !command::is_root() {
         install::as_root("the tests")?;
-        tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
+        runner.insert_str(0, "sudo -E ");
     }
+    tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
     counts.tests("integration tests", &mut tests)
 }
 
