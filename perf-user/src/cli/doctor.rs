@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Failure, write::print};
 use crate::{
     collect::{
-        cpu::{Clock, MAX_FREQUENCY_PATH},
+        cpu::{Clock, max_frequency},
         session,
     },
     host::{
@@ -208,9 +208,9 @@ fn clock(host: &Host) -> Check {
 
 fn frequency() -> Check {
     const NAME: &str = "highest frequency";
-    match fs::read_to_string(MAX_FREQUENCY_PATH) {
-        Ok(limit) => Check::ok(NAME, format!("{} Hz", limit.trim())),
-        Err(_) => Check::ok(NAME, "not limited"),
+    match max_frequency() {
+        Some(limit) => Check::ok(NAME, format!("{limit} Hz")),
+        None => Check::ok(NAME, "not limited"),
     }
 }
 

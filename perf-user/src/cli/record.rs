@@ -16,7 +16,7 @@ use super::{Failure, select::duration, summary, write::say};
 use crate::{
     collect::{
         EventKind,
-        cpu::{Clock, CpuCollector},
+        cpu::{Clock, CpuCollector, max_frequency},
         session::{SessionOptions, Sides},
         target::Target,
     },
@@ -158,9 +158,7 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
             args.frequency
         )));
     }
-    let limit = std::fs::read_to_string(crate::collect::cpu::MAX_FREQUENCY_PATH).ok();
-    if let Some(limit) = limit.and_then(|text| text.trim().parse::<u64>().ok()).filter(|limit| args.frequency > *limit)
-    {
+    if let Some(limit) = max_frequency().filter(|limit| args.frequency > *limit) {
         return Err(Failure::Usage(format!(
             "--frequency {}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)",
             args.frequency

@@ -3,22 +3,19 @@
 use std::{io::Write as _, path::Path};
 
 use crate::{
-    profile::Profile,
+    profile::{Accounting, Profile},
     report::{ReportOptions, accounting_line, report},
 };
 
 /// Rows of each table: the whole is to fit a screen.
 const ROWS: usize = 10;
 
-/// Losing more than this share is told in any case.
-const MAX_LOSS: f64 = 0.01;
-
 /// Prints it; if `quiet`, only that more was lost than a reader of the files may overlook. Standard error: standard output
 /// belongs to the command that was recorded.
 pub(super) fn print(profile: &Profile, written: &[&Path], quiet: bool) {
     let mut stderr = std::io::stderr().lock();
     if quiet {
-        for series in profile.series.iter().filter(|series| series.accounting.lost_share() > MAX_LOSS) {
+        for series in profile.series.iter().filter(|series| series.accounting.lost_share() > Accounting::NOTABLE_LOSS) {
             let (event, line) = (&series.event, accounting_line(&series.accounting));
             let _ = writeln!(stderr, "perfprobe: {event} samples were lost: {line}");
         }

@@ -55,8 +55,14 @@ pub struct CpuCollector {
 /// The program's name in the object.
 const PROGRAM: &str = "cpu_sample";
 
-/// The frequency above which the kernel refuses to sample.
-pub const MAX_FREQUENCY_PATH: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
+/// Where the kernel tells the frequency above which it refuses to sample.
+const MAX_FREQUENCY_PATH: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
+
+/// The highest frequency the kernel samples at; `None` when it does not tell.
+#[must_use]
+pub fn max_frequency() -> Option<u64> {
+    std::fs::read_to_string(MAX_FREQUENCY_PATH).ok()?.trim().parse().ok()
+}
 
 impl CpuCollector {
     /// Samples `frequency_hz` times a second; the maps hold `entries` distinct records a window.
@@ -140,8 +146,7 @@ impl Collector for CpuCollector {
     }
 
     fn check(&self, _host: &Host) -> Result<(), Unsupported> {
-        let limit = std::fs::read_to_string(MAX_FREQUENCY_PATH).ok().and_then(|text| text.trim().parse::<u64>().ok());
-        match limit {
+        match max_frequency() {
             Some(limit) if self.frequency_hz > limit => Err(Unsupported::new(
                 format!("sampling at {} Hz", self.frequency_hz),
                 format!("the kernel allows {limit} Hz at most"),

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Unsupported;
+use super::{Unsupported, in_first_namespace};
 
 /// A cgroup: its id in the kernel, and how many levels it lies below the root of the hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,8 @@ pub fn mount_point() -> Option<PathBuf> {
     })
 }
 
-/// Whether paths here begin at the kernel's own root: the first namespace has a fixed inode number
-/// (`PROC_CGROUP_INIT_INO`).
-fn in_first_cgroup_namespace() -> bool {
-    const FIRST: &str = "cgroup:[4026531835]";
-    fs::read_link("/proc/self/ns/cgroup").map_or(true, |link| link.to_str() == Some(FIRST))
-}
+/// The inode number of the kernel's own cgroup namespace, at whose root paths begin.
+const PROC_CGROUP_INIT_INO: u32 = 0xefff_fffb;
 
 /// Finds a cgroup by its path, either in the file system or below the mount point.
 ///
@@ -50,7 +46,7 @@ pub fn find(path: &Path) -> Result<Cgroup, Unsupported> {
             "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
         )
     })?;
-    if !in_first_cgroup_namespace() {
+    if !in_first_namespace("cgroup", PROC_CGROUP_INIT_INO) {
         return Err(Unsupported::new(
             what,
             "perfprobe runs in a cgroup namespace of its own, where levels are not the kernel's",

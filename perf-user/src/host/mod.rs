@@ -153,11 +153,18 @@ pub fn lockdown() -> Option<&'static str> {
     ["none", "integrity", "confidentiality"].into_iter().find(|mode| text.contains(&format!("[{mode}]")))
 }
 
-/// Whether process ids here are those of the kernel: the first namespace has a fixed inode number (`PROC_PID_INIT_INO`).
+/// Whether process ids here are those of the kernel.
 #[must_use]
 pub fn in_first_pid_namespace() -> bool {
-    const FIRST: &str = "pid:[4026531836]";
-    fs::read_link("/proc/self/ns/pid").map_or(true, |link| link.to_str() == Some(FIRST))
+    const PROC_PID_INIT_INO: u32 = 0xefff_fffc;
+    in_first_namespace("pid", PROC_PID_INIT_INO)
+}
+
+/// Whether this process is in the kernel's own namespace of a kind, which has a fixed inode number
+/// (`include/linux/proc_ns.h`).
+fn in_first_namespace(kind: &str, inode: u32) -> bool {
+    let first = format!("{kind}:[{inode}]");
+    fs::read_link(format!("/proc/self/ns/{kind}")).map_or(true, |link| link.to_str() == Some(&first))
 }
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub struct Accounting {
 }
 
 impl Accounting {
+    /// A lost share above this is told wherever there is a place to tell it.
+    pub const NOTABLE_LOSS: f64 = 0.01;
+
     /// All that was lost.
     #[must_use]
     pub fn lost_total(&self) -> u64 {

@@ -73,8 +73,6 @@ pub enum Ended {
 pub struct Outcome {
     /// What ended it.
     pub ended: Ended,
-    /// What it holds.
-    pub counts: Counts,
     /// Why it ended early, if it did; what it holds is good all the same.
     pub failure: Option<RecordError>,
 }
@@ -113,14 +111,6 @@ pub enum RecordError {
         program: String,
         /// What the system said.
         why: std::io::Error,
-    },
-    /// Something the loop needs was refused.
-    #[error("the system refused {what}")]
-    System {
-        /// What.
-        what: &'static str,
-        /// What it said.
-        source: std::io::Error,
     },
 }
 
@@ -224,7 +214,7 @@ pub fn record(
     overhead = Overhead { bpf_ns, bpf_runs, recorder_cpu_ns, recorder_peak_rss_bytes, ..overhead };
     let described = writer.describe(&recording, &overhead, start_ns);
     failure = failure.or(described.err().map(RecordError::Store));
-    Ok(Outcome { ended, counts: writer.counts().clone(), failure })
+    Ok(Outcome { ended, failure })
 }
 
 /// Measures what the recording costs between two looks.

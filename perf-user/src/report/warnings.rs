@@ -3,9 +3,6 @@
 use super::human::{duration, percent, thousands};
 use crate::profile::{Accounting, Profile, Series};
 
-/// The share of losses that is worth a warning.
-const LOSS: f64 = 0.01;
-
 /// Fewer samples than this make shares rough.
 const FEW: u64 = 400;
 
@@ -28,7 +25,7 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
                 thousands(lost),
             ));
         }
-        if accounting.lost_share() > LOSS {
+        if accounting.lost_share() > Accounting::NOTABLE_LOSS {
             warnings.push(format!(
                 "{event}: {} of {} {unit} ({}) were lost; shares are of the rest",
                 thousands(lost),
@@ -42,7 +39,7 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
         }
         for side in ["user", "kernel"] {
             let cut = series.counters.get(&format!("{side}_stack_truncated")).copied().unwrap_or(0);
-            if cut as f64 > LOSS * accounting.taken as f64 {
+            if cut as f64 > Accounting::NOTABLE_LOSS * accounting.taken as f64 {
                 warnings.push(format!(
                     "{event}: {} of the {side} stacks are deeper than 127 frames and lack their outermost callers, whose totals \
                      are too low",
