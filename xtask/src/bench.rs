@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: perfprobe and its peers on the same work in the same run, as one table.
 
-mod process;
+pub(crate) mod process;
 mod recorder;
 mod rounds;
 mod table;

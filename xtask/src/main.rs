@@ -10,6 +10,7 @@ mod install;
 mod lint;
 mod mounts;
 mod pins;
+mod soak;
 mod test;
 mod toolchain;
 mod workspace;
@@ -36,6 +37,8 @@ enum Verb {
     Ebpf(ebpf::Args),
     /// Format, warnings and the project's own rules
     Lint(lint::Args),
+    /// Record for hours while processes come and go; fail when anything in the recorders grows
+    Soak(soak::Args),
     /// Everything that has to pass: lint, unit tests, tests against the release binary, the object
     Test(test::Args),
     /// The release binary, man page and completions in target/dist
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),
+        Verb::Soak(args) => soak::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Dist => dist::run(),
     };

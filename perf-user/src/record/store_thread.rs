@@ -65,9 +65,9 @@ impl StoreThread {
 }
 
 fn write_all(mut writer: Writer, windows: &Receiver<LocatedWindow>) -> Written {
-    let names = Names::default();
+    let mut names = Names::default();
     for window in windows {
-        if let Err(error) = writer.window(EventKind::Cpu.name(), &window, &names) {
+        if let Err(error) = writer.window(EventKind::Cpu.name(), &window, &mut names) {
             return (writer, Err(error));
         }
     }

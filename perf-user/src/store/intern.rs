@@ -1,9 +1,10 @@
-//! What is in the recording already: every text, module, frame, stack and thread is stored once.
+//! What is in the recording already: every text, module, frame, stack and thread is stored once, or, in a recording so
+//! long that not all can be remembered, a few times. Readers tell them by what they say, never by their ids.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::Hash,
     path::Path,
-    sync::Arc,
 };
 
 use perf_ebpf::stack::{STACK_ID_SEED, mix};
@@ -14,66 +15,79 @@ use crate::{
     task::{LocatedSample, LocatedWindow, Module, ModuleId, ModuleKind, RawFrame},
 };
 
-/// A frame or stack as it was stored.
+/// A module, frame or stack as it was stored: its row, and a hash of what it says.
 #[derive(Clone, Copy, Debug)]
 struct Stored {
     id: u32,
     hash: u64,
 }
 
-/// The rows written so far, by what they say.
+/// The rows of a table that are remembered, by what they say.
+#[derive(Debug)]
+struct Rows<K, V> {
+    known: HashMap<K, V>,
+    written: u32,
+}
+
+impl<K, V> Default for Rows<K, V> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), written: 0 }
+    }
+}
+
+impl<K: Eq + Hash, V> Rows<K, V> {
+    /// The id of the next row, from 1.
+    fn next_id(&mut self) -> u32 {
+        self.written += 1;
+        self.written
+    }
+}
+
+/// The rows written so far.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    strings: HashMap<String, u32>,
-    module_hashes: Vec<u64>,
-    frames: HashMap<RawFrame, Stored>,
-    stacks: HashMap<(u32, u32), Stored>,
-    threads: HashMap<(u32, u32, String, String), u32>,
+    strings: Rows<String, u32>,
+    modules: Rows<ModuleId, Stored>,
+    frames: Rows<RawFrame, Stored>,
+    stacks: Rows<(u32, u32), Stored>,
+    threads: Rows<(u32, u32, String, String), u32>,
 }
 
 impl Interner {
-    pub(super) fn modules(&mut self, transaction: &Transaction<'_>, modules: &[Arc<Module>]) -> rusqlite::Result<()> {
-        for module in &modules[self.module_hashes.len().min(modules.len())..] {
-            let build_id = module.symbols_path.as_ref().and_then(|path| build_id(path));
-            let identity = build_id.as_deref().unwrap_or(&module.path);
-            self.module_hashes.push(identity.bytes().fold(STACK_ID_SEED, |hash, byte| mix(hash, u64::from(byte))));
-            let kind = match module.kind {
-                ModuleKind::Kernel => "kernel",
-                ModuleKind::Unmapped => "unmapped",
-                ModuleKind::Jit => "jit",
-                ModuleKind::Vdso => "vdso",
-                ModuleKind::File => "file",
-            };
-            transaction.execute(
-                "INSERT INTO module VALUES (?1, ?2, ?3, ?4)",
-                params![module.id.0, kind, module.path, build_id],
-            )?;
+    /// Forgets all rows if there are more than `limit`: what comes again is written again.
+    pub(super) fn forget_beyond(&mut self, limit: usize) {
+        let Self { strings, modules, frames, stacks, threads } = self;
+        let (strings, threads) = (&mut strings.known, &mut threads.known);
+        let (modules, frames, stacks) = (&mut modules.known, &mut frames.known, &mut stacks.known);
+        if strings.len() + modules.len() + frames.len() + stacks.len() + threads.len() > limit {
+            (*strings, *threads) = Default::default();
+            (*modules, *frames, *stacks) = Default::default();
         }
-        Ok(())
     }
 
     pub(super) fn name_frames(
         &mut self,
         transaction: &Transaction<'_>,
         window: &LocatedWindow,
-        names: &Names,
+        names: &mut Names,
     ) -> rusqlite::Result<()> {
         let mut new: BTreeMap<ModuleId, Vec<u64>> = BTreeMap::new();
         for frame in window.samples.iter().flat_map(|sample| &sample.frames) {
-            if !self.frames.contains_key(frame) {
-                let id = self.frames.len() as u32 + 1;
-                let module = self.module_hashes.get(frame.module.0 as usize).copied().unwrap_or(0);
-                self.frames.insert(*frame, Stored { id, hash: mix(module, frame.address) });
+            if !self.frames.known.contains_key(frame) {
+                let Some(module) = window.modules.get(&frame.module) else { continue };
+                let hash = mix(self.module(transaction, module)?.hash, frame.address);
+                let id = self.frames.next_id();
+                self.frames.known.insert(*frame, Stored { id, hash });
                 new.entry(frame.module).or_default().push(frame.address);
             }
         }
         for (module, addresses) in new {
-            let Some(named_module) = window.modules.get(module.0 as usize) else { continue };
-            for (named, address) in names.name(named_module, &addresses).iter().zip(addresses) {
-                let id = self.frames[&RawFrame { module, address }].id;
+            let row = self.modules.known[&module].id;
+            for (named, address) in names.name(&window.modules[&module], &addresses).iter().zip(addresses) {
+                let id = self.frames.known[&RawFrame { module, address }].id;
                 transaction.prepare_cached("INSERT INTO frame VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     id,
-                    module.0,
+                    row,
                     address as i64,
                     named.unnamed.map(Unnamed::name)
                 ])?;
@@ -93,17 +107,37 @@ impl Interner {
         Ok(())
     }
 
+    fn module(&mut self, transaction: &Transaction<'_>, module: &Module) -> rusqlite::Result<Stored> {
+        if let Some(stored) = self.modules.known.get(&module.id) {
+            return Ok(*stored);
+        }
+        let build_id = module.symbols_path.as_ref().and_then(|path| build_id(path));
+        let identity = build_id.as_deref().unwrap_or(&module.path);
+        let hash = identity.bytes().fold(STACK_ID_SEED, |hash, byte| mix(hash, u64::from(byte)));
+        let kind = match module.kind {
+            ModuleKind::Kernel => "kernel",
+            ModuleKind::Unmapped => "unmapped",
+            ModuleKind::Jit => "jit",
+            ModuleKind::Vdso => "vdso",
+            ModuleKind::File => "file",
+        };
+        let id = self.modules.next_id();
+        transaction.execute("INSERT INTO module VALUES (?1, ?2, ?3, ?4)", params![id, kind, module.path, build_id])?;
+        self.modules.known.insert(module.id, Stored { id, hash });
+        Ok(Stored { id, hash })
+    }
+
     /// The row of a stack given outermost first; 0 for the empty one.
     pub(super) fn stack(&mut self, transaction: &Transaction<'_>, frames: &[RawFrame]) -> rusqlite::Result<u32> {
         let mut stack = Stored { id: 0, hash: STACK_ID_SEED };
         for frame in frames {
-            let frame = self.frames[frame];
-            if let Some(stored) = self.stacks.get(&(stack.id, frame.id)) {
+            let frame = self.frames.known[frame];
+            if let Some(stored) = self.stacks.known.get(&(stack.id, frame.id)) {
                 stack = *stored;
                 continue;
             }
-            let stored = Stored { id: self.stacks.len() as u32 + 1, hash: mix(stack.hash, frame.hash) };
-            self.stacks.insert((stack.id, frame.id), stored);
+            let stored = Stored { id: self.stacks.next_id(), hash: mix(stack.hash, frame.hash) };
+            self.stacks.known.insert((stack.id, frame.id), stored);
             transaction.prepare_cached("INSERT INTO stack VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                 stored.id,
                 stack.id,
@@ -118,26 +152,26 @@ impl Interner {
     /// The row of a sample's thread.
     pub(super) fn thread(&mut self, transaction: &Transaction<'_>, sample: &LocatedSample) -> rusqlite::Result<u32> {
         let key = (sample.tgid, sample.tid, sample.comm.clone(), sample.process.clone());
-        if let Some(id) = self.threads.get(&key) {
+        if let Some(id) = self.threads.known.get(&key) {
             return Ok(*id);
         }
-        let id = self.threads.len() as u32;
         let comm = string(&mut self.strings, transaction, &key.2)?;
         let process = string(&mut self.strings, transaction, &key.3)?;
+        let id = self.threads.next_id();
         transaction
             .execute("INSERT INTO thread VALUES (?1, ?2, ?3, ?4, ?5)", params![id, key.0, key.1, comm, process])?;
-        self.threads.insert(key, id);
+        self.threads.known.insert(key, id);
         Ok(id)
     }
 }
 
-fn string(ids: &mut HashMap<String, u32>, transaction: &Transaction<'_>, text: &str) -> rusqlite::Result<u32> {
-    if let Some(id) = ids.get(text) {
+fn string(strings: &mut Rows<String, u32>, transaction: &Transaction<'_>, text: &str) -> rusqlite::Result<u32> {
+    if let Some(id) = strings.known.get(text) {
         return Ok(*id);
     }
-    let id = ids.len() as u32 + 1;
+    let id = strings.next_id();
     transaction.prepare_cached("INSERT INTO string VALUES (?1, ?2)")?.execute(params![id, text])?;
-    ids.insert(text.to_owned(), id);
+    strings.known.insert(text.to_owned(), id);
     Ok(id)
 }
 

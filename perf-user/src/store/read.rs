@@ -217,7 +217,7 @@ fn load_threads(
     profile: &mut Profile,
     strings: &HashMap<u32, String>,
 ) -> rusqlite::Result<HashMap<u32, ThreadIndex>> {
-    let mut ids = HashMap::new();
+    let (mut ids, mut known) = (HashMap::new(), HashMap::new());
     each(connection, "SELECT id, tgid, tid, comm, process FROM thread", |row| {
         let thread = Thread {
             tgid: row.get(1)?,
@@ -225,8 +225,12 @@ fn load_threads(
             comm: profile.strings.intern(text(strings, row.get(3)?)),
             process: profile.strings.intern(text(strings, row.get(4)?)),
         };
-        ids.insert(row.get(0)?, ThreadIndex(profile.threads.len() as u32));
-        profile.threads.push(thread);
+        let next = ThreadIndex(profile.threads.len() as u32);
+        let index = *known.entry(thread.clone()).or_insert(next);
+        if index == next {
+            profile.threads.push(thread);
+        }
+        ids.insert(row.get(0)?, index);
         Ok(())
     })?;
     Ok(ids)

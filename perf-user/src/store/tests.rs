@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use super::{SCHEMA_VERSION, Selection, StoreError, Writer, read, slice};
 use crate::{
@@ -24,7 +24,7 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
         start_ns: START + second * SECOND,
         end_ns: START + (second + 1) * SECOND,
         samples,
-        modules: Modules::default().all().to_vec(),
+        modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         taken,
         lost: vec![("counts_full", lost), ("stacks_full", 0)],
         counters: vec![("user_stack_truncated", second)],
@@ -33,16 +33,22 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
 
 /// Two seconds: 5 + 3 samples of two threads, then 4 of one and 2 lost.
 fn recorded(complete: bool) -> (tempfile::TempDir, PathBuf) {
+    recorded_remembering(usize::MAX, complete)
+}
+
+/// The same, by a writer that remembers so many rows.
+fn recorded_remembering(rows: usize, complete: bool) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.perfprobe");
     let mut writer = Writer::create(&path).unwrap();
+    writer.interned_limit = rows;
     let mut recording = Recording { target_label: "main (pid 7)".into(), ..Recording::default() };
     writer.event("cpu", "samples", 10_000_000, "cpu-clock").unwrap();
     writer.describe(&recording, &Overhead::default(), START).unwrap();
-    let names = Names::default();
+    let mut names = Names::default();
     let samples = vec![sample(7, "main", &[0x10, 0x20], 5), sample(8, "helper", &[0x10, 0x30], 3)];
-    writer.window("cpu", &window(0, 8, 0, samples), &names).unwrap();
-    writer.window("cpu", &window(1, 6, 2, vec![sample(7, "main", &[0x10, 0x20], 4)]), &names).unwrap();
+    writer.window("cpu", &window(0, 8, 0, samples), &mut names).unwrap();
+    writer.window("cpu", &window(1, 6, 2, vec![sample(7, "main", &[0x10, 0x20], 4)]), &mut names).unwrap();
     assert_eq!((writer.counts().taken, writer.counts().reported, writer.counts().lost), (14, 12, 2));
     if complete {
         (recording.complete, recording.duration_ns) = (true, 2 * SECOND);
@@ -69,6 +75,22 @@ fn a_whole_recording_comes_back_balanced() {
     assert_eq!(series.unsymbolized["generated code"], 24, "two frames in each of twelve samples");
     assert_eq!(profile.overhead.bpf_ns, Some(9));
     assert_eq!(profile.recording.target_label, "main (pid 7)");
+}
+
+#[test]
+fn what_was_forgotten_and_written_again_reads_the_same() {
+    let ((_keep, all), (_keep_too, few)) = (recorded(true), recorded_remembering(1, true));
+    let rows = |path: &PathBuf, table: &str| -> i64 {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    for table in ["string", "module", "frame", "stack", "thread"] {
+        assert!(rows(&few, table) > rows(&all, table), "{table}: nothing was forgotten");
+    }
+    let (all, few) = (read(&all, Selection::default()).unwrap(), read(&few, Selection::default()).unwrap());
+    assert_eq!(folded(&few), folded(&all));
+    assert_eq!((few.threads.len(), few.frames.len()), (all.threads.len(), all.frames.len()));
+    assert_eq!(few.stacks.node_count(), all.stacks.node_count());
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub struct Counts {
     pub lost: u64,
 }
 
+/// What the writer remembers of what it has written: some 20 MB.
+const INTERNED_LIMIT: usize = 250_000;
+
 /// A recording being written.
 #[derive(Debug)]
 pub struct Writer {
@@ -38,6 +41,8 @@ pub struct Writer {
     /// Held after the connection: closing it would release SQLite's own locks.
     _lock: File,
     interner: Interner,
+    /// How many rows the interner may remember.
+    pub(super) interned_limit: usize,
     windows: u32,
     counts: Counts,
 }
@@ -68,6 +73,7 @@ impl Writer {
             connection,
             _lock: lock,
             interner: Interner::default(),
+            interned_limit: INTERNED_LIMIT,
             windows: 0,
             counts: Counts::default(),
         };
@@ -114,15 +120,15 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be written; windows before stay in it.
-    pub fn window(&mut self, event: &str, window: &LocatedWindow, names: &Names) -> Result<(), StoreError> {
+    pub fn window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> Result<(), StoreError> {
         self.try_window(event, window, names).map_err(|source| self.failed(source))
     }
 
-    fn try_window(&mut self, event: &str, window: &LocatedWindow, names: &Names) -> rusqlite::Result<()> {
+    fn try_window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> rusqlite::Result<()> {
         // Interning happens inside the transaction; if that fails the recording ends, so the two cannot drift apart.
         let transaction = self.connection.unchecked_transaction()?;
         let interner = &mut self.interner;
-        interner.modules(&transaction, &window.modules)?;
+        interner.forget_beyond(self.interned_limit);
         interner.name_frames(&transaction, window, names)?;
         let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
         for sample in &window.samples {

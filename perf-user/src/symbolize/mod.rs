@@ -3,13 +3,7 @@
 mod plt;
 mod trust;
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs::File, io::Read as _, path::Path, sync::Arc};
 
 use blazesym::{
     MaybeDefault,
@@ -19,7 +13,7 @@ use blazesym::{
     },
 };
 
-use crate::task::{Module, ModuleKind};
+use crate::task::{Module, ModuleId, ModuleKind};
 use plt::Plt;
 
 /// A function at a place: the one that was called, or one that was inlined there.
@@ -77,16 +71,26 @@ pub struct Named {
     pub unnamed: Option<Unnamed>,
 }
 
+/// Files whose symbols are kept parsed. When there are more, all are forgotten: places already stored are not asked for
+/// again, so few are parsed twice.
+const PARSED: usize = 256;
+
+/// Bytes of files whose symbols are kept parsed.
+const PARSED_BYTES: u64 = 2 << 30;
+
 /// Names places, and remembers what it parsed.
 #[derive(Debug)]
 pub struct Names {
     symbolizer: Symbolizer,
-    files: RefCell<HashMap<PathBuf, FileFacts>>,
+    files: HashMap<ModuleId, FileFacts>,
+    bytes: u64,
 }
 
 /// What was found out about a file when it was first asked for names.
 #[derive(Debug)]
 struct FileFacts {
+    /// Holds the file open, so that its path stays its own.
+    _module: Arc<Module>,
     /// Whether its debug information may be read.
     debug_syms: bool,
     stubs: Plt,
@@ -96,14 +100,14 @@ impl Default for Names {
     fn default() -> Self {
         // Files are held open and do not change under a recording.
         let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
-        Self { symbolizer, files: RefCell::default() }
+        Self { symbolizer, files: HashMap::new(), bytes: 0 }
     }
 }
 
 impl Names {
     /// Names many places of one module at once, in their order.
     #[must_use]
-    pub fn name(&self, module: &Module, addresses: &[u64]) -> Vec<Named> {
+    pub fn name(&mut self, module: &Arc<Module>, addresses: &[u64]) -> Vec<Named> {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
@@ -116,12 +120,18 @@ impl Names {
         }
     }
 
-    fn file(&self, module: &Module, path: &Path, offsets: &[u64]) -> Vec<Named> {
-        let mut files = self.files.borrow_mut();
-        let file = files.entry(path.to_owned()).or_insert_with(|| FileFacts {
-            debug_syms: trust::debug_information_is_sane(path),
-            stubs: Plt::read(path),
-        });
+    fn file(&mut self, module: &Arc<Module>, path: &Path, offsets: &[u64]) -> Vec<Named> {
+        if !self.files.contains_key(&module.id) {
+            let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+            if self.files.len() >= PARSED || self.bytes + bytes > PARSED_BYTES {
+                *self = Self::default();
+            }
+            self.bytes += bytes;
+            let debug_syms = trust::debug_information_is_sane(path);
+            let facts = FileFacts { _module: Arc::clone(module), debug_syms, stubs: Plt::read(path) };
+            self.files.insert(module.id, facts);
+        }
+        let file = &self.files[&module.id];
         let elf = Elf { debug_syms: file.debug_syms, ..Elf::new(path) };
         let mut named = self.batch(module, &Source::Elf(elf), Input::FileOffset(offsets), offsets);
         for (named, offset) in named.iter_mut().zip(offsets) {

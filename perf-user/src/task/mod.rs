@@ -61,6 +61,8 @@ pub struct Tasks {
     processes: HashMap<u32, Process>,
     modules: Modules,
     lost_events: u64,
+    /// Whether exits may have been among the lost events since processes were last looked for.
+    exits_missed: bool,
     remapped: bool,
 }
 
@@ -173,7 +175,10 @@ impl Tasks {
                     }
                 }
             }
-            TaskEvent::Lost { count } => self.lost_events += count,
+            TaskEvent::Lost { count } => {
+                self.lost_events += count;
+                self.exits_missed = true;
+            }
         }
     }
 
@@ -181,6 +186,11 @@ impl Tasks {
     ///
     /// Returns the processes that were forgotten.
     pub fn forget_before(&mut self, time_ns: u64) -> Vec<u32> {
+        if std::mem::take(&mut self.exits_missed) {
+            let living: HashSet<u32> = proc::all_processes().collect();
+            let missed = self.processes.iter_mut().filter(|(tgid, _)| !living.contains(tgid));
+            missed.for_each(|(_, process)| _ = process.ended_ns.get_or_insert(time_ns));
+        }
         let ended = |process: &mut Process| process.ended_ns.is_some_and(|ended_ns| ended_ns < time_ns);
         let forgotten = self.processes.extract_if(|_, process| ended(process)).map(|(tgid, _)| tgid).collect();
         for process in self.processes.values_mut() {
@@ -207,12 +217,6 @@ impl Tasks {
         self.lost_events
     }
 
-    /// The modules seen so far.
-    #[must_use]
-    pub fn modules(&self) -> &Modules {
-        &self.modules
-    }
-
     fn mapping(&mut self, tgid: u32, event: &MapEvent, from_ns: u64) -> Mapping {
         let module = self.modules.of(tgid, event);
         Mapping { start: event.start, end: event.start + event.bytes, offset: event.offset, module, from_ns }
@@ -233,7 +237,7 @@ mod tests {
 
     fn module_at(tasks: &Tasks, tgid: u32, time_ns: u64, address: u64) -> Option<String> {
         let mapping = tasks.processes.get(&tgid)?.space_at(time_ns)?.find(address, time_ns)?;
-        Some(tasks.modules.get(mapping.module).path.clone())
+        Some(mapping.module.path.clone())
     }
 
     #[test]

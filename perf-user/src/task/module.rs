@@ -1,4 +1,5 @@
-//! Files that code was mapped from, opened when first seen and held, so that deleting or replacing them loses nothing.
+//! Files that code was mapped from, opened when first seen and held as long as somebody has them mapped, so that deleting
+//! or replacing them loses nothing.
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,7 @@ use std::{
 
 use crate::host::{perf_ring::MapEvent, proc, sys};
 
-/// Index into [`Modules`].
+/// Names a module; none is given out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModuleId(pub u32);
 
@@ -44,7 +45,7 @@ pub enum ModuleKind {
 /// Where the code of frames comes from.
 #[derive(Debug)]
 pub struct Module {
-    /// Its place in [`Modules`].
+    /// Its name.
     pub id: ModuleId,
     /// What it is.
     pub kind: ModuleKind,
@@ -55,6 +56,14 @@ pub struct Module {
     _file: Option<File>,
 }
 
+impl PartialEq for Module {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Module {}
+
 impl Module {
     /// The last part of its path, for frames without a symbol.
     #[must_use]
@@ -64,22 +73,33 @@ impl Module {
     }
 }
 
-/// All modules seen.
+/// How many modules that nothing refers to any more are kept, with their files open, for the next process that maps them.
+const KEPT: usize = 256;
+
+/// The modules in use, and some that were.
 #[derive(Debug)]
 pub struct Modules {
-    all: Vec<Arc<Module>>,
-    ids: HashMap<(u64, u64, String), ModuleId>,
+    kernel: Arc<Module>,
+    unmapped: Arc<Module>,
+    jit: Arc<Module>,
+    files: HashMap<(u64, u64, String), Arc<Module>>,
+    /// How many files there may be before those without a user are dropped.
+    room: usize,
+    last: ModuleId,
 }
 
 impl Default for Modules {
     fn default() -> Self {
-        let mut modules = Self { all: Vec::new(), ids: HashMap::new() };
-        for (kind, path) in
-            [(ModuleKind::Kernel, "[kernel]"), (ModuleKind::Unmapped, "[unmapped]"), (ModuleKind::Jit, "[jit]")]
-        {
-            modules.add(kind, path.into(), None);
+        let made_up =
+            |id, kind, path: &str| Arc::new(Module { id, kind, path: path.into(), symbols_path: None, _file: None });
+        Self {
+            kernel: made_up(ModuleId::KERNEL, ModuleKind::Kernel, "[kernel]"),
+            unmapped: made_up(ModuleId::UNMAPPED, ModuleKind::Unmapped, "[unmapped]"),
+            jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
+            files: HashMap::new(),
+            room: KEPT,
+            last: ModuleId::JIT,
         }
-        modules
     }
 }
 
@@ -88,7 +108,7 @@ const DELETED: &str = " (deleted)";
 
 impl Modules {
     /// The module of a mapping of process `tgid`; opens the file if it is new.
-    pub fn of(&mut self, tgid: u32, mapping: &MapEvent) -> ModuleId {
+    pub fn of(&mut self, tgid: u32, mapping: &MapEvent) -> Arc<Module> {
         let path = mapping.path.strip_suffix(DELETED).unwrap_or(&mapping.path);
         if path.starts_with("//anon")
             || path == "/dev/zero"
@@ -96,39 +116,46 @@ impl Modules {
             || path == "[heap]"
             || path.starts_with("[stack")
         {
-            return ModuleId::JIT;
+            return Arc::clone(&self.jit);
         }
         let key = (mapping.device, mapping.inode, path.to_owned());
-        if let Some(id) = self.ids.get(&key) {
-            return *id;
+        if let Some(module) = self.files.get(&key) {
+            return Arc::clone(module);
         }
+        self.make_room();
         let (kind, opened) =
             if path == "[vdso]" { (ModuleKind::Vdso, vdso()) } else { (ModuleKind::File, open(tgid, mapping, path)) };
-        let id = self.add(kind, path.to_owned(), opened);
-        self.ids.insert(key, id);
-        id
-    }
-
-    /// The module with this id.
-    ///
-    /// # Panics
-    /// When the id comes from another table.
-    #[must_use]
-    pub fn get(&self, id: ModuleId) -> &Arc<Module> {
-        &self.all[id.0 as usize]
-    }
-
-    /// All of them, in the order of their ids.
-    #[must_use]
-    pub fn all(&self) -> &[Arc<Module>] {
-        &self.all
-    }
-
-    fn add(&mut self, kind: ModuleKind, path: String, opened: Option<(File, PathBuf)>) -> ModuleId {
-        let id = ModuleId(self.all.len() as u32);
         let (file, symbols_path) = opened.unzip();
-        self.all.push(Arc::new(Module { id, kind, path, symbols_path, _file: file }));
-        id
+        self.last.0 += 1;
+        let module = Arc::new(Module { id: self.last, kind, path: path.to_owned(), symbols_path, _file: file });
+        self.files.insert(key, Arc::clone(&module));
+        module
+    }
+
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &Arc<Module> {
+        &self.kernel
+    }
+
+    /// What stands for addresses at which nothing was mapped.
+    #[must_use]
+    pub fn unmapped(&self) -> &Arc<Module> {
+        &self.unmapped
+    }
+
+    /// What stands for code that was generated at run time.
+    #[must_use]
+    pub fn jit(&self) -> Arc<Module> {
+        Arc::clone(&self.jit)
+    }
+
+    /// Drops, once there are many, the modules that no address space, no window and no symbolizer refers to.
+    fn make_room(&mut self) {
+        if self.files.len() >= self.room {
+            self.files.retain(|_, module| Arc::strong_count(module) > 1);
+            self.room = self.files.len() + KEPT;
+        }
     }
 }
 
@@ -181,4 +208,24 @@ fn vdso() -> Option<(File, PathBuf)> {
     let file = sys::memory_file(&image).ok()?;
     let path = held(&file);
     Some((file, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_without_a_user_make_room() {
+        let mut modules = Modules::default();
+        let mut of = |inode: u64| {
+            let path = format!("/{inode}");
+            modules.of(0, &MapEvent { start: 0, bytes: 1, offset: 0, device: 0, inode, path })
+        };
+        let used = of(0);
+        for inode in 1..=2 * KEPT as u64 {
+            assert_ne!(of(inode), used, "no id is given out twice");
+        }
+        assert_eq!(of(0), used, "what is in use stays");
+        assert!(modules.files.len() <= KEPT + 1, "{} are kept", modules.files.len());
+    }
 }

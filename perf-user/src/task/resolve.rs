@@ -24,9 +24,6 @@ pub struct RawFrame {
     pub address: u64,
 }
 
-/// What stands for a run of addresses at which nothing was mapped. Which they were says nothing.
-const ASTRAY: RawFrame = RawFrame { module: ModuleId::UNMAPPED, address: 0 };
-
 /// A sample whose frames are places.
 #[derive(Clone, Debug)]
 pub struct LocatedSample {
@@ -53,8 +50,8 @@ pub struct LocatedWindow {
     pub end_ns: u64,
     /// Its samples.
     pub samples: Vec<LocatedSample>,
-    /// All modules known so far, in the order of their ids.
-    pub modules: Vec<Arc<Module>>,
+    /// The modules of its samples' frames.
+    pub modules: HashMap<ModuleId, Arc<Module>>,
     /// Events taken.
     pub taken: u64,
     /// Losses by cause.
@@ -95,8 +92,9 @@ impl Tasks {
         unknown.into_iter().for_each(|tgid| self.scan(tgid));
         let mut missing = 0;
         let mut names = HashMap::new();
+        let mut modules = HashMap::new();
         let samples = window.samples.iter().filter_map(|sample| {
-            let located = self.locate_sample(sample, window, &mut names);
+            let located = self.locate_sample(sample, window, &mut names, &mut modules);
             if located.is_none() {
                 missing += sample.value;
             }
@@ -123,7 +121,7 @@ impl Tasks {
             start_ns: window.start_ns,
             end_ns: window.end_ns,
             samples,
-            modules: self.modules().all().to_vec(),
+            modules,
             taken: counter(Counter::Taken),
             lost,
             counters: counters.map(|fact| (fact.name(), counter(fact))).to_vec(),
@@ -135,23 +133,27 @@ impl Tasks {
         sample: &RawSample,
         window: &RawWindow,
         names: &mut HashMap<[u8; 16], String>,
+        modules: &mut HashMap<ModuleId, Arc<Module>>,
     ) -> Option<LocatedSample> {
         let stack = |id| if id == 0 { Some(&[][..]) } else { window.stacks.get(&id).map(|frames| &frames[..]) };
         let (user, kernel) = (stack(sample.user_stack)?, stack(sample.kernel_stack)?);
         let process = self.processes.get(&sample.tgid);
         let space = process.and_then(|process| process.space_at(sample.first_ns));
         let mut frames = Vec::with_capacity(user.len() + kernel.len());
+        let mut place = |module: &Arc<Module>, address| {
+            modules.entry(module.id).or_insert_with(|| Arc::clone(module));
+            RawFrame { module: module.id, address }
+        };
         frames.extend(callers_and_leaf(user).map(|address| {
             let found = space.and_then(|space| space.find(address, sample.first_ns));
-            found.map_or(ASTRAY, |mapping| {
-                let in_file = !matches!(self.modules.get(mapping.module).kind, ModuleKind::Jit);
-                let address = if in_file { address - mapping.start + mapping.offset } else { address };
-                RawFrame { module: mapping.module, address }
-            })
+            // Which addresses were astray says nothing.
+            let Some(mapping) = found else { return place(self.modules.unmapped(), 0) };
+            let in_file = !matches!(mapping.module.kind, ModuleKind::Jit);
+            place(&mapping.module, if in_file { address - mapping.start + mapping.offset } else { address })
         }));
         // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
-        frames.dedup_by(|next, before| *next == ASTRAY && *before == ASTRAY);
-        frames.extend(callers_and_leaf(kernel).map(|address| RawFrame { module: ModuleId::KERNEL, address }));
+        frames.dedup_by(|next, before| next == before && next.module == ModuleId::UNMAPPED);
+        frames.extend(callers_and_leaf(kernel).map(|address| place(self.modules.kernel(), address)));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
         let process =
             process.and_then(|process| process.name_at(window.end_ns)).map_or_else(|| comm.clone(), str::to_owned);

@@ -1,17 +1,17 @@
 //! An address space over time: what is mapped now, and what was mapped there before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::ModuleId;
+use super::{Module, ModuleKind};
 
 /// An executable mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapping {
     pub(super) start: u64,
     pub(super) end: u64,
     /// Offset in the file of `start`.
     pub(super) offset: u64,
-    pub(super) module: ModuleId,
+    pub(super) module: Arc<Module>,
     /// Since when.
     pub(super) from_ns: u64,
 }
@@ -43,7 +43,7 @@ impl AddressSpace {
         if new.start >= new.end {
             return false;
         }
-        if self.current.get(&new.start).is_some_and(|old| Mapping { from_ns: new.from_ns, ..*old } == new) {
+        if self.current.get(&new.start).is_some_and(|old| Mapping { from_ns: new.from_ns, ..old.clone() } == new) {
             return false;
         }
         let mut other_code = false;
@@ -57,10 +57,10 @@ impl AddressSpace {
         for start in overlapped {
             let Some(old) = self.current.remove(&start) else { continue };
             let same_place = new.start.wrapping_sub(old.start) == new.offset.wrapping_sub(old.offset);
-            let generated = new.module == ModuleId::JIT && old.module == ModuleId::JIT;
+            let generated = new.module.kind == ModuleKind::Jit && old.module == new.module;
             other_code |= !generated && (old.module != new.module || !same_place);
-            self.replaced.extend(old.part(new.start, new.end).map(|part| (new.from_ns, part)));
-            let kept = [old.part(old.start, new.start), old.part(new.end, old.end)];
+            self.replaced.extend(old.clone().part(new.start, new.end).map(|part| (new.from_ns, part)));
+            let kept = [old.clone().part(old.start, new.start), old.clone().part(new.end, old.end)];
             self.current.extend(kept.into_iter().flatten().map(|part| (part.start, part)));
         }
         self.current.insert(new.start, new);
@@ -95,41 +95,43 @@ impl AddressSpace {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use super::*;
+    use super::{super::Modules, *};
+    use crate::host::perf_ring::MapEvent;
 
-    fn mapping(start: u64, end: u64, offset: u64, module: u32, from_ns: u64) -> Mapping {
-        Mapping { start, end, offset, module: ModuleId(module), from_ns }
+    fn mapping(modules: &mut Modules, start: u64, end: u64, offset: u64, path: &str, from_ns: u64) -> Mapping {
+        let file = MapEvent { start, bytes: end - start, offset, device: 0, inode: 0, path: path.into() };
+        Mapping { start, end, offset, module: modules.of(0, &file), from_ns }
     }
 
     #[test]
     fn a_hole_punched_in_the_middle_leaves_both_sides() {
-        let mut space = AddressSpace::default();
-        space.insert(mapping(0x1000, 0x4000, 0x100, 1, 1));
-        space.insert(mapping(0x2000, 0x3000, 0, 2, 5));
+        let (mut space, mut modules) = (AddressSpace::default(), Modules::default());
+        space.insert(mapping(&mut modules, 0x1000, 0x4000, 0x100, "a", 1));
+        space.insert(mapping(&mut modules, 0x2000, 0x3000, 0, "b", 5));
         let at = |address, time| {
             let found = space.find(address, time).unwrap();
-            (found.module.0, address - found.start + found.offset)
+            (found.module.path.as_str(), address - found.start + found.offset)
         };
-        assert_eq!(at(0x1800, 9), (1, 0x900));
-        assert_eq!(at(0x2800, 9), (2, 0x800));
-        assert_eq!(at(0x3800, 9), (1, 0x2900));
-        assert_eq!(at(0x2800, 3), (1, 0x1900), "before the hole");
+        assert_eq!(at(0x1800, 9), ("a", 0x900));
+        assert_eq!(at(0x2800, 9), ("b", 0x800));
+        assert_eq!(at(0x3800, 9), ("a", 0x2900));
+        assert_eq!(at(0x2800, 3), ("a", 0x1900), "before the hole");
     }
 
     #[test]
     fn a_mapping_reported_again_is_the_same_mapping() {
-        let mut space = AddressSpace::default();
-        space.insert(mapping(0x1000, 0x2000, 0, 1, 1));
-        space.insert(mapping(0x1000, 0x2000, 0, 1, 9));
+        let (mut space, mut modules) = (AddressSpace::default(), Modules::default());
+        space.insert(mapping(&mut modules, 0x1000, 0x2000, 0, "a", 1));
+        space.insert(mapping(&mut modules, 0x1000, 0x2000, 0, "a", 9));
         assert_eq!(space.find(0x1000, 4).unwrap().from_ns, 1);
         assert!(space.replaced.is_empty());
     }
 
     #[test]
     fn what_was_mapped_later_stands_in_for_nothing() {
-        let mut space = AddressSpace::default();
-        space.insert(mapping(0x1000, 0x2000, 0, 1, 50));
-        assert_eq!(space.find(0x1000, 10).unwrap().module, ModuleId(1));
+        let (mut space, mut modules) = (AddressSpace::default(), Modules::default());
+        space.insert(mapping(&mut modules, 0x1000, 0x2000, 0, "a", 50));
+        assert_eq!(space.find(0x1000, 10).unwrap().module.path, "a");
         assert!(space.find(0x2000, 60).is_none());
     }
 }
