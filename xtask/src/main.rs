@@ -13,6 +13,7 @@ mod pins;
 mod soak;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Verb {
     Soak(soak::Args),
     /// Everything that has to pass: lint, unit tests, tests against the release binary, the object
     Test(test::Args),
+    /// Run a command on another kernel, in a guest of QEMU
+    Vm(vm::Args),
     /// The release binary, man page and completions in target/dist
     Dist,
 }
@@ -54,9 +57,14 @@ fn main() -> ExitCode {
         Verb::Soak(args) => soak::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Dist => dist::run(),
+        Verb::Vm(args) => return finish(vm::run(&args)),
     };
+    finish(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
