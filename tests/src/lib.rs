@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod bpf_objects;
 mod cgroup;
 mod finished;
 mod folded;
 mod lab;
+mod memory_limit;
 mod meter;
 mod pprof;
 mod program;
@@ -25,10 +27,12 @@ mod session;
 mod small_disk;
 mod workload;
 
+pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of};
 pub use cgroup::Cgroup;
 pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;
+pub use memory_limit::MemoryLimit;
 pub use meter::CpuMeter;
 pub use pprof::sum_of_first_values;
 pub use program::Program;
