@@ -1,9 +1,9 @@
-//! `cargo xtask ebpf`: the kernel half's sources become the checked-in object, the same bytes on every machine.
+//! `cargo xtask ebpf`: the kernel half's sources become the checked-in objects, the same bytes on every machine.
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::toolchain::Toolchain;
 use crate::{command, workspace};
 
-/// The checked-in object, from the checkout's root.
-pub(crate) const OBJECT: &str = "perf-user/bpf/perfprobe.bpf.o";
+/// Architectures and their checked-in objects, from the checkout's root: saved registers differ between architectures.
+const OBJECTS: &[(&str, &str)] =
+    &[("x86_64", "perf-user/bpf/perfprobe.bpf.o"), ("aarch64", "perf-user/bpf/perfprobe.aarch64.bpf.o")];
 /// More would be felt in the repository and in the time to load.
 const SIZE_LIMIT_BYTES: usize = 100 * 1024;
 /// Anything of this in the object is a path of the machine that built it.
@@ -21,50 +22,59 @@ const FORBIDDEN: &[&str] = &["/root", "/home", "/tmp", "/usr", "/.cargo", "/.rus
 /// Options of `cargo xtask ebpf`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Build beside the checked-in object and fail unless both are the same, byte for byte
+    /// Build beside the checked-in objects and fail unless they are the same, byte for byte
     #[arg(long)]
     pub(crate) check: bool,
 }
 
-/// Builds the object, then writes it or compares it.
+/// Builds the objects, then writes them or compares them.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let built = build()?;
-    let object = workspace::root().join(OBJECT);
-    if args.check {
-        return compare(&built, &object);
+    let toolchain = Toolchain::prepare()?;
+    fetch(&toolchain)?;
+    for (arch, object) in OBJECTS {
+        let built = build(&toolchain, arch)?;
+        if args.check {
+            compare(&built, object)?;
+        } else {
+            write(&built, object)?;
+        }
     }
-    if let Some(dir) = object.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    }
-    fs::write(&object, &built).with_context(|| format!("cannot write {}", object.display()))?;
-    println!("{OBJECT}: {} bytes", built.len());
     Ok(())
 }
 
-fn compare(built: &[u8], object: &Path) -> Result<()> {
-    let checked_in = fs::read(object).with_context(|| format!("cannot read {OBJECT}: run `cargo xtask ebpf`"))?;
+fn write(built: &[u8], object: &str) -> Result<()> {
+    let path = workspace::root().join(object);
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    fs::write(&path, built).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{object}: {} bytes", built.len());
+    Ok(())
+}
+
+fn compare(built: &[u8], object: &str) -> Result<()> {
+    let path = workspace::root().join(object);
+    let checked_in = fs::read(path).with_context(|| format!("cannot read {object}: run `cargo xtask ebpf`"))?;
     if built != checked_in {
         bail!(
-            "{OBJECT} ({} bytes) is not what the sources give ({} bytes): run `cargo xtask ebpf` and commit the object",
+            "{object} ({} bytes) is not what the sources give ({} bytes): run `cargo xtask ebpf` and commit the objects",
             checked_in.len(),
             built.len()
         );
     }
-    println!("{OBJECT}: {} bytes, exactly what the sources give", built.len());
+    println!("{object}: {} bytes, exactly what the sources give", built.len());
     Ok(())
 }
 
-/// The object's bytes: compiled, linked, stripped of DWARF, and searched for what must not be inside.
-fn build() -> Result<Vec<u8>> {
-    let toolchain = Toolchain::prepare()?;
-    let target = workspace::target().join("ebpf");
-    fetch(&toolchain)?;
-    let mut cargo = pinned_cargo(&toolchain);
+/// An object's bytes: compiled, linked, stripped of DWARF, and searched for what must not be inside.
+fn build(toolchain: &Toolchain, arch: &str) -> Result<Vec<u8>> {
+    let target = workspace::target().join("ebpf").join(arch);
+    let mut cargo = pinned_cargo(toolchain);
     cargo
         .args(["build", "--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none"])
         .args(["-p", "perf-ebpf", "--bin", "perf-ebpf", "--target-dir"])
         .arg(&target)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain, &target)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, &target, arch)?)
         .env("PATH", path_with(&toolchain.linker_dir)?)
         .envs(PROFILE.iter().copied());
     command::run(&mut cargo)?;
@@ -111,9 +121,9 @@ fn path_with(dir: &Path) -> Result<OsString> {
 }
 
 /// rustc's flags. Every folder that differs from machine to machine gets a name that does not.
-fn flags(toolchain: &Toolchain, target: &Path) -> Result<OsString> {
+fn flags(toolchain: &Toolchain, target: &Path, arch: &str) -> Result<OsString> {
     let mut flags: Vec<OsString> = vec![
-        "--cfg=bpf_target_arch=\"x86_64\"".into(),
+        format!("--cfg=bpf_target_arch=\"{arch}\"").into(),
         // The linker is found on PATH: its folder in a flag would change the crates' hashes.
         "-Clinker=bpf-linker".into(),
         "-Clink-arg=--btf".into(),
@@ -122,7 +132,7 @@ fn flags(toolchain: &Toolchain, target: &Path) -> Result<OsString> {
     remap.push((target.to_owned(), "target"));
     remap.push((toolchain.sysroot.clone(), "sysroot"));
     remap.push((toolchain.sysroot.join("lib/rustlib/src/rust"), "rust"));
-    for dir in sources()? {
+    for dir in workspace::crate_sources()? {
         remap.push((dir, "crates"));
     }
     // The last remapping that fits wins, so the outer folders come first.
@@ -135,13 +145,6 @@ fn flags(toolchain: &Toolchain, target: &Path) -> Result<OsString> {
         flags.push(flag);
     }
     Ok(flags.join(&OsString::from("\u{1f}")))
-}
-
-/// The folders of downloaded crate sources: one for each registry, named after its host.
-fn sources() -> Result<Vec<PathBuf>> {
-    let base = workspace::cargo_home()?.join("registry/src");
-    let entries = fs::read_dir(&base).with_context(|| format!("cannot list {}", base.display()))?;
-    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
 /// Refuses an object that is too large, has no BTF, or says where it was built.
@@ -157,7 +160,9 @@ fn inspect(object: &[u8]) -> Result<()> {
     }
     let mut inside: Vec<String> = FORBIDDEN.iter().map(|text| (*text).to_owned()).collect();
     inside.push(workspace::root().display().to_string());
-    inside.extend(sources()?.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())));
+    inside.extend(
+        workspace::crate_sources()?.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())),
+    );
     inside.retain(|text| contains(object, text.as_bytes()));
     if !inside.is_empty() {
         bail!("the object holds `{}`: a path that --remap-path-prefix does not cover", inside.join("`, `"));

@@ -25,6 +25,13 @@ pub(crate) fn cargo_home() -> Result<PathBuf> {
     Ok(home()?.join(".cargo"))
 }
 
+/// The folders of downloaded crate sources: one for each registry, named after its host.
+pub(crate) fn crate_sources() -> Result<Vec<PathBuf>> {
+    let base = cargo_home()?.join("registry/src");
+    let entries = fs::read_dir(&base).with_context(|| format!("cannot list {}", base.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
 /// The folder for tools this project installs for itself; created when missing.
 pub(crate) fn cache() -> Result<PathBuf> {
     let base = match env::var_os("XDG_CACHE_HOME") {

@@ -61,10 +61,7 @@ pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
         return 0;
     }
     count(counters, Counter::Taken);
-    // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
-    let code_segment = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.cs) };
-    let kernel_mode = code_segment & 3 == 0;
-    let lost = take(ctx.as_ptr(), kernel_mode, generation, counters).and_then(|stacks| {
+    let lost = take(ctx.as_ptr(), in_kernel(&ctx), generation, counters).and_then(|stacks| {
         let comm = bpf_get_current_comm().unwrap_or_default();
         let (user_stack, kernel_stack) = (stacks.user, stacks.kernel);
         let key = CpuKey { tgid, tid, comm, exec_count: exec_count(), reserved: 0, user_stack, kernel_stack };
@@ -74,6 +71,24 @@ pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
         count(counters, cause);
     }
     0
+}
+
+/// Whether the kernel itself was interrupted: the privilege level in the low two bits of the code segment is 0.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+fn in_kernel(ctx: &PerfEventContext) -> bool {
+    // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
+    let code_segment = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.cs) };
+    code_segment & 3 == 0
+}
+
+/// Whether the kernel itself was interrupted: the exception level in the low four bits of the state is not 0.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn in_kernel(ctx: &PerfEventContext) -> bool {
+    // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
+    let state = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.pstate) };
+    state & 0xf != 0
 }
 
 #[inline(always)]

@@ -194,7 +194,7 @@ fn clock(host: &Host) -> Check {
     match Clock::best(host.cpus.first().copied().unwrap_or(0)) {
         Clock::Cycles => Check::ok("sampling clock", "the CPU's cycle counter"),
         Clock::CpuClock => {
-            let detail = "the kernel's timer: the CPU's counters are not available, so time with interrupts off shows where they are \
+            let detail = "the kernel's timer: the CPU's counters, or its frequency, are not to be had, so time with interrupts off shows where they are \
                 switched on again";
             Check::lacks(
                 "sampling clock",

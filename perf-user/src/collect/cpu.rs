@@ -24,10 +24,14 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The best this machine has, which has this CPU online.
+    /// The best this machine has, which has this CPU online. Cycles only where the machine tells how many make a second:
+    /// 64-bit Arm without frequency scaling does not.
     #[must_use]
     pub fn best(cpu: u32) -> Self {
         const PERF_TYPE_HARDWARE: u32 = 0;
+        if cycles_per_second(cpu).is_none() {
+            return Self::CpuClock;
+        }
         // Disabled, so that the probe samples nothing.
         let attr = sys::PerfEventAttr { kind: PERF_TYPE_HARDWARE, flags: 1, ..Default::default() };
         if sys::perf_event_open(attr, cpu).is_ok() { Self::Cycles } else { Self::CpuClock }
@@ -99,7 +103,7 @@ impl CpuCollector {
             // more samples for the same work than one on a busy CPU.
             Clock::Cycles => (
                 PerfEventConfig::Hardware(HardwareEvent::CpuCycles),
-                SamplePolicy::Period(cycles_per_second(cpu) / self.frequency_hz.max(1)),
+                SamplePolicy::Period(cycles_per_second(cpu).unwrap_or(FALLBACK_HZ) / self.frequency_hz.max(1)),
             ),
             Clock::CpuClock => {
                 (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(period_ns(self.frequency_hz)))
@@ -118,9 +122,11 @@ fn period_ns(frequency_hz: u64) -> u64 {
     1_000_000_000 / frequency_hz.max(1)
 }
 
-/// How fast the CPU can count cycles: its highest frequency, else the one it has now.
-fn cycles_per_second(cpu: u32) -> u64 {
-    const FALLBACK_HZ: u64 = 3_000_000_000;
+/// What a CPU is taken to run at whose frequency is not told, when others' is.
+const FALLBACK_HZ: u64 = 3_000_000_000;
+
+/// How fast the CPU can count cycles: its highest frequency, else the one it has now; `None` when the machine tells neither.
+fn cycles_per_second(cpu: u32) -> Option<u64> {
     let highest = std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"));
     let highest_khz = highest.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let now_mhz = || {
@@ -128,7 +134,7 @@ fn cycles_per_second(cpu: u32) -> u64 {
         let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
         line.rsplit_once(':')?.1.trim().parse::<f64>().ok()
     };
-    highest_khz.map(|khz| khz * 1_000).or_else(|| Some((now_mhz()? * 1e6) as u64)).unwrap_or(FALLBACK_HZ)
+    highest_khz.map(|khz| khz * 1_000).or_else(|| Some((now_mhz()? * 1e6) as u64)).filter(|hz| *hz > 0)
 }
 
 fn program(bpf: &mut Ebpf) -> Result<&mut PerfEvent, AttachError> {

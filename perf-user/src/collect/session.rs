@@ -20,7 +20,12 @@ use super::{
 use crate::host::{Host, TaskOffsets, sys, task_offsets};
 
 /// The compiled kernel half; `cargo xtask ebpf` makes it.
+#[cfg(target_arch = "x86_64")]
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.bpf.o");
+
+/// The compiled kernel half; `cargo xtask ebpf` makes it.
+#[cfg(target_arch = "aarch64")]
+static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aarch64.bpf.o");
 
 /// Processes that can be members of the target at once; those that ended are removed with their last window.
 const PROCESS_ENTRIES: u32 = 65_536;

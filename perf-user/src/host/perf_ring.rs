@@ -63,11 +63,11 @@ const RECORD_MMAP2: u32 = 10;
 const MISC_COMM_EXEC: u16 = 1 << 13;
 
 impl TaskRing {
-    /// Starts listening on `cpu`.
+    /// Starts listening on `cpu`, with a ring of `data_bytes` (a power of two).
     ///
     /// # Errors
     /// What the kernel says: `EACCES` without `CAP_PERFMON`.
-    pub fn open(cpu: u32, data_pages: usize) -> io::Result<Self> {
+    pub fn open(cpu: u32, data_bytes: usize) -> io::Result<Self> {
         let attr = PerfEventAttr {
             kind: PERF_TYPE_SOFTWARE,
             config: PERF_COUNT_SW_DUMMY,
@@ -79,7 +79,7 @@ impl TaskRing {
             ..PerfEventAttr::default()
         };
         let event = perf_event_open(attr, cpu)?;
-        let mapping = PerfMapping::new(event.as_fd(), data_pages)?;
+        let mapping = PerfMapping::new(event.as_fd(), data_bytes)?;
         Ok(Self { mapping, _event: event })
     }
 

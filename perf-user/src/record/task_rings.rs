@@ -11,8 +11,9 @@ use crate::{
     task::Tasks,
 };
 
-/// Pages of a ring: a burst of some thousand events between two looks.
-const DATA_PAGES: usize = 64;
+/// Size of a ring: a burst of some thousand events between two looks. Every CPU has one, and a user without `CAP_IPC_LOCK`
+/// may lock 512 KiB for each (`kernel.perf_event_mlock_kb`).
+const DATA_BYTES: usize = 256 * 1024;
 
 /// One ring a CPU.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl TaskRings {
     fn open_missing(&mut self, online: &[u32]) -> Result<(), AttachError> {
         for cpu in online {
             if !self.rings.contains_key(cpu) {
-                let ring = TaskRing::open(*cpu, DATA_PAGES);
+                let ring = TaskRing::open(*cpu, DATA_BYTES);
                 let ring = ring.map_err(|source| AttachError::TaskEvents { cpu: *cpu, source })?;
                 self.rings.insert(*cpu, ring);
             }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, ReadCache, SymbolIndex,
-    read::elf::ElfFile64,
+    Architecture, Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, ReadCache, SymbolIndex,
+    read::elf::{ElfFile64, SectionHeader as _},
 };
 
 /// A section of stubs: where it lies in the file, and which relocation its first stub belongs to.
@@ -19,8 +19,8 @@ use object::{
 struct Stubs {
     offsets: Range<u64>,
     entry_bytes: u64,
-    /// Stubs before the one of the first relocation; `None` if the order is not that of the relocations.
-    header: Option<u64>,
+    /// Bytes before the stub of the first relocation; `None` if the order is not that of the relocations.
+    header_bytes: Option<u64>,
 }
 
 /// The stubs of one file. Their names are read when the first is asked for: most files are never sampled in one.
@@ -32,6 +32,10 @@ pub(super) struct Plt {
 }
 
 const ENTRY_BYTES: u64 = 16;
+
+/// A stub with a landing pad or a signed return address (`-z force-bti`, `-z pac-plt`), on 64-bit Arm.
+const LONG_ENTRY_BYTES: u64 = 24;
+
 const RELA_BYTES: usize = 24;
 
 /// No linker makes more stubs than fit in this.
@@ -51,8 +55,10 @@ impl Plt {
     /// The name of the stub at a file offset; `None` when there is no stub.
     pub(super) fn name(&self, offset: u64) -> Option<String> {
         let stubs = self.sections.iter().find(|stubs| stubs.offsets.contains(&offset))?;
-        let index = (offset - stubs.offsets.start) / stubs.entry_bytes;
-        let target = stubs.header.and_then(|header| self.names().get(index.checked_sub(header)? as usize));
+        let target = stubs.header_bytes.and_then(|header_bytes| {
+            let bytes = (offset - stubs.offsets.start).checked_sub(header_bytes)?;
+            self.names().get((bytes / stubs.entry_bytes) as usize)
+        });
         Some(target.map_or_else(|| "[plt]".to_owned(), |name| format!("{name}@plt")))
     }
 }
@@ -62,15 +68,20 @@ fn sections(file: File) -> object::Result<Vec<Stubs>> {
     let elf = ElfFile64::<object::Endianness, _>::parse(&cache)?;
     let mut found = Vec::new();
     for section in elf.sections() {
-        // The classic section begins with the stub that calls the dynamic linker (System V ABI, AMD64, 5.2).
-        let (entry_bytes, header) = match section.name()? {
-            ".plt" => (ENTRY_BYTES, Some(1)),
-            ".plt.sec" => (ENTRY_BYTES, Some(0)),
-            ".plt.got" => (8, None),
+        // The classic section begins with the code that calls the dynamic linker: as long as one stub (System V ABI, AMD64,
+        // 5.2), on 64-bit Arm as two.
+        let (entry_bytes, header_bytes) = match (section.name()?, elf.architecture()) {
+            (".plt", Architecture::Aarch64) => {
+                let said_bytes = section.elf_section_header().sh_entsize(elf.endian());
+                (if said_bytes == LONG_ENTRY_BYTES { said_bytes } else { ENTRY_BYTES }, Some(2 * ENTRY_BYTES))
+            }
+            (".plt", _) => (ENTRY_BYTES, Some(ENTRY_BYTES)),
+            (".plt.sec", _) => (ENTRY_BYTES, Some(0)),
+            (".plt.got", _) => (8, None),
             _ => continue,
         };
         if let Some((start, bytes)) = section.file_range() {
-            found.push(Stubs { offsets: start..start.saturating_add(bytes), entry_bytes, header });
+            found.push(Stubs { offsets: start..start.saturating_add(bytes), entry_bytes, header_bytes });
         }
     }
     Ok(found)
@@ -107,9 +118,13 @@ mod tests {
 
     #[test]
     fn stubs_are_numbered_from_the_first_relocation() {
-        let stubs = |start: u64, header| Stubs { offsets: start..start + 64, entry_bytes: 16, header };
+        let stubs = |start: u64, entry_bytes, header_bytes| Stubs {
+            offsets: start..start + 80,
+            entry_bytes,
+            header_bytes: Some(header_bytes),
+        };
         let plt = Plt {
-            sections: vec![stubs(0x1000, Some(1)), stubs(0x2000, Some(0))],
+            sections: vec![stubs(0x1000, 16, 16), stubs(0x2000, 16, 0), stubs(0x4000, 24, 32)],
             path: PathBuf::new(),
             names: OnceCell::from(vec!["a".into(), "b".into()]),
         };
@@ -119,6 +134,9 @@ mod tests {
         assert_eq!(name(0x102f).as_deref(), Some("b@plt"));
         assert_eq!(name(0x2000).as_deref(), Some("a@plt"));
         assert_eq!(name(0x3000), None);
+        assert_eq!(name(0x401f).as_deref(), Some("[plt]"), "two stubs long on 64-bit Arm");
+        assert_eq!(name(0x4020).as_deref(), Some("a@plt"));
+        assert_eq!(name(0x4038).as_deref(), Some("b@plt"));
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn memory_file(data: &[u8]) -> io::Result<std::fs::File> {
 /// Year, month, day, hour, minute and second of a time in the machine's zone.
 #[must_use]
 pub fn local_time(unix_seconds: u64) -> [i32; 6] {
-    let seconds = unix_seconds as libc::time_t;
+    let seconds = unix_seconds.cast_signed();
     // SAFETY: `time` is written in full, or stays zeroed.
     let time = unsafe {
         let mut time: libc::tm = mem::zeroed();

@@ -81,21 +81,22 @@ const DATA_HEAD: usize = 1024;
 const DATA_TAIL: usize = 1032;
 
 impl PerfMapping {
-    /// Maps the ring of `fd`, with `data_pages` (a power of two) pages of data.
+    /// Maps the ring of `fd`, with `data_bytes` of data (a power of two), but at least a page.
     ///
     /// # Errors
     /// What the kernel says: `EPERM` when the memory may not be locked.
-    pub fn new(fd: BorrowedFd<'_>, data_pages: usize) -> io::Result<Self> {
+    pub fn new(fd: BorrowedFd<'_>, data_bytes: usize) -> io::Result<Self> {
         // SAFETY: takes no pointer.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-        let bytes = (data_pages + 1) * page;
+        let data_bytes = data_bytes.max(page);
+        let bytes = page + data_bytes;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice.
         let base = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { base: base.cast(), bytes, data_bytes: data_pages * page })
+        Ok(Self { base: base.cast(), bytes, data_bytes })
     }
 
     fn control(&self, offset: usize) -> &AtomicU64 {
