@@ -1,5 +1,6 @@
 //! The place a test works in: its turn on the machine, a directory of its own, and what it needs or is skipped without.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::{Program, Recorder, Workload};
+use crate::{Launcher, Program, Recorder, Workload};
 
 static SKIPPED: AtomicU32 = AtomicU32::new(0);
 
@@ -55,6 +56,33 @@ impl Lab {
         self.path().join(name)
     }
 
+    /// Lets every user write to the test's directory.
+    ///
+    /// # Panics
+    /// If its permissions can't be changed.
+    pub fn open_to_everyone(&self) {
+        open_to_everyone(self.path());
+    }
+
+    /// A copy of a program that every user can execute.
+    #[must_use]
+    pub fn copy(&self, program: &Program) -> Program {
+        self.open_to_everyone();
+        let name = program.path().file_name().unwrap_or_default();
+        let path = self.path().join(name);
+        if path.exists() { Program::at(path) } else { program.copy_to(path) }
+    }
+
+    /// Starts `program` by `launcher` and waits until it works; it is killed when the value is dropped.
+    #[must_use]
+    pub fn start_by(&self, launcher: &Launcher, program: &Program, arguments: &[&str]) -> Workload {
+        let program = self.copy(program);
+        let words: Vec<&OsStr> =
+            launcher.words.iter().map(OsString::as_os_str).chain([program.path().as_os_str()]).collect();
+        let arguments: Vec<&OsStr> = words[1..].iter().copied().chain(arguments.iter().map(OsStr::new)).collect();
+        Workload::start(self, words[0].as_ref(), &arguments)
+    }
+
     /// Starts `program` and waits until it works; it is killed when the value is dropped.
     #[must_use]
     pub fn start(&self, program: &Program, arguments: &[&str]) -> Workload {
@@ -79,6 +107,13 @@ impl Lab {
     pub fn record(&self) -> Recorder<'_> {
         Recorder::new(self)
     }
+}
+
+/// Lets every user write to a directory.
+pub(crate) fn open_to_everyone(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(directory, open).expect("open the directory to everyone");
 }
 
 /// The directory of the build profile (`target/debug`), two above this test's own executable.

@@ -13,9 +13,12 @@
 
 mod bpf_objects;
 mod cgroup;
+mod doctor;
 mod finished;
 mod folded;
 mod lab;
+mod launcher;
+mod machine;
 mod memory_limit;
 mod meter;
 mod pprof;
@@ -29,9 +32,12 @@ mod workload;
 
 pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of};
 pub use cgroup::Cgroup;
+pub use doctor::{CapabilityRow, Check, Doctor};
 pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;
+pub use launcher::Launcher;
+pub use machine::{OfflineCpu, Setting, may_be_changed};
 pub use memory_limit::MemoryLimit;
 pub use meter::CpuMeter;
 pub use pprof::sum_of_first_values;

@@ -48,6 +48,11 @@ impl Program {
         &self.path
     }
 
+    /// What has been compiled, or copied, to `path`.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// A copy of the executable at `path`, which the test may strip, delete or replace.
     ///
     /// # Panics

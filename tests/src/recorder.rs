@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::{Finished, Lab, Program, Recording, Session};
+use crate::lab::open_to_everyone;
+use crate::{Finished, Lab, Launcher, Program, Recording, Session};
 
 /// The most a sampler is asked for here: over a second, a share of one half then has a standard error of 1.6 points.
 const FREQUENCY_HZ: u32 = 999;
@@ -17,7 +18,8 @@ pub struct Recorder<'lab> {
     outputs: Vec<OsString>,
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    frequency_hz: u32,
+    frequency_hz: Option<u32>,
+    launcher: Option<Launcher>,
 }
 
 impl<'lab> Recorder<'lab> {
@@ -31,7 +33,8 @@ impl<'lab> Recorder<'lab> {
             outputs: outputs.to_vec(),
             command: Vec::new(),
             environment: Vec::new(),
-            frequency_hz: FREQUENCY_HZ,
+            frequency_hz: Some(FREQUENCY_HZ),
+            launcher: None,
         }
     }
 
@@ -72,7 +75,22 @@ impl<'lab> Recorder<'lab> {
     /// Samples at this frequency instead of 999 Hz.
     #[must_use]
     pub fn frequency(mut self, frequency_hz: u32) -> Self {
-        self.frequency_hz = frequency_hz;
+        self.frequency_hz = Some(frequency_hz);
+        self
+    }
+
+    /// Leaves the frequency to perfprobe.
+    #[must_use]
+    pub fn default_frequency(mut self) -> Self {
+        self.frequency_hz = None;
+        self
+    }
+
+    /// Starts perfprobe by `launcher`.
+    #[must_use]
+    pub fn by(mut self, launcher: &Launcher) -> Self {
+        open_to_everyone(&self.directory);
+        self.launcher = Some(launcher.clone());
         self
     }
 
@@ -128,8 +146,10 @@ impl<'lab> Recorder<'lab> {
     /// Starts recording.
     #[must_use]
     pub fn start(mut self) -> Session {
-        let mut arguments: Vec<OsString> =
-            vec!["record".into(), "--frequency".into(), self.frequency_hz.to_string().into()];
+        let mut arguments: Vec<OsString> = vec!["record".into()];
+        if let Some(frequency_hz) = self.frequency_hz {
+            arguments.extend(["--frequency".into(), frequency_hz.to_string().into()]);
+        }
         arguments.append(&mut self.options);
         for output in self.outputs {
             arguments.extend(["--output".into(), output]);
@@ -139,7 +159,12 @@ impl<'lab> Recorder<'lab> {
             arguments.append(&mut self.command);
         }
         self.environment.push(("WORKLOAD_LOG".into(), self.directory.join("workload.log").into()));
-        Session::start(self.lab, &self.directory, &arguments, &self.environment)
+        let Some(launcher) = self.launcher else {
+            return Session::start(self.lab, &self.directory, &arguments, &self.environment);
+        };
+        let mut command = Session::command_by(self.lab, &launcher, &arguments);
+        command.envs(self.environment);
+        Session::spawn(self.lab, &self.directory, command)
     }
 
     /// Records until perfprobe ends by itself.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::lab::build_directory;
-use crate::{Finished, Lab};
+use crate::{Finished, Lab, Launcher};
 
 /// No run of perfprobe in these tests takes this long; one that does hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
@@ -76,23 +76,26 @@ impl Session {
         Self::spawn(lab, directory, command)
     }
 
-    /// Runs perfprobe as a user without privileges, from a copy that this user can reach.
-    ///
-    /// # Panics
-    /// If it can't be started.
+    /// Starts a copy of perfprobe that everybody can reach, by `launcher`, in the lab's directory.
     #[must_use]
-    pub fn start_unprivileged(lab: &Lab, arguments: &[&str]) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let open = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(lab.path(), open).expect("open the test's directory to everyone");
-        let copy = lab.file("perfprobe");
-        std::fs::copy(binary(), &copy).expect("copy perfprobe");
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(arguments);
+    pub fn start_by(lab: &Lab, launcher: &Launcher, arguments: &[impl AsRef<OsStr>]) -> Self {
+        let command = Self::command_by(lab, launcher, arguments);
         Self::spawn(lab, lab.path(), command)
     }
 
-    fn spawn(lab: &Lab, directory: &Path, mut command: Command) -> Self {
+    pub(crate) fn command_by(lab: &Lab, launcher: &Launcher, arguments: &[impl AsRef<OsStr>]) -> Command {
+        lab.open_to_everyone();
+        let copy = lab.file("perfprobe");
+        if !copy.exists() {
+            std::fs::copy(binary(), &copy).expect("copy perfprobe");
+        }
+        let mut words = launcher.words.iter().cloned().chain([copy.into_os_string()]);
+        let mut command = Command::new(words.next().expect("a launcher or perfprobe"));
+        command.args(words).args(arguments);
+        command
+    }
+
+    pub(crate) fn spawn(lab: &Lab, directory: &Path, mut command: Command) -> Self {
         let streams = tempfile::tempdir_in(lab.path()).expect("create a directory for the output").keep();
         let stream = |name| File::create(streams.join(name)).expect("create a file for the output");
         let child = command

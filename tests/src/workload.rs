@@ -27,6 +27,8 @@ impl Workload {
         let log =
             tempfile::Builder::new().suffix(".log").tempfile_in(lab.path()).expect("create a log").into_temp_path();
         let log = log.keep().expect("keep the log");
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions(&log, everybody).expect("open the log to everyone");
         let child = Command::new(executable)
             .args(arguments)
             .env("WORKLOAD_LOG", &log)

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 
-use tests::{Lab, Program, Session, Workload, perfprobe};
+use tests::{Lab, Launcher, Program, Session, Workload, perfprobe};
 
 fn record(lab: &Lab, arguments: &[&str]) -> tests::Finished {
     perfprobe(lab, &[&["record"], arguments].concat())
@@ -165,8 +165,8 @@ fn a_user_without_privileges_is_told_what_is_missing() {
     let Some(lab) = Lab::open() else { return };
     let words = ["cap_bpf", "cap_perfmon", "cap_sys_admin", "root", "sudo"];
     let arguments = ["record", "-o", "x.perfprobe", "--", "true"];
-    Session::start_unprivileged(&lab, &arguments).wait().refused(1, &words);
-    let finished = Session::start_unprivileged(&lab, &["doctor"]).wait();
+    Session::start_by(&lab, &Launcher::user(), &arguments).wait().refused(1, &words);
+    let finished = Session::start_by(&lab, &Launcher::user(), &["doctor"]).wait();
     let said = (finished.stdout + &finished.stderr).to_lowercase();
     assert!(words.iter().any(|word| said.contains(word)), "doctor names what is missing:\n{said}");
 }

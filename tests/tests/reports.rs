@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use serde_json::Value;
-use tests::{Folded, Lab, Program, Recording, Report, Session, perfprobe, perfprobe_into_closed_pipe};
+use tests::{Folded, Lab, Launcher, Program, Recording, Report, Session, perfprobe, perfprobe_into_closed_pipe};
 
 /// Two threads with the same split.
 fn record_threads(lab: &Lab) -> Recording {
@@ -110,7 +110,7 @@ fn a_recording_can_be_read_without_privileges_where_nothing_can_be_written() {
     let path = place.join("x.perfprobe");
     let _ = lab.record().only_output(&path).command(&Program::c("split.c"), &["0.5"]).finish().succeeded();
     let arguments = ["report", path.to_str().unwrap(), "--format", "json"];
-    let report = Report::parse(&Session::start_unprivileged(&lab, &arguments).wait().succeeded().stdout);
+    let report = Report::parse(&Session::start_by(&lab, &Launcher::user(), &arguments).wait().succeeded().stdout);
     assert!(report.total_of("take_seventy") > 0);
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "reading leaves nothing beside the recording");
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use tests::{Cgroup, Lab, Program, Recording};
+use tests::{Cgroup, Lab, OfflineCpu, Program, Recording};
 
 fn processes(recording: &Recording) -> BTreeSet<u32> {
     recording.report.cpu.threads.iter().map(|thread| thread.tgid).collect()
@@ -202,25 +202,4 @@ fn a_cpu_that_comes_online_is_sampled_or_the_report_says_that_it_is_not() {
         told_as_left_out || seen_ns > used_ns / 3,
         "{seen_ns} of {used_ns} ns on the new CPU, no word of it in:\n{text}"
     );
-}
-
-/// CPU 1, taken offline until the value is dropped.
-struct OfflineCpu;
-
-impl OfflineCpu {
-    const SWITCH: &str = "/sys/devices/system/cpu/cpu1/online";
-
-    fn take() -> Option<Self> {
-        if std::fs::write(Self::SWITCH, "0").is_err() {
-            Lab::skip("CPU 1 can't be taken offline");
-            return None;
-        }
-        Some(Self)
-    }
-}
-
-impl Drop for OfflineCpu {
-    fn drop(&mut self) {
-        let _ = std::fs::write(Self::SWITCH, "1");
-    }
 }

@@ -1,20 +1,15 @@
 //! `perfprobe doctor`: what this kernel, these privileges and this machine allow, and the remedy for what they do not.
 
-use std::{fmt, fs, process::ExitCode};
+mod privileges;
+
+use std::{fmt, process::ExitCode};
 
 use serde::Serialize;
 
 use super::{Failure, write::print};
 use crate::{
-    collect::{
-        cpu::{Clock, max_frequency},
-        session,
-    },
-    host::{
-        self, Host, Unsupported,
-        capability::{Capabilities, Capability},
-        cgroup, sys,
-    },
+    collect::cpu::{Clock, max_frequency},
+    host::{self, Host, Unsupported, cgroup, sys},
 };
 
 /// Tell what this machine allows, and the remedy for what is missing
@@ -65,25 +60,13 @@ struct Findings {
     cpus: usize,
     can_record: bool,
     checks: Vec<Check>,
+    capabilities: Vec<privileges::Row>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = Host::read();
-    let checks = vec![
-        privileges(),
-        pid_namespace(),
-        lockdown(),
-        programs(),
-        btf(),
-        clock(&host),
-        frequency(),
-        statistics(),
-        memlock(),
-        membarrier(),
-        process_files(),
-        kernel_symbols(),
-        cgroups(),
-    ];
+    let mut checks = privileges::checks(&host);
+    checks.extend([btf(), clock(&host), frequency(), statistics(), membarrier(), cgroups()]);
     let can_record = checks.iter().all(|check| check.state != State::Missing);
     let findings = Findings {
         schema: "perfprobe.doctor/1",
@@ -92,6 +75,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         cpus: host.cpus.len(),
         can_record,
         checks,
+        capabilities: privileges::capabilities(),
     };
     let text = if args.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.to_string() };
     print(text.as_bytes())?;
@@ -112,72 +96,9 @@ impl fmt::Display for Findings {
                 writeln!(out, "{:>30}remedy: {remedy}", "")?;
             }
         }
+        privileges::write(&self.capabilities, out)?;
         let verdict = if self.can_record { "perfprobe can record here." } else { "perfprobe cannot record here." };
         writeln!(out, "\n{verdict}")
-    }
-}
-
-fn privileges() -> Check {
-    const NAME: &str = "privileges";
-    let capabilities = Capabilities::effective();
-    let needed = [Capability::Bpf, Capability::Perfmon];
-    let useful = [Capability::SysPtrace, Capability::DacReadSearch, Capability::Syslog, Capability::SysAdmin];
-    let names = |missing: Vec<Capability>| missing.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
-    let missing = capabilities.missing(&needed);
-    if !missing.is_empty() {
-        return Check::lacks(
-            NAME,
-            State::Missing,
-            format!("this process lacks {}", names(missing)),
-            "run perfprobe with sudo",
-        );
-    }
-    let missing = capabilities.missing(&useful);
-    if missing.is_empty() {
-        return Check::ok(NAME, "all that perfprobe can use");
-    }
-    let detail = format!(
-        "without {}: other users' files and mappings, kernel symbols or its own cost may be hidden",
-        names(missing)
-    );
-    Check::lacks(NAME, State::Limited, detail, "run perfprobe with sudo")
-}
-
-fn pid_namespace() -> Check {
-    if host::in_first_pid_namespace() {
-        return Check::ok("PID namespace", "the kernel's own");
-    }
-    let detail = "process ids here are not the kernel's";
-    Check::lacks(
-        "PID namespace",
-        State::Missing,
-        detail,
-        "run on the host, or share its PID namespace (--pid=host, hostPID)",
-    )
-}
-
-fn lockdown() -> Check {
-    const NAME: &str = "lockdown";
-    match host::lockdown() {
-        Some("confidentiality") => {
-            let remedy = "boot with lockdown=integrity or none (it may come with Secure Boot)";
-            Check::lacks(NAME, State::Missing, "confidentiality: BPF may not read memory", remedy)
-        }
-        Some(mode) => Check::ok(NAME, format!("{mode}: sampling is allowed")),
-        None => Check::ok(NAME, "the kernel tells of none"),
-    }
-}
-
-fn programs() -> Check {
-    const NAME: &str = "BPF programs";
-    match session::try_load() {
-        Ok(instructions) => Check::ok(NAME, format!("the verifier takes them ({instructions} instructions verified)")),
-        Err(error) => {
-            let detail = format!("{:#}", anyhow::Error::from(error));
-            let remedy =
-                "run perfprobe with sudo on Linux 5.10 or newer, where neither lockdown nor seccomp forbids bpf(2)";
-            Check::lacks(NAME, State::Missing, detail, remedy)
-        }
     }
 }
 
@@ -219,20 +140,8 @@ fn statistics() -> Check {
         Ok(_) => Check::ok("own cost", "the kernel counts the time of BPF programs"),
         Err(error) => {
             let detail = format!("the kernel does not count it: {error}");
-            Check::lacks(
-                "own cost",
-                State::Limited,
-                detail,
-                "needs CAP_SYS_ADMIN and Linux 5.8: run perfprobe with sudo",
-            )
+            Check::lacks("own cost", State::Limited, detail, "run perfprobe with sudo, or CAP_SYS_ADMIN")
         }
-    }
-}
-
-fn memlock() -> Check {
-    match sys::raise_memlock() {
-        Ok(()) => Check::ok("locked memory", "unlimited"),
-        Err(_) => Check::ok("locked memory", "the limit cannot be raised, which only kernels before 5.11 mind"),
     }
 }
 
@@ -244,31 +153,6 @@ fn membarrier() -> Check {
             Check::lacks("membarrier", State::Limited, detail, "none needed")
         }
     }
-}
-
-fn process_files() -> Check {
-    const NAME: &str = "process files";
-    let own = fs::read_dir("/proc/self/map_files").into_iter().flatten().flatten();
-    if own.into_iter().any(|link| fs::metadata(link.path()).is_ok()) {
-        return Check::ok(NAME, "mapped files open, deleted ones too");
-    }
-    let detail = "mapped files open by their paths only: libraries deleted while in use cannot be named";
-    Check::lacks(NAME, State::Limited, detail, "needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE: run perfprobe with sudo")
-}
-
-fn kernel_symbols() -> Check {
-    const NAME: &str = "kernel symbols";
-    let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let shown = text.lines().take(1000).any(|line| !line.starts_with("0000000000000000"));
-    if shown {
-        return Check::ok(NAME, "readable");
-    }
-    Check::lacks(
-        NAME,
-        State::Limited,
-        "hidden: kernel frames stay addresses",
-        "sysctl kernel.kptr_restrict=1, and run perfprobe with sudo",
-    )
 }
 
 fn cgroups() -> Check {

@@ -20,7 +20,7 @@ use crate::{
         session::{SessionOptions, Sides},
         target::Target,
     },
-    host::{Host, check_privileges, sys},
+    host::{Host, privileges, sys},
     profile::Recording,
     record::{Ended, Progress, RecordError, RecordOptions, record},
     store::{self, Selection},
@@ -46,9 +46,9 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     duration: Option<Duration>,
 
-    /// CPU samples a second, on each CPU
-    #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
-    frequency: u64,
+    /// CPU samples a second, on each CPU; default: 99, or what the kernel allows
+    #[arg(short = 'F', long, value_name = "HZ")]
+    frequency: Option<u64>,
 
     /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt;
     /// repeatable. Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
@@ -72,6 +72,9 @@ pub(super) struct Args {
     quiet: bool,
 }
 
+/// Often enough for most questions, and not in step with work that is done by the clock.
+const DEFAULT_FREQUENCY: u64 = 99;
+
 /// More samples a second than this cost more than they tell.
 const MAX_FREQUENCY: u64 = 20_000;
 
@@ -84,8 +87,14 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let host = Host::read();
     args.target.check()?;
     let outputs = super::write::formats(&args.output)?;
-    check_privileges()?;
+    privileges::check(host.cpus.first().copied().unwrap_or(0))?;
     let mut chosen = args.target.choose()?;
+    let frequency_hz = frequency(&args);
+    if args.frequency.is_none() && frequency_hz < DEFAULT_FREQUENCY {
+        chosen.warnings.push(format!(
+            "the kernel allows {frequency_hz} samples a second, not {DEFAULT_FREQUENCY} (sysctl kernel.perf_event_max_sample_rate)"
+        ));
+    }
     let outputs = Outputs::prepare(outputs, &chosen)?;
     let clock = Clock::best(host.cpus.first().copied().unwrap_or(0));
     let recording = Recording {
@@ -98,7 +107,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         warnings: chosen.warnings.clone(),
         ..Recording::default()
     };
-    let entries = entries(args.frequency, host.cpus.len());
+    let entries = entries(frequency_hz, host.cpus.len());
     let options = RecordOptions {
         session: SessionOptions {
             target: chosen.target.clone(),
@@ -106,7 +115,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             sides: sides(&args),
             entries,
         },
-        collector: CpuCollector::new(args.frequency, clock, entries),
+        collector: CpuCollector::new(frequency_hz, clock, entries),
         duration: args.duration,
         path: outputs.recording().to_owned(),
         program_start_ns,
@@ -148,20 +157,24 @@ fn not_begun(error: RecordError) -> Failure {
     }
 }
 
+/// What was asked for, or the default as far as the kernel allows it.
+fn frequency(args: &Args) -> u64 {
+    args.frequency.unwrap_or_else(|| max_frequency().unwrap_or(DEFAULT_FREQUENCY).clamp(1, DEFAULT_FREQUENCY))
+}
+
 fn check_numbers(args: &Args) -> Result<(), Failure> {
-    if args.frequency == 0 {
+    let frequency_hz = frequency(args);
+    if frequency_hz == 0 {
         return Err(Failure::Usage("--frequency 0 would take no samples; 99 is the default".into()));
     }
-    if args.frequency > MAX_FREQUENCY {
+    if frequency_hz > MAX_FREQUENCY {
         return Err(Failure::Usage(format!(
-            "--frequency {}: above {MAX_FREQUENCY} Hz the machine would be busy with sampling; 999 is plenty",
-            args.frequency
+            "--frequency {frequency_hz}: above {MAX_FREQUENCY} Hz the machine would be busy with sampling; 999 is plenty"
         )));
     }
-    if let Some(limit) = max_frequency().filter(|limit| args.frequency > *limit) {
+    if let Some(limit) = max_frequency().filter(|limit| frequency_hz > *limit) {
         return Err(Failure::Usage(format!(
-            "--frequency {}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)",
-            args.frequency
+            "--frequency {frequency_hz}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)"
         )));
     }
     match args.duration {
@@ -198,7 +211,7 @@ fn entries(frequency_hz: u64, cpus: usize) -> u32 {
 fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
     json!({
         "events": EventKind::ALL.map(EventKind::name),
-        "frequency_hz": args.frequency,
+        "frequency_hz": frequency(args),
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,

@@ -1,9 +1,12 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use aya::{
-    Ebpf, EbpfLoader, include_bytes_aligned,
+    Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, PerCpuArray},
     programs::{PerfEvent, ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
 };
@@ -17,7 +20,7 @@ use super::{
     cpu::CpuCollector,
     target::{Target, comm_from},
 };
-use crate::host::{Host, TaskOffsets, sys, task_offsets};
+use crate::host::{Host, TaskOffsets, Unsupported, sys, task_offsets};
 
 /// The compiled kernel half; `cargo xtask ebpf` makes it.
 #[cfg(target_arch = "x86_64")]
@@ -69,8 +72,6 @@ impl Session {
     /// What the machine lacks, or the kernel refused.
     pub fn start(host: &Host, options: &SessionOptions, mut collector: CpuCollector) -> Result<Self, AttachError> {
         collector.check(host)?;
-        // Kernels before 5.11 charge maps to this limit; on newer ones failing to raise it changes nothing.
-        let _ = sys::raise_memlock();
         // Without the privilege the report says that the cost in the kernel is not known.
         let stats = sys::enable_bpf_stats().ok();
         let mut bpf = load(options, &collector)?;
@@ -215,7 +216,32 @@ fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, Atta
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
     }
     collector.configure(&mut loader);
-    Ok(loader.load(OBJECT)?)
+    load_object(&mut loader)
+}
+
+/// Loads the object's maps and relocates its programs. Kernels before 5.11 charge maps to the limit of locked memory.
+fn load_object(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, AttachError> {
+    let unlimited = sys::raise_memlock().is_ok();
+    loader.load(OBJECT).map_err(|error| match sys::memlock_bytes() {
+        Some(limit) if !unlimited && is_refused_memory(&error) && Host::read().is_before(5, 11) => Unsupported::new(
+            "the maps of perfprobe's BPF object",
+            format!("Linux before 5.11 takes them from this user's locked memory, whose limit is {} KiB", limit >> 10),
+            "raise it (ulimit -l unlimited as root; systemd: LimitMEMLOCK=infinity), or give perfprobe CAP_SYS_RESOURCE too",
+        )
+        .into(),
+        _ => error.into(),
+    })
+}
+
+fn is_refused_memory(error: &EbpfError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM));
+        }
+        source = error.source();
+    }
+    false
 }
 
 fn needs_offsets(options: &SessionOptions) -> bool {
@@ -262,8 +288,7 @@ fn attach_raw(bpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<Ra
 /// # Errors
 /// What the kernel refused.
 pub fn try_load() -> Result<u32, AttachError> {
-    let _ = sys::raise_memlock();
-    let mut bpf = EbpfLoader::new().btf(None).load(OBJECT)?;
+    let mut bpf = load_object(EbpfLoader::new().btf(None))?;
     let mut instructions = 0;
     for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_rename", false)] {
         let refused = |source| AttachError::Program { program: name, source };

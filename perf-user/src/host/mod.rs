@@ -4,11 +4,12 @@ pub mod btf;
 pub mod capability;
 pub mod cgroup;
 pub mod perf_ring;
+pub mod privileges;
 pub mod proc;
 #[expect(unsafe_code, reason = "the one place for system calls that libc gives no safe form of")]
 pub mod sys;
 
-use std::fs;
+use std::{fs, io::Read as _};
 
 use capability::{Capabilities, Capability};
 
@@ -64,6 +65,14 @@ impl Host {
             cpus: online_cpus(),
         }
     }
+
+    /// Whether the kernel is older than this release, by what it calls itself.
+    #[must_use]
+    pub fn is_before(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.kernel.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+        let release = (parts.next().unwrap_or(u32::MAX), parts.next().unwrap_or(0));
+        release < (major, minor)
+    }
 }
 
 /// The CPUs that are online now.
@@ -111,46 +120,43 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
     Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, exec_count: offset("self_exec_id")? })
 }
 
-/// Whether this process may record at all.
-///
-/// # Errors
-/// Which privileges are missing, or what forbids BPF.
-pub fn check_privileges() -> Result<(), Unsupported> {
-    if fs::metadata("/proc/self/status").is_err() {
-        return Err(Unsupported::new("recording", "/proc is not mounted", "mount it: mount -t proc proc /proc"));
-    }
-    let capabilities = Capabilities::effective();
-    let missing = capabilities.missing(&[Capability::Bpf, Capability::Perfmon]);
-    if !missing.is_empty() {
-        let names: Vec<_> = missing.iter().map(|capability| capability.name()).collect();
-        return Err(Unsupported::new(
-            "recording",
-            format!("this process lacks {}", names.join(" and ")),
-            "run perfprobe with sudo",
-        ));
-    }
-    if lockdown() == Some("confidentiality") {
-        return Err(Unsupported::new(
-            "recording",
-            "the kernel is locked down for confidentiality, which forbids BPF programs to read memory",
-            "boot with lockdown=integrity or without lockdown (it may come with Secure Boot)",
-        ));
-    }
-    if !in_first_pid_namespace() {
-        return Err(Unsupported::new(
-            "recording",
-            "perfprobe runs in a PID namespace of its own, where process ids are not the kernel's",
-            "run it on the host, or in a container that shares the host's PID namespace (--pid=host, hostPID)",
-        ));
-    }
-    Ok(())
-}
-
 /// The lockdown mode of the kernel: `none`, `integrity` or `confidentiality`; `None` when it does not tell.
 #[must_use]
 pub fn lockdown() -> Option<&'static str> {
-    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
-    ["none", "integrity", "confidentiality"].into_iter().find(|mode| text.contains(&format!("[{mode}]")))
+    const MODES: [&str; 3] = ["none", "integrity", "confidentiality"];
+    let told = |path, form: fn(&str) -> String| {
+        let text = fs::read_to_string(path).ok()?;
+        MODES.into_iter().find(|mode| text.split_whitespace().any(|word| word == form(mode)))
+    };
+    // Without securityfs mounted, the kernel's parameters are all there is to look at.
+    told("/sys/kernel/security/lockdown", |mode| format!("[{mode}]"))
+        .or_else(|| told("/proc/cmdline", |mode| format!("lockdown={mode}")))
+}
+
+/// A number under `/proc/sys`; `None` when the kernel does not tell.
+#[must_use]
+pub fn setting(name: &str) -> Option<i64> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+}
+
+/// Why the kernel does not show this process the addresses of its functions; `None` when it does.
+#[must_use]
+pub fn kernel_symbols_hidden() -> Option<(String, String)> {
+    let mut address = [0; 16];
+    let shown = fs::File::open("/proc/kallsyms").and_then(|mut file| file.read_exact(&mut address));
+    if shown.is_ok() && address != [b'0'; 16] {
+        return None;
+    }
+    if setting("kernel/kptr_restrict") == Some(2) {
+        let remedy = "sysctl kernel.kptr_restrict=1, and run perfprobe with sudo or CAP_SYSLOG";
+        return Some(("kernel.kptr_restrict is 2, which hides them from everybody".into(), remedy.into()));
+    }
+    let own = Capabilities::of_this_process();
+    if own.has(Capability::Syslog) {
+        return Some(("the kernel does not show them (CONFIG_KALLSYMS)".into(), "none".into()));
+    }
+    let [bpf, perfmon] = Capability::NEEDED;
+    Some(("they are hidden without CAP_SYSLOG".into(), own.remedy(&[bpf, perfmon, Capability::Syslog])))
 }
 
 /// Whether process ids here are those of the kernel.
@@ -171,6 +177,13 @@ fn in_first_namespace(kind: &str, inode: u32) -> bool {
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases() {
+        let host = |kernel: &str| Host { name: String::new(), kernel: kernel.into(), cpus: Vec::new() };
+        assert!(host("5.10.0-46-cloud-amd64").is_before(5, 11) && host("4.18.0").is_before(5, 11));
+        assert!(!host("5.11-rc1").is_before(5, 11) && !host("6.1.0").is_before(5, 11) && !host("").is_before(5, 11));
+    }
 
     #[test]
     fn cpu_lists() {

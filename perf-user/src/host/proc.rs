@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use super::perf_ring::MapEvent;
+use super::{perf_ring::MapEvent, sys};
 
 /// The names of all processes' directories in `/proc`.
 pub fn all_processes() -> impl Iterator<Item = u32> {
@@ -30,6 +30,11 @@ pub enum NoTarget {
         "process {0} is a thread of the kernel, which has no program to profile; --all records the kernel's threads too"
     )]
     Kernel(u32),
+    /// It is another user's, and `/proc` does not show it.
+    #[error(
+        "process {0} is hidden from this user (/proc is mounted with hidepid); run perfprobe with sudo or CAP_SYS_PTRACE"
+    )]
+    Hidden(u32),
     /// It has ended, and waits for its parent to notice.
     #[error("process {0} has ended already (it is a zombie)")]
     Zombie(u32),
@@ -43,7 +48,8 @@ pub fn check_target(tgid: u32) -> Result<(), NoTarget> {
     // Names are bytes, not text.
     let read =
         |name| fs::read(format!("/proc/{tgid}/{name}")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let status = read("status").map_err(|_| NoTarget::Missing(tgid))?;
+    let missing = |_| if is_hidden(tgid) { NoTarget::Hidden(tgid) } else { NoTarget::Missing(tgid) };
+    let status = read("status").map_err(missing)?;
     let group = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
     if let Some(group) = group.filter(|group| *group != tgid) {
         return Err(NoTarget::Thread(tgid, group));
@@ -59,6 +65,12 @@ pub fn check_target(tgid: u32) -> Result<(), NoTarget> {
         return Err(NoTarget::Kernel(tgid));
     }
     Ok(())
+}
+
+/// Whether a process runs which `/proc` does not show to this user: the mount option `hidepid`.
+#[must_use]
+pub fn is_hidden(tgid: u32) -> bool {
+    fs::read_dir(format!("/proc/{tgid}/task")).is_err() && sys::pidfd_open(tgid).is_ok()
 }
 
 /// The threads of a process that have not ended, the main one first if it is among them; none when the process has.

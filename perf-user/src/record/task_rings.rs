@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     collect::AttachError,
     host::{
+        self, Unsupported,
         perf_ring::{TaskEvent, TaskRing},
         sys,
     },
@@ -14,6 +15,9 @@ use crate::{
 /// Size of a ring: a burst of some thousand events between two looks. Every CPU has one, and a user without `CAP_IPC_LOCK`
 /// may lock 512 KiB for each (`kernel.perf_event_mlock_kb`).
 const DATA_BYTES: usize = 256 * 1024;
+
+/// Size of a ring for a user who has used that up: full sooner, and what is lost is counted.
+const LEAST_BYTES: usize = 16 * 1024;
 
 /// One ring a CPU.
 #[derive(Debug)]
@@ -40,9 +44,7 @@ impl TaskRings {
     fn open_missing(&mut self, online: &[u32]) -> Result<(), AttachError> {
         for cpu in online {
             if !self.rings.contains_key(cpu) {
-                let ring = TaskRing::open(*cpu, DATA_BYTES);
-                let ring = ring.map_err(|source| AttachError::TaskEvents { cpu: *cpu, source })?;
-                self.rings.insert(*cpu, ring);
+                self.rings.insert(*cpu, open(*cpu)?);
             }
         }
         Ok(())
@@ -69,5 +71,25 @@ impl TaskRings {
             ring.read(&mut self.scratch, &mut self.events);
         }
         self.events.sort_by_key(|(time_ns, _)| *time_ns);
+    }
+}
+
+/// Opens a ring as large as the kernel lets this user have it.
+fn open(cpu: u32) -> Result<TaskRing, AttachError> {
+    let mut bytes = DATA_BYTES;
+    loop {
+        match TaskRing::open(cpu, bytes) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && bytes > LEAST_BYTES => bytes /= 2,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                let limit = host::setting("kernel/perf_event_mlock_kb").unwrap_or(0);
+                return Err(Unsupported::new(
+                    format!("listening to the tasks of CPU {cpu}"),
+                    format!("this user's perf buffers have reached kernel.perf_event_mlock_kb, {limit} KiB a CPU"),
+                    "raise that by sysctl, end this user's other profilers, or give perfprobe CAP_IPC_LOCK too",
+                )
+                .into());
+            }
+            ring => return ring.map_err(|source| AttachError::TaskEvents { cpu, source }),
+        }
     }
 }

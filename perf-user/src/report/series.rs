@@ -43,12 +43,13 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
     let mut seen: Vec<FunctionKey> = Vec::new();
     for (&stack, &value) in stacks {
         seen.clear();
-        let (mut user_frames, mut astray) = (0, false);
+        let (mut user_frames, mut astray, mut hidden) = (0, false, false);
         let frames = profile.stacks.leaf_to_root(stack).filter_map(|id| profile.frames.get(id.0 as usize));
         for (depth, frame) in frames.enumerate() {
             report.frames += value;
             user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit));
             astray |= profile.strings.get(frame.module) == UNMAPPED;
+            hidden |= profile.strings.get(frame.module) == HIDDEN;
             if !frame.symbolized {
                 report.frames_unnamed += value;
                 *modules.entry(frame.module).or_default() += value;
@@ -67,7 +68,7 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
         if seen.is_empty() {
             report.without_stack += value;
         }
-        if astray || user_frames == 1 {
+        if astray || (user_frames == 1 && !hidden) {
             report.stacks_cut_short += value;
         }
     }
@@ -94,6 +95,9 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
 
 /// The module of frames at which nothing was mapped.
 const UNMAPPED: &str = "[unmapped]";
+
+/// The module of frames in a process that could not be looked into.
+const HIDDEN: &str = "[hidden]";
 
 /// The id of the empty string, which is no function's name.
 const NO_NAME: StringId = StringId(0);

@@ -1,7 +1,10 @@
 //! What the reader must know before trusting the figures.
 
 use super::human::{duration, percent, thousands};
-use crate::profile::{Accounting, Profile, Series};
+use crate::{
+    profile::{Accounting, Profile, Series},
+    symbolize::Unnamed,
+};
 
 /// Fewer samples than this make shares rough.
 const FEW: u64 = 400;
@@ -44,6 +47,15 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
                     "{event}: {} of the {side} stacks are deeper than 127 frames and lack their outermost callers, whose totals \
                      are too low",
                     percent(cut, accounting.taken),
+                ));
+            }
+        }
+        for (reason, frames) in &series.unsymbolized {
+            let notable = *frames as f64 > Accounting::NOTABLE_LOSS * series.total() as f64;
+            if let Some(privilege) = Unnamed::privilege(reason).filter(|_| notable) {
+                warnings.push(format!(
+                    "{event}: {} frames have no name for want of a privilege ({reason}): record as root, or with {privilege}",
+                    thousands(*frames),
                 ));
             }
         }

@@ -117,6 +117,7 @@ impl Interner {
         let kind = match module.kind {
             ModuleKind::Kernel => "kernel",
             ModuleKind::Unmapped => "unmapped",
+            ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
             ModuleKind::Vdso => "vdso",
             ModuleKind::File => "file",

@@ -13,7 +13,7 @@ CREATE TABLE event (
     source TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Files that code was mapped from. kind: kernel, unmapped, jit, vdso, file.
+-- Files that code was mapped from. kind: kernel, unmapped, hidden, jit, vdso, file.
 CREATE TABLE module (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path TEXT NOT NULL, build_id TEXT);
 
 -- A place in a module: file offset, or address. unnamed: why it has no symbol.

@@ -3,7 +3,7 @@
 mod plt;
 mod trust;
 
-use std::{collections::HashMap, fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use blazesym::{
     MaybeDefault,
@@ -13,7 +13,10 @@ use blazesym::{
     },
 };
 
-use crate::task::{Module, ModuleId, ModuleKind};
+use crate::{
+    host::kernel_symbols_hidden,
+    task::{Module, ModuleId, ModuleKind},
+};
 use plt::Plt;
 
 /// A function at a place: the one that was called, or one that was inlined there.
@@ -34,8 +37,12 @@ pub enum Unnamed {
     Unmapped,
     /// Code generated at run time.
     Jit,
+    /// The kernel does not show the mappings of the process.
+    ProcessHidden,
     /// The file could not be opened any more.
     FileGone,
+    /// The file may not be opened.
+    FileDenied,
     /// The file is stripped: at most its exported functions have names, and none covers the place.
     Stripped,
     /// The file has symbols, but none covers the place.
@@ -53,12 +60,29 @@ impl Unnamed {
         match self {
             Self::Unmapped => "address not mapped",
             Self::Jit => "generated code",
+            Self::ProcessHidden => "process may not be looked into",
             Self::FileGone => "file gone or unreadable",
+            Self::FileDenied => "file may not be opened",
             Self::Stripped => "file is stripped",
             Self::NoSymbol => "no symbol covers the address",
             Self::Unreadable => "file is not readable as ELF",
             Self::KernelHidden => "kernel symbols hidden",
         }
+    }
+
+    /// The privilege that would have given a name, for those reasons that one could have helped.
+    #[must_use]
+    pub fn privilege(name: &str) -> Option<&'static str> {
+        let remedies = [
+            (Self::ProcessHidden, "CAP_SYS_PTRACE"),
+            (
+                Self::FileDenied,
+                "CAP_DAC_READ_SEARCH (files of other users), CAP_SYS_PTRACE (in other users' namespaces) or \
+                 CAP_CHECKPOINT_RESTORE (deleted or replaced)",
+            ),
+            (Self::KernelHidden, "CAP_SYSLOG, and kernel.kptr_restrict at 0 or 1"),
+        ];
+        remedies.into_iter().find_map(|(reason, privilege)| (reason.name() == name).then_some(privilege))
     }
 }
 
@@ -111,11 +135,13 @@ impl Names {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
+            (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),
             (ModuleKind::Kernel, _) => {
                 let kernel = Kernel { vmlinux: MaybeDefault::None, debug_syms: false, ..Kernel::default() };
                 self.batch(module, &Source::Kernel(kernel), Input::AbsAddr(addresses), addresses)
             }
             (ModuleKind::Vdso | ModuleKind::File, Some(path)) => self.file(module, path, addresses),
+            (ModuleKind::File, None) if module.denied => made_up(module, addresses, Unnamed::FileDenied),
             (ModuleKind::Vdso | ModuleKind::File, None) => made_up(module, addresses, Unnamed::FileGone),
         }
     }
@@ -151,7 +177,9 @@ impl Names {
             Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
             Symbolized::Unknown(reason) => {
                 let why = match reason {
-                    _ if module.kind == ModuleKind::Kernel && kernel_symbols_hidden() => Unnamed::KernelHidden,
+                    _ if module.kind == ModuleKind::Kernel && kernel_symbols_hidden().is_some() => {
+                        Unnamed::KernelHidden
+                    }
                     Reason::MissingSyms => Unnamed::Stripped,
                     Reason::IgnoredError | Reason::Unsupported => Unnamed::Unreadable,
                     _ => Unnamed::NoSymbol,
@@ -161,13 +189,6 @@ impl Names {
         });
         named.collect()
     }
-}
-
-/// Whether the kernel shows zeros for its addresses (`kernel.kptr_restrict`).
-fn kernel_symbols_hidden() -> bool {
-    let mut line = [0; 16];
-    let read = File::open("/proc/kallsyms").and_then(|mut file| file.read_exact(&mut line));
-    read.is_err() || line == [b'0'; 16]
 }
 
 fn functions(symbol: &Sym<'_>) -> Vec<Function> {
@@ -193,8 +214,8 @@ fn made_up(module: &Module, addresses: &[u64], why: Unnamed) -> Vec<Named> {
 
 fn unnamed(module: &Module, address: u64, why: Unnamed) -> Named {
     let name = match why {
-        // The addresses of a stack gone astray are all different, and none says anything.
-        Unnamed::Unmapped => "[unmapped]".to_owned(),
+        // Addresses without a mapping are all different, and none says anything.
+        Unnamed::Unmapped | Unnamed::ProcessHidden => module.path.clone(),
         _ => format!("[{}+{address:#x}]", module.short_name()),
     };
     Named { functions: vec![Function { name, ..Function::default() }], unnamed: Some(why) }

@@ -9,6 +9,7 @@ pub use resolve::{LocatedSample, LocatedWindow, RawFrame};
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     sync::Arc,
 };
 
@@ -95,16 +96,27 @@ impl Tasks {
         }
         // A process that ends now leaves its samples' frames without a module, and they are reported so.
         let tids = proc::threads(tgid);
-        let Some(living) = tids.first().copied() else { return };
-        let Ok(mappings) = proc::executable_mappings(living) else { return };
+        let (living, mappings) = match tids.first() {
+            Some(living) => (*living, proc::executable_mappings(*living)),
+            None if proc::is_hidden(tgid) => (tgid, Err(io::ErrorKind::PermissionDenied.into())),
+            None => return,
+        };
+        let hidden = mappings.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        let mappings = match mappings {
+            Err(_) if !hidden => return,
+            mappings => mappings.unwrap_or_default(),
+        };
         let mut space = AddressSpace::default();
+        space.hidden = hidden;
         for mapping in &mappings {
             let mapping = self.mapping(living, mapping, 0);
             space.insert(mapping);
         }
         let process = self.processes.entry(tgid).or_default();
         // What an ended process of the same id left makes room.
-        *process = Process { tids: tids.into_iter().collect(), ..Process::default() };
+        // One whose threads are hidden ends with its main thread, as far as can be told.
+        let tids = if tids.is_empty() { HashSet::from([tgid]) } else { tids.into_iter().collect() };
+        *process = Process { tids, ..Process::default() };
         process.spaces.push((0, Arc::new(space)));
         if let Some(name) = proc::comm(tgid) {
             process.names.push((0, name));

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, Metadata, OpenOptions},
+    io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -25,6 +26,8 @@ impl ModuleId {
     pub const UNMAPPED: Self = Self(1);
     /// Executable memory without a file: generated code.
     pub const JIT: Self = Self(2);
+    /// Addresses in a process whose mappings the kernel does not show.
+    pub const HIDDEN: Self = Self(3);
 }
 
 /// What a module is.
@@ -34,6 +37,8 @@ pub enum ModuleKind {
     Kernel,
     /// Nothing.
     Unmapped,
+    /// Something in a process that may not be looked into.
+    Hidden,
     /// Generated code.
     Jit,
     /// The kernel's code in user processes, `[vdso]`.
@@ -53,6 +58,8 @@ pub struct Module {
     pub path: String,
     /// Where its symbols can be read, as long as this value lives; `None` when the file could not be opened.
     pub symbols_path: Option<PathBuf>,
+    /// Whether it could not be opened for want of a privilege.
+    pub denied: bool,
     _file: Option<File>,
 }
 
@@ -81,6 +88,7 @@ const KEPT: usize = 256;
 pub struct Modules {
     kernel: Arc<Module>,
     unmapped: Arc<Module>,
+    hidden: Arc<Module>,
     jit: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     /// How many files there may be before those without a user are dropped.
@@ -90,15 +98,17 @@ pub struct Modules {
 
 impl Default for Modules {
     fn default() -> Self {
-        let made_up =
-            |id, kind, path: &str| Arc::new(Module { id, kind, path: path.into(), symbols_path: None, _file: None });
+        let made_up = |id, kind, path: &str| {
+            Arc::new(Module { id, kind, path: path.into(), symbols_path: None, denied: false, _file: None })
+        };
         Self {
             kernel: made_up(ModuleId::KERNEL, ModuleKind::Kernel, "[kernel]"),
             unmapped: made_up(ModuleId::UNMAPPED, ModuleKind::Unmapped, "[unmapped]"),
+            hidden: made_up(ModuleId::HIDDEN, ModuleKind::Hidden, "[hidden]"),
             jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
             files: HashMap::new(),
             room: KEPT,
-            last: ModuleId::JIT,
+            last: ModuleId::HIDDEN,
         }
     }
 }
@@ -125,9 +135,12 @@ impl Modules {
         self.make_room();
         let (kind, opened) =
             if path == "[vdso]" { (ModuleKind::Vdso, vdso()) } else { (ModuleKind::File, open(tgid, mapping, path)) };
-        let (file, symbols_path) = opened.unzip();
+        let denied = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        let file = opened.ok();
+        let symbols_path = file.as_ref().map(held);
         self.last.0 += 1;
-        let module = Arc::new(Module { id: self.last, kind, path: path.to_owned(), symbols_path, _file: file });
+        let module = Module { id: self.last, kind, path: path.to_owned(), symbols_path, denied, _file: file };
+        let module = Arc::new(module);
         self.files.insert(key, Arc::clone(&module));
         module
     }
@@ -142,6 +155,12 @@ impl Modules {
     #[must_use]
     pub fn unmapped(&self) -> &Arc<Module> {
         &self.unmapped
+    }
+
+    /// What stands for addresses in a process whose mappings are not shown.
+    #[must_use]
+    pub fn hidden(&self) -> &Arc<Module> {
+        &self.hidden
     }
 
     /// What stands for code that was generated at run time.
@@ -159,32 +178,35 @@ impl Modules {
     }
 }
 
-/// Opens the very file that is mapped, not another that has taken its path.
-fn open(tgid: u32, mapping: &MapEvent, path: &str) -> Option<(File, PathBuf)> {
+/// Opens the very file that is mapped, not another that has taken its path. Of several failures, a want of privileges is
+/// the one to tell: with them, the file would have been found.
+fn open(tgid: u32, mapping: &MapEvent, path: &str) -> io::Result<File> {
     if mapping.inode == 0 && !path.starts_with('/') {
-        return None;
+        return Err(io::ErrorKind::NotFound.into());
     }
     // The link in `map_files` needs no check: it leads to the mapped file itself, though on some file systems (overlays)
     // under another inode number than the mapping shows. Inside the target's root it is the inode that tells; outside, the
     // device too.
     let same_inode = |metadata: &Metadata| metadata.ino() == mapping.inode;
     let same_file = |metadata: &Metadata| same_inode(metadata) && device(metadata) == mapping.device;
-    let file = open_if(&proc::map_file(tgid, mapping), |_| true)
-        .or_else(|| open_if(Path::new(&format!("/proc/{tgid}/exe")), same_inode))
-        .or_else(|| open_if(Path::new(&format!("/proc/{tgid}/root{path}")), same_inode))
-        .or_else(|| open_if(Path::new(path), same_file))?;
-    let symbols_path = held(&file);
-    Some((file, symbols_path))
+    let or = |failed: io::Error, next: io::Result<File>| {
+        next.map_err(|error| if failed.kind() == io::ErrorKind::PermissionDenied { failed } else { error })
+    };
+    open_if(&proc::map_file(tgid, mapping), |_| true)
+        .or_else(|error| or(error, open_if(Path::new(&format!("/proc/{tgid}/exe")), same_inode)))
+        .or_else(|error| or(error, open_if(Path::new(&format!("/proc/{tgid}/root{path}")), same_inode)))
+        .or_else(|error| or(error, open_if(Path::new(path), same_file)))
 }
 
 /// Opens a regular file that passes a check. The path is the target's to choose: what is no file is not opened at all, and
 /// nothing that takes its place meanwhile can make the open wait.
-fn open_if(path: &Path, check: impl Fn(&Metadata) -> bool) -> Option<File> {
+fn open_if(path: &Path, check: impl Fn(&Metadata) -> bool) -> io::Result<File> {
+    let other = || io::Error::from(io::ErrorKind::NotFound);
     let wanted = |metadata: &Metadata| metadata.is_file() && check(metadata);
-    fs::metadata(path).ok().filter(wanted)?;
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
-    file.metadata().ok().filter(wanted)?;
-    Some(file).filter(|file| !sys::is_last_descriptor(file.as_fd()))
+    Some(fs::metadata(path)?).filter(wanted).ok_or_else(other)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    Some(file.metadata()?).filter(wanted).ok_or_else(other)?;
+    Some(file).filter(|file| !sys::is_last_descriptor(file.as_fd())).ok_or_else(other)
 }
 
 /// The device number in the form that mappings show.
@@ -198,16 +220,12 @@ fn held(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// The vDSO of this process, which is the one of every process of its architecture.
-fn vdso() -> Option<(File, PathBuf)> {
-    use std::os::unix::fs::FileExt as _;
-    let mappings = proc::executable_mappings(std::process::id()).ok()?;
-    let mapping = mappings.iter().find(|mapping| mapping.path == "[vdso]")?;
-    let mut image = vec![0; mapping.bytes as usize];
-    File::open("/proc/self/mem").ok()?.read_exact_at(&mut image, mapping.start).ok()?;
-    let file = sys::memory_file(&image).ok()?;
-    let path = held(&file);
-    Some((file, path))
+/// The vDSO of this process, which is the one of every process of its architecture. It is copied from memory: a program
+/// with file capabilities may not open its own `/proc/self/mem`.
+fn vdso() -> io::Result<File> {
+    let mappings = proc::executable_mappings(std::process::id())?;
+    let mapping = mappings.iter().find(|mapping| mapping.path == "[vdso]").ok_or(io::ErrorKind::NotFound)?;
+    sys::memory_file(mapping.start, mapping.bytes)
 }
 
 #[cfg(test)]

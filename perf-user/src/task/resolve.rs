@@ -146,13 +146,16 @@ impl Tasks {
         };
         frames.extend(callers_and_leaf(user).map(|address| {
             let found = space.and_then(|space| space.find(address, sample.first_ns));
-            // Which addresses were astray says nothing.
-            let Some(mapping) = found else { return place(self.modules.unmapped(), 0) };
+            let Some(mapping) = found else {
+                // Which addresses these were says nothing.
+                let hidden = space.is_some_and(|space| space.hidden);
+                return place(if hidden { self.modules.hidden() } else { self.modules.unmapped() }, 0);
+            };
             let in_file = !matches!(mapping.module.kind, ModuleKind::Jit);
             place(&mapping.module, if in_file { address - mapping.start + mapping.offset } else { address })
         }));
         // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
-        frames.dedup_by(|next, before| next == before && next.module == ModuleId::UNMAPPED);
+        frames.dedup_by(|next, before| next == before && matches!(next.module, ModuleId::UNMAPPED | ModuleId::HIDDEN));
         frames.extend(callers_and_leaf(kernel).map(|address| place(self.modules.kernel(), address)));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
         let process =

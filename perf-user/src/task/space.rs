@@ -35,6 +35,8 @@ pub(super) struct AddressSpace {
     current: BTreeMap<u64, Mapping>,
     /// Mappings that others have replaced, with the time of that.
     replaced: Vec<(u64, Mapping)>,
+    /// Whether there is more in it, which the kernel does not show.
+    pub(super) hidden: bool,
 }
 
 impl AddressSpace {

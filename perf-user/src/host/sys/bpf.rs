@@ -129,6 +129,39 @@ pub fn wait_for_running_programs() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) }).map(drop)
 }
 
+/// The system calls perfprobe lives on that are refused before the kernel looks at what they are for. This process has
+/// the privileges for them.
+#[must_use]
+pub fn refused_calls() -> Vec<&'static str> {
+    // Neither a command nor flags that any kernel knows: one that looks at them says `EINVAL`.
+    const UNKNOWN: libc::c_long = 0x7fff_0000;
+    let mut attr = 0_u64;
+    // SAFETY: the kernel refuses the command, and takes no pointer from zeros.
+    let bpf = unsafe { bpf(UNKNOWN, &mut attr) };
+    // SAFETY: the kernel refuses the flags before it reads the attributes.
+    let perf = check(unsafe { libc::syscall(libc::SYS_perf_event_open, ptr::null::<u8>(), -1, 0, -1, UNKNOWN) });
+    let refused = |result: io::Result<libc::c_long>| {
+        let error = result.err().and_then(|error| error.raw_os_error());
+        matches!(error, Some(libc::EPERM | libc::EACCES | libc::ENOSYS))
+    };
+    [("bpf(2)", refused(bpf)), ("perf_event_open(2)", refused(perf))]
+        .into_iter()
+        .filter_map(|(call, refused)| refused.then_some(call))
+        .collect()
+}
+
+/// The limit of locked memory in bytes; `None` for none.
+#[must_use]
+pub fn memlock_bytes() -> Option<u64> {
+    // SAFETY: `limit` is written in full, or stays zeroed.
+    let limit = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit);
+        limit.rlim_cur
+    };
+    (limit != libc::RLIM_INFINITY).then_some(limit)
+}
+
 /// Raises the limit of locked memory as far as this process may; kernels before 5.11 charge BPF maps to it.
 ///
 /// # Errors

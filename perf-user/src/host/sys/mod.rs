@@ -5,7 +5,9 @@ mod perf_event;
 mod process;
 mod signal;
 
-pub use bpf::{drain_hash_map, enable_bpf_stats, raise_memlock, wait_for_running_programs};
+pub use bpf::{
+    drain_hash_map, enable_bpf_stats, memlock_bytes, raise_memlock, refused_calls, wait_for_running_programs,
+};
 pub use perf_event::{PerfEventAttr, PerfMapping, perf_event_open};
 pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};
 pub use signal::{Signal, read_signal, restore_signals, signal_fd};
@@ -84,17 +86,16 @@ pub fn is_last_descriptor(fd: BorrowedFd<'_>) -> bool {
     (fd.as_raw_fd() as u64).saturating_add(RESERVE) > open_file_limit().rlim_cur
 }
 
-/// An anonymous file in memory holding `data`.
+/// An anonymous file with a copy of this process's own memory.
 ///
 /// # Errors
-/// What the kernel says.
-pub fn memory_file(data: &[u8]) -> io::Result<std::fs::File> {
-    use std::io::Write as _;
+/// What the kernel says: `EFAULT` when nothing is mapped there.
+pub fn memory_file(start: u64, bytes: u64) -> io::Result<std::fs::File> {
     // SAFETY: the name is a constant with its zero.
     let fd = check_fd(libc::c_long::from(unsafe { libc::memfd_create(c"perfprobe".as_ptr(), libc::MFD_CLOEXEC) }))?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(data)?;
-    Ok(file)
+    // SAFETY: the kernel itself reads the memory, and refuses what is not mapped.
+    let written = check(unsafe { libc::write(fd.as_raw_fd(), start as *const libc::c_void, bytes as usize) as _ })?;
+    if written as u64 == bytes { Ok(fd.into()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// Year, month, day, hour, minute and second of a time in the machine's zone.

@@ -1,0 +1,156 @@
+//! What this process may do: each privilege, what it enables, and what stands in the way.
+
+use std::{fmt, fs};
+
+use serde::Serialize;
+
+use super::{Check, State};
+use crate::{
+    collect::session,
+    host::{
+        self, Host,
+        capability::{Capabilities, Capability, names},
+        privileges::{self, Reason},
+        sys,
+    },
+};
+
+/// One capability.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Row {
+    name: &'static str,
+    has: bool,
+    needed: bool,
+    enables: &'static str,
+}
+
+pub(super) fn capabilities() -> Vec<Row> {
+    let own = Capabilities::of_this_process();
+    let row = |capability: Capability| Row {
+        name: capability.name(),
+        has: own.has(capability),
+        needed: Capability::NEEDED.contains(&capability),
+        enables: capability.enables(),
+    };
+    Capability::ALL.map(row).to_vec()
+}
+
+pub(super) fn write(rows: &[Row], out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(out, "\nCapabilities of this process, and what each is for:")?;
+    for row in rows {
+        let mark = match row {
+            Row { has: true, .. } => "has    ",
+            Row { needed: true, .. } => "LACKS  ",
+            _ => "lacks  ",
+        };
+        writeln!(out, "{mark}  {:<24} {}", row.name, row.enables)?;
+    }
+    Ok(())
+}
+
+/// Looks at all of them. What would only repeat that the needed capabilities are missing is left out.
+pub(super) fn checks(host: &Host) -> Vec<Check> {
+    let missing = |name, reason: Option<Reason>, ok: &str| match reason {
+        Some((detail, remedy)) => Check::lacks(name, State::Missing, detail, remedy),
+        None => Check::ok(name, ok),
+    };
+    let own = Capabilities::of_this_process();
+    let mut checks = vec![
+        missing("user namespace", privileges::user_namespace(), "the kernel's own"),
+        needed(own),
+        missing("PID namespace", privileges::pid_namespace(), "the kernel's own"),
+        missing("lockdown", privileges::lockdown(), host::lockdown().unwrap_or("the kernel tells of none")),
+    ];
+    if own.missing(&Capability::NEEDED).is_empty() {
+        let filter = if own.filtered() { "a seccomp filter is there, and lets them pass" } else { "not filtered" };
+        checks.push(missing("system calls", privileges::filter(), filter));
+        let cpu = host.cpus.first().copied().unwrap_or(0);
+        let level = host::setting("kernel/perf_event_paranoid");
+        let level = level.map_or_else(String::new, |level| format!(" (kernel.perf_event_paranoid is {level})"));
+        checks.push(missing("perf events", privileges::perf_events(cpu), &format!("the kernel opens them{level}")));
+        checks.push(programs());
+    }
+    checks.extend([memlock(host), other_processes(own), process_files(own), kernel_symbols()]);
+    checks
+}
+
+fn needed(own: Capabilities) -> Check {
+    const NAME: &str = "privileges";
+    let missing = own.missing(&Capability::NEEDED);
+    if !missing.is_empty() {
+        let detail = format!("this process lacks {}", names(&missing));
+        return Check::lacks(NAME, State::Missing, detail, own.remedy(&Capability::NEEDED));
+    }
+    Check::ok(NAME, format!("{} are there", names(&Capability::NEEDED)))
+}
+
+fn programs() -> Check {
+    const NAME: &str = "BPF programs";
+    match session::try_load() {
+        Ok(instructions) => Check::ok(NAME, format!("the verifier takes them ({instructions} instructions verified)")),
+        Err(error) => {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            Check::lacks(NAME, State::Missing, detail, "use Linux 5.10 or newer, and see what else is missing here")
+        }
+    }
+}
+
+fn memlock(host: &Host) -> Check {
+    const NAME: &str = "locked memory";
+    let raised = sys::raise_memlock();
+    match (raised, sys::memlock_bytes()) {
+        (Ok(()), _) | (_, None) => Check::ok(NAME, "unlimited"),
+        (Err(_), Some(_)) if !host.is_before(5, 11) => Check::ok(NAME, "limited, which only kernels before 5.11 mind"),
+        (Err(_), Some(limit)) => {
+            let detail = format!("{} KiB, from which this kernel takes the BPF maps too", limit >> 10);
+            Check::lacks(
+                NAME,
+                State::Limited,
+                detail,
+                "ulimit -l unlimited as root; systemd: LimitMEMLOCK=infinity; or CAP_SYS_RESOURCE",
+            )
+        }
+    }
+}
+
+/// Whether the first process, which is root's, shows its mappings.
+fn other_processes(own: Capabilities) -> Check {
+    const NAME: &str = "other processes";
+    let mappings = fs::read("/proc/1/maps").is_ok();
+    match (mappings, own.has(Capability::SysPtrace)) {
+        (true, true) => Check::ok(NAME, "names in every user's processes"),
+        (true, false) => {
+            let detail = "other users' programs are named where their files can be read here, by their paths";
+            Check::lacks(NAME, State::Limited, detail, with(own, Capability::SysPtrace))
+        }
+        (false, _) => {
+            let detail = "other users' processes have no names until they execute a program: their mappings are hidden";
+            Check::lacks(NAME, State::Limited, detail, with(own, Capability::SysPtrace))
+        }
+    }
+}
+
+fn process_files(own: Capabilities) -> Check {
+    const NAME: &str = "process files";
+    let mapped = fs::read_dir("/proc/self/map_files").into_iter().flatten().flatten();
+    if mapped.into_iter().any(|link| fs::metadata(link.path()).is_ok()) {
+        return Check::ok(NAME, "mapped files open, deleted ones too");
+    }
+    let detail = "mapped files open by their paths only: libraries deleted while in use cannot be named";
+    Check::lacks(NAME, State::Limited, detail, with(own, Capability::CheckpointRestore))
+}
+
+fn kernel_symbols() -> Check {
+    const NAME: &str = "kernel symbols";
+    match host::kernel_symbols_hidden() {
+        None => Check::ok(NAME, "readable"),
+        Some((why, remedy)) => {
+            Check::lacks(NAME, State::Limited, format!("kernel frames stay addresses: {why}"), remedy)
+        }
+    }
+}
+
+fn with(own: Capabilities, capability: Capability) -> String {
+    let [bpf, perfmon] = Capability::NEEDED;
+    own.remedy(&[bpf, perfmon, capability])
+}

@@ -1,0 +1,74 @@
+//! Changing the machine under a test, and changing it back.
+
+use std::path::{Path, PathBuf};
+
+use crate::Lab;
+
+/// A kernel setting (`kernel/kptr_restrict`) with another value until this is dropped.
+#[derive(Debug)]
+pub struct Setting {
+    path: PathBuf,
+    before: String,
+}
+
+impl Setting {
+    /// Sets it. `None`, with the reason printed and counted, on a machine that somebody may need as it is, and where the
+    /// kernel has no such value.
+    ///
+    /// # Panics
+    /// If the setting can't be read.
+    #[must_use]
+    pub fn change(name: &str, value: &str) -> Option<Self> {
+        let path = Path::new("/proc/sys").join(name);
+        let before = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {name}: {error}"));
+        let setting = Self { path, before: before.trim().to_owned() };
+        if setting.before == value {
+            return Some(setting);
+        }
+        if !may_be_changed() {
+            Lab::skip(&format!("{name} = {value} is tried in guests only (cargo xtask test --vm)"));
+            return None;
+        }
+        if std::fs::write(&setting.path, value).is_err() {
+            println!("this kernel has no {name} = {value}");
+            return None;
+        }
+        Some(setting)
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = std::fs::write(&self.path, &self.before);
+    }
+}
+
+/// Whether nobody will use the machine after the tests: a guest of `cargo xtask vm`, or a machine of continuous integration.
+#[must_use]
+pub fn may_be_changed() -> bool {
+    Path::new("/run/vm/settings").exists() || std::env::var_os("CI").is_some()
+}
+
+/// CPU 1, taken offline until the value is dropped.
+#[derive(Debug)]
+pub struct OfflineCpu;
+
+impl OfflineCpu {
+    const SWITCH: &str = "/sys/devices/system/cpu/cpu1/online";
+
+    /// Takes it offline. `None`, with the reason printed and counted, where that can't be done.
+    #[must_use]
+    pub fn take() -> Option<Self> {
+        if std::fs::write(Self::SWITCH, "0").is_err() {
+            Lab::skip("CPU 1 can't be taken offline");
+            return None;
+        }
+        Some(Self)
+    }
+}
+
+impl Drop for OfflineCpu {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::SWITCH, "1");
+    }
+}
