@@ -95,37 +95,56 @@ pub struct Named {
     pub unnamed: Option<Unnamed>,
 }
 
-/// Files whose symbols are kept parsed. When there are more, all are forgotten: places already stored are not asked for
-/// again, so few are parsed twice.
-const PARSED: usize = 256;
-
-/// Bytes of files whose symbols are kept parsed.
-const PARSED_BYTES: u64 = 2 << 30;
+/// Files whose symbols are kept parsed, and the bytes of those files: beyond either, what was not asked for the longest time
+/// is forgotten. Places already stored are not asked for again, so few files are parsed twice.
+const PARSED: usize = 128;
+const PARSED_BYTES: u64 = 512 << 20;
 
 /// Names places, and remembers what it parsed.
 #[derive(Debug)]
 pub struct Names {
-    symbolizer: Symbolizer,
-    files: HashMap<ModuleId, FileFacts>,
-    bytes: u64,
+    kernel: Symbolizer,
+    files: HashMap<ModuleId, Parsed>,
+    /// How often files were asked.
+    asked: u64,
 }
 
-/// What was found out about a file when it was first asked for names.
+/// A file and what was found out about it when it was first asked for names.
 #[derive(Debug)]
-struct FileFacts {
+struct Parsed {
+    symbolizer: Symbolizer,
     /// Holds the file open, so that its path stays its own.
     _module: Arc<Module>,
+    bytes: u64,
+    /// [`Names::asked`] when it was last.
+    asked: u64,
     /// Whether its debug information may be read.
     debug_syms: bool,
     stubs: Plt,
 }
 
+impl Parsed {
+    fn new(module: &Arc<Module>, path: &Path) -> Self {
+        Self {
+            symbolizer: symbolizer(),
+            _module: Arc::clone(module),
+            bytes: path.metadata().map_or(0, |metadata| metadata.len()),
+            asked: 0,
+            debug_syms: trust::debug_information_is_sane(path),
+            stubs: Plt::read(path),
+        }
+    }
+}
+
 impl Default for Names {
     fn default() -> Self {
-        // Files are held open and do not change under a recording.
-        let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
-        Self { symbolizer, files: HashMap::new(), bytes: 0 }
+        Self { kernel: symbolizer(), files: HashMap::new(), asked: 0 }
     }
+}
+
+/// Files are held open and do not change under a recording.
+fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_auto_reload(false).build()
 }
 
 impl Names {
@@ -138,7 +157,7 @@ impl Names {
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),
             (ModuleKind::Kernel, _) => {
                 let kernel = Kernel { vmlinux: MaybeDefault::None, debug_syms: false, ..Kernel::default() };
-                self.batch(module, &Source::Kernel(kernel), Input::AbsAddr(addresses), addresses)
+                batch(&self.kernel, module, &Source::Kernel(kernel), Input::AbsAddr(addresses), addresses)
             }
             (ModuleKind::Vdso | ModuleKind::File, Some(path)) => self.file(module, path, addresses),
             (ModuleKind::File, None) if module.denied => made_up(module, addresses, Unnamed::FileDenied),
@@ -147,48 +166,57 @@ impl Names {
     }
 
     fn file(&mut self, module: &Arc<Module>, path: &Path, offsets: &[u64]) -> Vec<Named> {
-        if !self.files.contains_key(&module.id) {
-            let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-            if self.files.len() >= PARSED || self.bytes + bytes > PARSED_BYTES {
-                *self = Self::default();
-            }
-            self.bytes += bytes;
-            let debug_syms = trust::debug_information_is_sane(path);
-            let facts = FileFacts { _module: Arc::clone(module), debug_syms, stubs: Plt::read(path) };
-            self.files.insert(module.id, facts);
-        }
-        let file = &self.files[&module.id];
+        self.asked += 1;
+        let file = self.files.entry(module.id).or_insert_with(|| Parsed::new(module, path));
+        file.asked = self.asked;
         let elf = Elf { debug_syms: file.debug_syms, ..Elf::new(path) };
-        let mut named = self.batch(module, &Source::Elf(elf), Input::FileOffset(offsets), offsets);
+        let mut named = batch(&file.symbolizer, module, &Source::Elf(elf), Input::FileOffset(offsets), offsets);
         for (named, offset) in named.iter_mut().zip(offsets) {
             if let Some(name) = file.stubs.name(*offset) {
                 *named = Named { functions: vec![Function { name, ..Function::default() }], unnamed: None };
             }
         }
+        self.forget();
         named
     }
 
-    fn batch(&self, module: &Module, source: &Source<'_>, input: Input<&[u64]>, addresses: &[u64]) -> Vec<Named> {
-        let Ok(found) = self.symbolizer.symbolize(source, input) else {
-            let why = if module.kind == ModuleKind::Kernel { Unnamed::KernelHidden } else { Unnamed::Unreadable };
-            return made_up(module, addresses, why);
+    /// Forgets what was not asked for the longest time, until the rest fits; what was asked last stays.
+    fn forget(&mut self) {
+        let fits = |files: &HashMap<ModuleId, Parsed>| {
+            let bytes: u64 = files.values().map(|file| file.bytes).sum();
+            files.len() <= 1 || files.len() <= PARSED && bytes <= PARSED_BYTES
         };
-        let named = found.iter().zip(addresses).map(|(symbol, address)| match symbol {
-            Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
-            Symbolized::Unknown(reason) => {
-                let why = match reason {
-                    _ if module.kind == ModuleKind::Kernel && kernel_symbols_hidden().is_some() => {
-                        Unnamed::KernelHidden
-                    }
-                    Reason::MissingSyms => Unnamed::Stripped,
-                    Reason::IgnoredError | Reason::Unsupported => Unnamed::Unreadable,
-                    _ => Unnamed::NoSymbol,
-                };
-                unnamed(module, *address, why)
-            }
-        });
-        named.collect()
+        while !fits(&self.files) {
+            let oldest = self.files.iter().min_by_key(|(_, file)| file.asked).map(|(id, _)| *id);
+            oldest.and_then(|id| self.files.remove(&id));
+        }
     }
+}
+
+fn batch(
+    symbolizer: &Symbolizer,
+    module: &Module,
+    source: &Source<'_>,
+    input: Input<&[u64]>,
+    addresses: &[u64],
+) -> Vec<Named> {
+    let Ok(found) = symbolizer.symbolize(source, input) else {
+        let why = if module.kind == ModuleKind::Kernel { Unnamed::KernelHidden } else { Unnamed::Unreadable };
+        return made_up(module, addresses, why);
+    };
+    let named = found.iter().zip(addresses).map(|(symbol, address)| match symbol {
+        Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
+        Symbolized::Unknown(reason) => {
+            let why = match reason {
+                _ if module.kind == ModuleKind::Kernel && kernel_symbols_hidden().is_some() => Unnamed::KernelHidden,
+                Reason::MissingSyms => Unnamed::Stripped,
+                Reason::IgnoredError | Reason::Unsupported => Unnamed::Unreadable,
+                _ => Unnamed::NoSymbol,
+            };
+            unnamed(module, *address, why)
+        }
+    });
+    named.collect()
 }
 
 fn functions(symbol: &Sym<'_>) -> Vec<Function> {
