@@ -34,7 +34,9 @@
 #define NEEDS_FRAME __asm__ volatile("" ::"r"(__builtin_frame_address(0)))
 
 // A workload that nothing kills ends after this long.
+#ifndef FOREVER_SECONDS
 #define FOREVER_SECONDS 120.0
+#endif
 
 // A constant number of dependent steps, some 20 microseconds: the same work wherever it is called from.
 static KEEP UNUSED void spin_unit(void) {

@@ -1,33 +1,224 @@
-//! `cargo xtask dist`: the release binary, its man page and shell completions in one folder.
+//! `cargo xtask dist`: one static binary, and around it all that is installed on a machine, in `target/dist/ARCH`.
+
+mod bill;
+mod check;
+mod chroot;
+mod crates;
+mod notices;
+mod shares;
+mod tools;
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use crate::{command, test, workspace};
+use crate::{command, pins, test, workspace};
 
 /// Shells and the names their completion folders expect.
 const COMPLETIONS: &[(&str, &str)] = &[("bash", "perfprobe.bash"), ("zsh", "_perfprobe"), ("fish", "perfprobe.fish")];
 const LICENCES: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL2"];
+const NOTICES: &str = "THIRD-PARTY";
+const SUMS: &str = "SHA256SUMS";
+const BILL: &str = "perfprobe.spdx.json";
+/// The profile of `Cargo.toml` it is built with.
+const PROFILE: &str = "shipped";
+const SIZE_LIMIT_BYTES: u64 = 20_000_000;
 
-/// Builds everything that is installed on a machine into `target/dist`.
-pub(crate) fn run() -> Result<()> {
-    command::run(command::cargo().args(["build", "--release", "-p", "perf-user"]))?;
-    let binary = test::binary();
-    let dir = workspace::target().join("dist");
+/// Options of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What the binary is for; default: this machine
+    #[arg(long, value_enum, default_value_t = Arch::host())]
+    arch: Arch,
+    /// Also check it all; on this machine's architecture install the Debian package in a clean chroot and record there
+    #[arg(long)]
+    check: bool,
+}
+
+/// An architecture perfprobe runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "verbatim")]
+pub(crate) enum Arch {
+    #[value(name = "x86_64")]
+    X86_64,
+    #[value(name = "aarch64")]
+    Aarch64,
+}
+
+impl Arch {
+    fn host() -> Self {
+        if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 }
+    }
+
+    /// As Linux, Rust and RPM call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// As `file` calls it.
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86-64",
+            Self::Aarch64 => "ARM aarch64",
+        }
+    }
+
+    /// As Debian calls it.
+    fn debian_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    fn triple(self) -> String {
+        format!("{}-unknown-linux-musl", self.name())
+    }
+}
+
+/// What was built, and where.
+struct Dist {
+    arch: Arch,
+    dir: PathBuf,
+}
+
+impl Dist {
+    fn binary(&self) -> PathBuf {
+        self.dir.join("perfprobe")
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.dir.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The one file with this ending.
+    fn package(&self, ending: &str) -> Result<PathBuf> {
+        let mut found = files(&self.dir)?.into_iter().filter(|file| file.ends_with(ending));
+        match (found.next(), found.next()) {
+            (Some(file), None) => Ok(self.dir.join(file)),
+            _ => bail!("{} has not exactly one file *{ending}", self.dir.display()),
+        }
+    }
+}
+
+/// Builds everything into an empty folder, and checks it if asked to.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let arch = args.arch;
+    let zig = tools::Zig::prepare()?;
+    command::run(zig.cargo_build(arch)?.args(["-p", "perf-user", "--profile", PROFILE]))?;
+    let built = workspace::target().join(arch.triple()).join(PROFILE);
+    let dist = Dist { arch, dir: empty_folder(arch, &built)? };
+    fs::copy(built.join("perfprobe"), dist.binary()).context("cannot copy the binary")?;
+    documents(&dist)?;
+    let crates = crates::of_binary(arch)?;
+    dist.write(NOTICES, &notices::text(&crates, &zig.musl())?)?;
+    dist.write(BILL, &bill::text(&crates)?)?;
+    packages(&dist)?;
+    sums(&dist)?;
+    check::binary(&dist)?;
+    if args.check {
+        check::files(&dist)?;
+        if arch == Arch::host() {
+            chroot::run(&dist, &zig)?;
+        }
+    }
+    println!("{}", dist.dir.display());
+    Ok(())
+}
+
+/// The packers look for files beside what cargo built: there is a link to the folder.
+fn empty_folder(arch: Arch, built: &Path) -> Result<PathBuf> {
+    let dir = workspace::target().join("dist").join(arch.name());
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let write = |name: &str, text: String| {
-        fs::write(dir.join(name), text).with_context(|| format!("cannot write {}", dir.join(name).display()))
+    let link = built.join("package");
+    let _ = fs::remove_file(&link);
+    symlink(&dir, &link).with_context(|| format!("cannot link {}", link.display()))?;
+    Ok(dir)
+}
+
+/// Man pages, completions and licences. They are the same for every architecture, and written by a program that runs here.
+fn documents(dist: &Dist) -> Result<()> {
+    let program = if dist.arch == Arch::host() {
+        dist.binary()
+    } else {
+        command::run(command::cargo().args(["build", "--release", "-p", "perf-user"]))?;
+        test::binary()
     };
-    command::read(Command::new(&binary).arg("man").arg(dir.join("man1")))?;
+    command::read(Command::new(&program).arg("man").arg(dist.dir.join("man1")))?;
     for (shell, name) in COMPLETIONS {
-        write(name, command::read(Command::new(&binary).args(["completions", shell]))?)?;
+        dist.write(name, &command::read(Command::new(&program).args(["completions", shell]))?)?;
     }
     for name in LICENCES {
-        fs::copy(workspace::root().join(name), dir.join(name)).with_context(|| format!("cannot copy {name}"))?;
+        fs::copy(workspace::root().join(name), dist.dir.join(name)).with_context(|| format!("cannot copy {name}"))?;
     }
-    fs::copy(&binary, dir.join("perfprobe")).with_context(|| format!("cannot copy {}", binary.display()))?;
-    println!("{}", dir.display());
     Ok(())
+}
+
+fn packages(dist: &Dist) -> Result<()> {
+    let packer = |name, version| -> Result<Command> {
+        let mut packer = Command::new(tools::cargo_tool(name, version)?);
+        command::forget_cargo(&mut packer);
+        packer.current_dir(workspace::root());
+        Ok(packer)
+    };
+    let triple = dist.arch.triple();
+    command::run(
+        packer("cargo-deb", pins::CARGO_DEB)?
+            .args([
+                "deb",
+                "-p",
+                "perf-user",
+                "--profile",
+                PROFILE,
+                "--target",
+                &triple,
+                "--no-build",
+                "--no-strip",
+                "-o",
+            ])
+            .arg(&dist.dir),
+    )?;
+    command::run(
+        packer("cargo-generate-rpm", pins::CARGO_GENERATE_RPM)?
+            .args([
+                "generate-rpm",
+                "-p",
+                "perf-user",
+                "--profile",
+                PROFILE,
+                "--target",
+                &triple,
+                "--auto-req",
+                "disabled",
+            ])
+            .arg("--target-dir")
+            .arg(workspace::target())
+            .arg("-o")
+            .arg(&dist.dir),
+    )
+}
+
+/// `sha256sum -c SHA256SUMS` checks them.
+fn sums(dist: &Dist) -> Result<()> {
+    let mut sums = Command::new("sha256sum");
+    let text = command::read(sums.arg("--").args(files(&dist.dir)?).current_dir(&dist.dir))?;
+    dist.write(SUMS, &text)
+}
+
+/// The files of a folder and its folders, as paths inside it, sorted.
+fn files(dir: &Path) -> Result<Vec<String>> {
+    let found = command::read(Command::new("find").args([".", "-type", "f", "-printf", "%P\\n"]).current_dir(dir))?;
+    let mut files: Vec<String> = found.lines().map(str::to_owned).collect();
+    files.sort();
+    Ok(files)
 }

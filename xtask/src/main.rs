@@ -44,8 +44,8 @@ enum Verb {
     Test(test::Args),
     /// Run a command on another kernel, in a guest of QEMU
     Vm(vm::Args),
-    /// The release binary, man page and completions in target/dist
-    Dist,
+    /// What is shipped, in target/dist: a static binary, man pages, completions, packages, checksums
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,8 +56,8 @@ fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Test(args) => test::run(&args),
-        Verb::Dist => dist::run(),
         Verb::Vm(args) => return finish(vm::run(&args)),
+        Verb::Dist(args) => dist::run(&args),
     };
     finish(outcome.map(|()| ExitCode::SUCCESS))
 }

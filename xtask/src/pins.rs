@@ -1,4 +1,4 @@
-//! The versions the kernel half is built with: the one place to change when the toolchain moves.
+//! The versions of what perfprobe is built, packed and compared with: the one place to change when they move.
 
 /// The compiler's commit: what makes two nightlies the same compiler, whatever the toolchain is called.
 pub(crate) const NIGHTLY_COMMIT: &str = "e50aa6fba4e63ab34c72bf9acfd2c307c1155d1a";
@@ -19,3 +19,14 @@ pub(crate) const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1
 pub(crate) const INFERNO: &str = "0.12.8";
 /// The closest peer: an eBPF profiler on aya.
 pub(crate) const PROFILE_BEE: &str = "0.3.13";
+
+/// Cargo, with zig's compiler and linker for the C parts and the C library of static binaries; from PyPI.
+pub(crate) const CARGO_ZIGBUILD: &str = "0.24.0";
+/// The zig it uses; from PyPI.
+pub(crate) const ZIG: &str = "0.17.0";
+/// Makes Debian packages.
+pub(crate) const CARGO_DEB: &str = "3.8.0";
+/// Makes RPM packages.
+pub(crate) const CARGO_GENERATE_RPM: &str = "0.21.1";
+/// Writes the bill of materials.
+pub(crate) const CARGO_SBOM: &str = "0.10.0";

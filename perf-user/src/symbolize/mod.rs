@@ -1,5 +1,6 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
+mod marks;
 mod plt;
 mod trust;
 
@@ -17,6 +18,7 @@ use crate::{
     host::kernel_symbols_hidden,
     task::{Module, ModuleId, ModuleKind},
 };
+use marks::is_mark;
 use plt::Plt;
 
 /// A function at a place: the one that was called, or one that was inlined there.
@@ -205,6 +207,7 @@ fn batch(
         return made_up(module, addresses, why);
     };
     let named = found.iter().zip(addresses).map(|(symbol, address)| match symbol {
+        Symbolized::Sym(symbol) if is_mark(&symbol.name) => unnamed(module, *address, Unnamed::NoSymbol),
         Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
         Symbolized::Unknown(reason) => {
             let why = match reason {
