@@ -1,10 +1,19 @@
-//! BPF programs in the kernel: which a process holds, and which are still there.
+//! BPF programs and maps in the kernel: which a process holds, and what is still there.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use aya::maps::{HashMap, Map, MapData, MapInfo};
+
 /// The kernel frees a program some time after its last holder is gone.
 const FREED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The ids that the files of a process show under `field`.
+fn ids(pid: u32, field: &str) -> BTreeSet<u32> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("list the files of perfprobe").flatten();
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok());
+    files.filter_map(|file| id(std::fs::read_to_string(file.path()).ok()?)).collect()
+}
 
 /// The BPF programs that a process holds, by id.
 ///
@@ -12,9 +21,20 @@ const FREED_WITHIN: Duration = Duration::from_secs(10);
 /// If it can't be looked at.
 #[must_use]
 pub fn bpf_programs_of(pid: u32) -> BTreeSet<u32> {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("list the files of perfprobe").flatten();
-    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
-    files.filter_map(|file| id(std::fs::read_to_string(file.path()).ok()?)).collect()
+    ids(pid, "prog_id:")
+}
+
+/// The keys of the map of followed processes that a recorder holds.
+///
+/// # Panics
+/// If it has none.
+#[must_use]
+pub fn followed_processes(pid: u32) -> Vec<u32> {
+    let is_it = |id: &u32| MapInfo::from_id(*id).is_ok_and(|info| info.name_as_str() == Some("PROCESSES"));
+    let id = ids(pid, "map_id:").into_iter().find(is_it).expect("perfprobe has a map of processes");
+    let map = Map::HashMap(MapData::from_id(id).expect("open the map of processes"));
+    let processes: HashMap<_, u32, u32> = map.try_into().expect("a map from process ids");
+    processes.keys().flatten().collect()
 }
 
 /// Asserts that the kernel frees all of `programs`.

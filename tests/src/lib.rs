@@ -30,7 +30,7 @@ mod session;
 mod small_disk;
 mod workload;
 
-pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of};
+pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of, followed_processes};
 pub use cgroup::Cgroup;
 pub use doctor::{CapabilityRow, Check, Doctor};
 pub use finished::Finished;

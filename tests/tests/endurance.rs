@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{Lab, MemoryLimit, Program, Report, assert_bpf_programs_freed, bpf_programs_of, perfprobe};
+use tests::{
+    Lab, MemoryLimit, Program, Report, Workload, assert_bpf_programs_freed, bpf_programs_of, followed_processes,
+    perfprobe,
+};
 
 /// Stack, kernel stack and bookkeeping of a thread, and room for everything else.
 const BYTES_A_THREAD: u64 = 64 << 10;
@@ -84,6 +87,31 @@ fn a_target_that_is_stopped_and_continued_is_recorded_to_its_end() {
     let recording = session.wait().succeeded().recording();
     recording.assert_cpu_time_of(meter, 8.0);
     recording.assert_share("take_seventy", 70.0, 5.0);
+}
+
+#[test]
+fn processes_whose_end_was_missed_are_forgotten() {
+    let Some(lab) = Lab::open() else { return };
+    // Starts processes for four seconds, once it is told to.
+    let script = "echo ready $$ >> $WORKLOAD_LOG; while [ ! -e $GO ]; do sleep 0.05; done; \
+        end=$(($(date +%s) + 4)); while [ $(date +%s) -lt $end ]; do /bin/true; done; exec sleep 100";
+    let go = lab.file("go");
+    let script = script.replace("$GO", go.to_str().unwrap());
+    let running = Workload::start(&lab, "sh".as_ref(), &["-c", &script]);
+    let mut session = lab.record().pid(running.pid()).start();
+    session.wait_until_recording("out.perfprobe");
+    // Meanwhile the kernel tells more starts and ends than its rings have room for.
+    session.signal(Signal::STOP);
+    std::fs::write(go, "").unwrap();
+    std::thread::sleep(Duration::from_millis(5500));
+    let before = followed_processes(session.pid()).len();
+    assert!(before > 50, "only {before} processes came and went");
+    session.signal(Signal::CONT);
+    std::thread::sleep(Duration::from_secs(4));
+    let after = followed_processes(session.pid());
+    assert_eq!(after, [running.pid()], "{before} were followed");
+    session.signal(Signal::INT);
+    let _ = session.wait().succeeded().recording();
 }
 
 #[test]

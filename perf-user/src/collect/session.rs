@@ -1,6 +1,7 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
 use std::{
+    collections::HashSet,
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
@@ -20,7 +21,7 @@ use super::{
     cpu::CpuCollector,
     target::{Target, comm_from},
 };
-use crate::host::{Host, TaskOffsets, Unsupported, sys, task_offsets};
+use crate::host::{Host, TaskOffsets, Unsupported, proc, sys, task_offsets};
 
 /// The compiled kernel half; `cargo xtask ebpf` makes it.
 #[cfg(target_arch = "x86_64")]
@@ -107,6 +108,20 @@ impl Session {
         for tgid in tgids {
             // Most that ended were no members.
             let _ = processes.remove(tgid);
+        }
+        Ok(())
+    }
+
+    /// Takes processes out of the target that do not exist any more, for when nobody told which have ended.
+    ///
+    /// # Errors
+    /// When the object has no such map.
+    pub fn forget_gone(&mut self) -> Result<(), AttachError> {
+        let mut processes = processes(&mut self.bpf)?;
+        let members: Vec<u32> = processes.keys().flatten().collect();
+        let living: HashSet<u32> = proc::all_processes().collect();
+        for tgid in members.into_iter().filter(|tgid| !living.contains(tgid)) {
+            let _ = processes.remove(&tgid);
         }
         Ok(())
     }

@@ -270,6 +270,9 @@ impl Run {
         let located = self.tasks.locate(&raw);
         let ended = self.tasks.forget_before(raw.start_ns);
         session.forget_processes(&ended)?;
+        if self.tasks.take_exits_missed() {
+            session.forget_gone()?;
+        }
         self.totals.taken += located.taken;
         self.totals.reported += located.reported();
         self.totals.lost += located.lost_total();

@@ -198,7 +198,7 @@ impl Tasks {
     ///
     /// Returns the processes that were forgotten.
     pub fn forget_before(&mut self, time_ns: u64) -> Vec<u32> {
-        if std::mem::take(&mut self.exits_missed) {
+        if self.exits_missed {
             let living: HashSet<u32> = proc::all_processes().collect();
             let missed = self.processes.iter_mut().filter(|(tgid, _)| !living.contains(tgid));
             missed.for_each(|(_, process)| _ = process.ended_ns.get_or_insert(time_ns));
@@ -215,6 +215,11 @@ impl Tasks {
             }
         }
         forgotten
+    }
+
+    /// Whether, since this was last asked, the ends of processes may have been missed.
+    pub fn take_exits_missed(&mut self) -> bool {
+        std::mem::take(&mut self.exits_missed)
     }
 
     /// Whether, since this was last asked, code came to lie where other code had been: what is counted under these
