@@ -158,9 +158,11 @@ fn membarrier() -> Check {
 fn cgroups() -> Check {
     match cgroup::mount_point() {
         Some(path) => Check::ok("cgroup v2", path.display().to_string()),
-        None => {
-            let remedy = "mount -t cgroup2 none /sys/fs/cgroup/unified";
-            Check::lacks("cgroup v2", State::Limited, "not mounted: --cgroup has nothing to choose from", remedy)
-        }
+        None => Check::lacks(
+            "cgroup v2",
+            State::Limited,
+            "not mounted: --cgroup has nothing to choose from",
+            cgroup::mount_command(),
+        ),
     }
 }

@@ -30,6 +30,17 @@ pub fn mount_point() -> Option<PathBuf> {
     })
 }
 
+/// How to mount the version 2 hierarchy where it is looked for: in its own place, or beside version 1.
+#[must_use]
+pub fn mount_command() -> &'static str {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    if mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|path| path.starts_with("/sys/fs/cgroup"))) {
+        "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
+    } else {
+        "mount -t cgroup2 none /sys/fs/cgroup"
+    }
+}
+
 /// The inode number of the kernel's own cgroup namespace, at whose root paths begin.
 const PROC_CGROUP_INIT_INO: u32 = 0xefff_fffb;
 
@@ -40,11 +51,7 @@ const PROC_CGROUP_INIT_INO: u32 = 0xefff_fffb;
 pub fn find(path: &Path) -> Result<Cgroup, Unsupported> {
     let what = format!("the cgroup {}", path.display());
     let mount = mount_point().ok_or_else(|| {
-        Unsupported::new(
-            &what,
-            "no cgroup version 2 hierarchy is mounted",
-            "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
-        )
+        Unsupported::new(&what, "no cgroup version 2 hierarchy is mounted", format!("mount one: {}", mount_command()))
     })?;
     if !in_first_namespace("cgroup", PROC_CGROUP_INIT_INO) {
         return Err(Unsupported::new(

@@ -1,0 +1,278 @@
+//! Machines differ: file systems that are not mounted, settings, limits, CPUs. Each is recorded, or refused with a sentence.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use tests::{Doctor, Lab, Launcher, OfflineCpu, Program, Recording, Session, Setting, perfprobe};
+
+fn worker(name: &str) -> Program {
+    Program::c_named("named.c", &format!("pp_{name}"), &[&format!("-DWORK=work_of_{name}")])
+}
+
+fn record(lab: &Lab, launcher: &Launcher, arguments: &[&str]) -> tests::Finished {
+    Session::start_by(lab, launcher, &[&["record", "-o", "x.folded"], arguments].concat()).wait()
+}
+
+fn records_all_kinds_of_targets(lab: &Lab, launcher: &Launcher) {
+    let own = lab.copy(&worker("own"));
+    lab.record().by(launcher).command(&own, &["1"]).run().assert_at_least("work_of_own", 90.0);
+    let running = lab.start(&worker("other"), &[]);
+    lab.record().by(launcher).pid(running.pid()).duration("1s").run().assert_at_least("work_of_other", 90.0);
+    lab.record().by(launcher).option("--comm", "pp_other").duration("1s").run().assert_at_least("work_of_other", 90.0);
+    lab.record().by(launcher).flag("--all").duration("1s").run().assert_at_least("work_of_other", 5.0);
+}
+
+fn has_kernel_names(recording: &Recording) -> bool {
+    let read = |frame: &String| frame.ends_with("_[k]") && frame.contains("read");
+    recording.folded.share(|line| line.frames().iter().any(read)) > 75.0
+}
+
+#[test]
+fn no_tracefs_debugfs_bpffs_or_securityfs_is_needed() {
+    let Some(lab) = Lab::open() else { return };
+    let script =
+        "for at in tracing debug/tracing debug security; do umount -l /sys/kernel/$at 2>/dev/null || true; done
+        umount -l /sys/fs/bpf 2>/dev/null || true
+        ! grep -Eq '^[^ ]+ [^ ]+ (tracefs|debugfs|bpf|securityfs) ' /proc/self/mounts";
+    records_all_kinds_of_targets(&lab, &Launcher::after(script));
+}
+
+#[test]
+fn without_proc_there_is_a_sentence() {
+    let Some(lab) = Lab::open() else { return };
+    record(&lab, &Launcher::after("mount -t tmpfs none /proc"), &["--all", "-d", "1s"]).refused(1, &["/proc"]);
+}
+
+#[test]
+fn without_btf_children_cannot_be_followed_and_the_rest_works() {
+    let Some(lab) = Lab::open() else { return };
+    let without = Launcher::after("mount -t tmpfs none /sys/kernel/btf");
+    let running = lab.start(&worker("other"), &[]);
+    let pid = running.pid().to_string();
+    record(&lab, &without, &["--pid", &pid, "-d", "1s"]).refused(1, &["CONFIG_DEBUG_INFO_BTF"]);
+    record(&lab, &without, &["--", "true"]).refused(1, &["--no-inherit"]);
+    let alone = lab.record().by(&without).pid(running.pid()).flag("--no-inherit").duration("1s").run();
+    alone.assert_at_least("work_of_other", 90.0);
+    lab.record().by(&without).flag("--all").duration("1s").run().assert_at_least("work_of_other", 5.0);
+    let doctor = Doctor::ask(&lab, &without);
+    assert!(doctor.can_record && doctor.check("BTF").state == "limited", "{doctor:#?}");
+}
+
+#[test]
+fn a_read_only_root_needs_another_place_for_the_files() {
+    let Some(lab) = Lab::open() else { return };
+    let (place, own) = (lab.file("place"), lab.copy(&worker("own")));
+    std::fs::create_dir(&place).unwrap();
+    let script = format!("mount -t tmpfs tmpfs {0}; mount -o remount,bind,ro /; cd /", place.display());
+    let read_only = Launcher::after(&script);
+    let arguments = ["record", "--", own.path().to_str().unwrap(), "1"];
+    let refused = Session::start_by(&lab, &read_only, &arguments).wait().ended_with(1).stderr;
+    assert!(refused.contains("cannot write perfprobe-pp_own-") && refused.contains("--output"), "{refused}");
+    let svg = place.join("x.svg");
+    let arguments = [&["record", "-o", svg.to_str().unwrap()], &arguments[1..]].concat();
+    let written = Session::start_by(&lab, &read_only, &arguments).wait().succeeded().stderr;
+    assert!(written.contains(&format!("wrote {}", svg.display())), "{written}");
+}
+
+#[test]
+fn without_cgroups_of_version_2_only_that_target_is_missing_and_the_remedy_helps() {
+    let Some(lab) = Lab::open() else { return };
+    let unmounted = "for at in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/self/mounts); do umount -l $at; done";
+    let version1 = Launcher::after(unmounted);
+    let refused = record(&lab, &version1, &["--cgroup", "/", "-d", "1s"]).ended_with(1).stderr;
+    let remedy = refused.split_once("mount one: ").unwrap_or_else(|| panic!("no remedy in: {refused}")).1.trim();
+    let doctor = Doctor::ask(&lab, &version1);
+    assert!(doctor.can_record && doctor.check("cgroup v2").state == "limited", "{doctor:#?}");
+    let own = lab.copy(&worker("own"));
+    lab.record().by(&version1).command(&own, &["1"]).run().assert_at_least("work_of_own", 90.0);
+    let mounted = Launcher::after(&format!("{unmounted}\n{remedy}"));
+    let _ = lab.record().by(&mounted).option("--cgroup", "/").duration("1s").run();
+}
+
+#[test]
+fn a_cgroup_of_version_1_is_told_from_one_of_version_2() {
+    let Some(lab) = Lab::open() else { return };
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let old = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields[2] == "cgroup");
+    let Some(old) = old else {
+        println!("no cgroup of version 1 is mounted here");
+        return;
+    };
+    record(&lab, &Launcher::default(), &["--cgroup", old[1], "-d", "1s"]).refused(1, &["version 2 hierarchy"]);
+}
+
+#[test]
+fn one_cpu_is_enough() {
+    let Some(lab) = Lab::open() else { return };
+    let _offline = if online() == "0" {
+        None
+    } else {
+        let Some(offline) = OfflineCpu::take() else { return };
+        Some(offline)
+    };
+    assert_eq!(online(), "0");
+    records_all_kinds_of_targets(&lab, &Launcher::default());
+    let split = lab.record().command(&Program::c("split.c"), &["2"]).run();
+    split.assert_share("take_seventy", 70.0, 5.0);
+    assert_eq!(split.report.recording.cpus, 1);
+}
+
+fn online() -> String {
+    std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_cpu_that_goes_and_comes_back_costs_nothing_but_its_own_time() {
+    let Some(lab) = Lab::open() else { return };
+    let running = [lab.start(&worker("one"), &[]), lab.start(&worker("two"), &[])];
+    let mut session = lab.record().flag("--all").duration("4s").start();
+    session.wait_until_recording("out.perfprobe");
+    let Some(offline) = OfflineCpu::take() else { return };
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    drop(offline);
+    let recording = session.wait().succeeded().recording();
+    recording.assert_at_least("work_of_one", 5.0);
+    recording.assert_at_least("work_of_two", 5.0);
+    let told = recording.report.warnings.iter().any(|warning| warning.contains("CPU 1 came online"));
+    assert!(told, "{:?}", recording.report.warnings);
+    drop(running);
+}
+
+#[test]
+fn a_small_limit_of_locked_memory_is_raised_or_named() {
+    let Some(lab) = Lab::open() else { return };
+    let own = lab.copy(&worker("own"));
+    let limited = |launcher: Launcher| Launcher::through(&["prlimit", "--memlock=65536:65536"]).then(launcher);
+    let nobody = limited(Launcher::nobody(&["bpf", "perfmon", "sys_admin"]));
+    let finished = lab.record().by(&nobody).command(&own, &["1"]).finish();
+    let doctor = Doctor::ask(&lab, &nobody);
+    if finished.code == Some(0) {
+        finished.recording().assert_at_least("work_of_own", 90.0);
+        assert_eq!(doctor.check("locked memory").state, "ok", "{doctor:#?}");
+        return;
+    }
+    // Linux before 5.11 takes BPF maps from it.
+    finished.refused(1, &["locked memory"]);
+    assert_eq!(doctor.check("locked memory").state, "limited", "{doctor:#?}");
+    let raised = limited(Launcher::nobody(&["bpf", "perfmon", "sys_admin", "sys_resource"]));
+    lab.record().by(&raised).command(&own, &["1"]).run().assert_at_least("work_of_own", 90.0);
+}
+
+#[test]
+fn buffers_of_task_events_shrink_to_what_a_user_may_lock() {
+    let Some(lab) = Lab::open() else { return };
+    let own = lab.copy(&worker("own"));
+    let Some(_setting) = Setting::change("kernel/perf_event_mlock_kb", "64") else { return };
+    let nobody = |further: &[&str]| {
+        let capabilities = [&["bpf", "perfmon", "sys_admin"], further].concat();
+        Launcher::through(&["prlimit", "--memlock=0:0"]).then(Launcher::nobody(&capabilities))
+    };
+    if lab.record().by(&nobody(&["ipc_lock"])).command(&own, &["0.1"]).finish().code != Some(0) {
+        println!("this kernel takes BPF maps from locked memory: the limit of that is found first");
+        return;
+    }
+    lab.record().by(&nobody(&[])).command(&own, &["1"]).run().assert_at_least("work_of_own", 90.0);
+    drop(_setting);
+    let Some(_setting) = Setting::change("kernel/perf_event_mlock_kb", "8") else { return };
+    let refused = record(&lab, &nobody(&[]), &["--", "true"]).ended_with(1).stderr;
+    assert!(refused.contains("perf_event_mlock_kb") && refused.contains("CAP_IPC_LOCK"), "{refused}");
+    lab.record().by(&nobody(&["ipc_lock"])).command(&own, &["1"]).run().assert_at_least("work_of_own", 90.0);
+}
+
+#[test]
+fn settings_of_perf_and_bpf_are_heeded_or_named() {
+    let Some(lab) = Lab::open() else { return };
+    let (own, nobody) = (lab.copy(&worker("own")), Launcher::nobody(&["bpf", "perfmon"]));
+    for level in ["-1", "0", "1", "2", "3", "4"] {
+        let Some(_setting) = Setting::change("kernel/perf_event_paranoid", level) else { return };
+        lab.record().command(&own, &["0.5"]).run().assert_at_least("work_of_own", 80.0);
+        let finished = lab.record().by(&nobody).command(&own, &["0.5"]).finish();
+        match finished.code {
+            Some(0) => finished.recording().assert_at_least("work_of_own", 80.0),
+            _ => {
+                assert!(matches!(level, "3" | "4"), "{}", finished.stderr);
+                finished.refused(1, &["perf_event_paranoid"]);
+            }
+        }
+    }
+    let Some(_paranoid) = Setting::change("kernel/perf_event_paranoid", "2") else { return };
+    // 1 stays until the machine is started again.
+    for level in ["0", "2", "1"] {
+        if let Some(_setting) = Setting::change("kernel/unprivileged_bpf_disabled", level) {
+            lab.record().by(&nobody).command(&own, &["0.5"]).run().assert_at_least("work_of_own", 80.0);
+        }
+    }
+}
+
+#[test]
+fn hidden_kernel_symbols_are_said_with_the_setting_that_hides_them() {
+    let Some(lab) = Lab::open() else { return };
+    let running = lab.start(&Program::c("kernel.c"), &[]);
+    for level in ["0", "1", "2"] {
+        let Some(_setting) = Setting::change("kernel/kptr_restrict", level) else { return };
+        let recording = lab.record().pid(running.pid()).duration("1s").run();
+        let warned = recording.report.warnings.iter().any(|warning| warning.contains("kernel.kptr_restrict"));
+        assert_eq!(has_kernel_names(&recording), level != "2", "{level}:\n{}", recording.folded.top());
+        assert_eq!(warned, level == "2", "{level}: {:?}", recording.report.warnings);
+        let doctor = Doctor::ask(&lab, &Launcher::default());
+        assert_eq!(doctor.check("kernel symbols").state == "ok", level != "2", "{level}: {doctor:#?}");
+    }
+}
+
+#[test]
+fn a_low_limit_of_samples_lowers_the_default_and_refuses_more() {
+    let Some(lab) = Lab::open() else { return };
+    let own = lab.copy(&worker("own"));
+    let Some(_share) = Setting::change("kernel/perf_cpu_time_max_percent", "1") else { return };
+    lab.record().command(&own, &["1"]).run().assert_at_least("work_of_own", 90.0);
+    let Some(_setting) = Setting::change("kernel/perf_event_max_sample_rate", "50") else { return };
+    let recording = lab.record().default_frequency().command(&own, &["2"]).run();
+    assert_eq!(recording.report.cpu.period_ns, 1_000_000_000 / 50);
+    let warned = recording.report.warnings.iter().any(|warning| warning.contains("perf_event_max_sample_rate"));
+    assert!(warned, "{:?}", recording.report.warnings);
+    record(&lab, &Launcher::default(), &["-F", "99", "--", "true"]).refused(2, &["perf_event_max_sample_rate"]);
+}
+
+#[test]
+fn a_kernel_that_is_locked_down_records_or_says_why_not() {
+    let Some(lab) = Lab::open() else { return };
+    let told = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let parameters = std::fs::read_to_string("/proc/cmdline").unwrap();
+    let asked = parameters.split_whitespace().find_map(|word| word.strip_prefix("lockdown="));
+    assert!(asked.is_none_or(|mode| told.contains(&format!("[{mode}]"))), "{asked:?} was asked for: {told}");
+    let doctor = Doctor::ask(&lab, &Launcher::default());
+    if told.contains("[confidentiality]") {
+        let unmounted = Launcher::after("umount -l /sys/kernel/security");
+        for launcher in [Launcher::default(), unmounted] {
+            record(&lab, &launcher, &["--all", "-d", "1s"]).refused(1, &["locked down for confidentiality"]);
+        }
+        assert!(!doctor.can_record && doctor.check("lockdown").state == "missing", "{doctor:#?}");
+        return;
+    }
+    records_all_kinds_of_targets(&lab, &Launcher::default());
+    assert_eq!(doctor.check("lockdown").state, "ok");
+}
+
+#[test]
+fn a_recording_is_read_on_another_machine_without_its_binaries() {
+    let Some(lab) = Lab::open() else { return };
+    let place = lab.file("place");
+    std::fs::create_dir(&place).unwrap();
+    let inline = Program::c("inline.c").copy_to(place.join("pp_elsewhere"));
+    let recording = lab.record().command(&inline, &["1"]).run();
+    let here = perfprobe(&lab, &["report", recording.path_text(), "--format", "json"]).succeeded().stdout;
+    let folded = std::fs::read(recording.export(&lab, "here.folded", &[])).unwrap();
+    std::fs::remove_dir_all(&place).unwrap();
+    // No program, no kernel, no processes: an empty machine, as another user's.
+    let empty = "mount -t tmpfs none /proc; mount -t tmpfs none /sys; mount -t tmpfs none /boot 2>/dev/null || true";
+    let elsewhere = Launcher::after(empty).then(Launcher::nobody(&[]));
+    let path = lab.file("moved.perfprobe");
+    std::fs::copy(&recording.path, &path).unwrap();
+    let path = path.to_str().unwrap();
+    let there = Session::start_by(&lab, &elsewhere, &["report", path, "--format", "json"]).wait().succeeded().stdout;
+    assert_eq!(here, there);
+    assert!(here.contains("outer_real") && here.contains("innermost_inlined"), "{here}");
+    for name in ["there.folded", "there.svg", "there.html", "there.pb.gz"] {
+        let _ = Session::start_by(&lab, &elsewhere, &["export", path, "-o", name]).wait().succeeded();
+    }
+    assert_eq!(folded, std::fs::read(lab.file("there.folded")).unwrap());
+}
