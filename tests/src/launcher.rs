@@ -24,11 +24,13 @@ impl Launcher {
             .word(format!("--bounding-set={set}"))
     }
 
-    /// As the user nobody, who has no capability but may gain those of a program.
+    /// As the user nobody, who has no capability but may gain those of a program. The limit of locked memory, which only
+    /// Linux before 5.11 takes BPF maps from, is none where root may lift it.
     #[must_use]
     pub fn user() -> Self {
         let id = |option| format!("--{option}={NOBODY}");
-        Self::through(&["setpriv", &id("reuid"), &id("regid"), "--clear-groups"])
+        let unlimited = "ulimit -l unlimited 2>/dev/null || true; exec \"$@\"";
+        Self::through(&["sh", "-c", unlimited, "sh", "setpriv", &id("reuid"), &id("regid"), "--clear-groups"])
     }
 
     /// By this program, which executes the rest of its arguments.

@@ -12,7 +12,7 @@ use perf_ebpf::cpu::{CpuKey, CpuValue};
 use zerocopy::FromBytes as _;
 
 use super::{AttachError, Collector, RawSample, ValueType};
-use crate::host::{Host, Unsupported, sys};
+use crate::host::{Host, Unsupported, online_cpus, sys};
 
 /// What makes the CPUs take samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,14 @@ impl CpuCollector {
         }
     }
 
+    /// A CPU that has gone offline since it was looked for has nothing to be sampled.
+    fn attach_online(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
+        match self.attach_cpu(program, cpu) {
+            Err(_) if !online_cpus().contains(&cpu) => Ok(()),
+            attached => attached,
+        }
+    }
+
     fn attach_cpu(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
         let (config, policy) = match self.clock {
             // A fixed number of cycles: adapting it to the frequency, as the kernel can, would give a thread on a quiet CPU
@@ -174,7 +182,7 @@ impl Collector for CpuCollector {
     fn attach(&mut self, bpf: &mut Ebpf, host: &Host) -> Result<(), AttachError> {
         let program = program(bpf)?;
         program.load().map_err(|source| AttachError::Program { program: PROGRAM, source })?;
-        host.cpus.iter().try_for_each(|cpu| self.attach_cpu(program, *cpu))
+        host.cpus.iter().try_for_each(|cpu| self.attach_online(program, *cpu))
     }
 
     fn follow_cpus(&mut self, bpf: &mut Ebpf, online: &[u32]) -> Result<Vec<u32>, AttachError> {
@@ -183,7 +191,7 @@ impl Collector for CpuCollector {
         let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.links.contains_key(cpu)).collect();
         if !new.is_empty() {
             let program = program(bpf)?;
-            new.iter().try_for_each(|cpu| self.attach_cpu(program, *cpu))?;
+            new.iter().try_for_each(|cpu| self.attach_online(program, *cpu))?;
         }
         Ok(new)
     }

@@ -44,7 +44,12 @@ impl TaskRings {
     fn open_missing(&mut self, online: &[u32]) -> Result<(), AttachError> {
         for cpu in online {
             if !self.rings.contains_key(cpu) {
-                self.rings.insert(*cpu, open(*cpu)?);
+                match open(*cpu) {
+                    Ok(ring) => _ = self.rings.insert(*cpu, ring),
+                    // It has gone offline since it was looked for.
+                    Err(_) if !host::online_cpus().contains(cpu) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())
