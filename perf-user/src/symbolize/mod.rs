@@ -99,8 +99,8 @@ pub struct Named {
 
 /// Files whose symbols are kept parsed, and the bytes of those files: beyond either, what was not asked for the longest time
 /// is forgotten. Places already stored are not asked for again, so few files are parsed twice.
-const PARSED: usize = 128;
-const PARSED_BYTES: u64 = 512 << 20;
+const PARSED: usize = 256;
+const PARSED_BYTES: u64 = 1 << 30;
 
 /// Names places, and remembers what it parsed.
 #[derive(Debug)]
