@@ -11,8 +11,18 @@ use anyhow::{Context as _, Result, bail};
 use crate::{command, ebpf, install, lint, mounts, pins, toolchain, workspace};
 
 /// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
-const PACKAGES: &[&str] =
-    &["gcc", "g++", "libc6-dev", "binutils", "util-linux", "chromium", "golang-go", "python3", "sqlite3"];
+const PACKAGES: &[&str] = &[
+    "gcc",
+    "g++",
+    "libc6-dev",
+    "binutils",
+    "util-linux",
+    "libcap2-bin",
+    "chromium",
+    "golang-go",
+    "python3",
+    "sqlite3",
+];
 /// What starts a test program: a script's background job ignores these signals, and what the tests start would inherit that.
 const RUNNER: &str = "env --default-signal=INT,QUIT,HUP";
 /// A test that cannot run here prints a line that begins so, with the reason behind it, and returns.
