@@ -4,6 +4,7 @@ mod bill;
 mod check;
 mod chroot;
 mod crates;
+mod guest;
 mod notices;
 mod shares;
 mod tools;
@@ -15,6 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::{command, pins, test, workspace};
 
 /// Shells and the names their completion folders expect.
@@ -33,53 +35,14 @@ pub(crate) struct Args {
     /// What the binary is for; default: this machine
     #[arg(long, value_enum, default_value_t = Arch::host())]
     arch: Arch,
-    /// Also check it all; on this machine's architecture install the Debian package in a clean chroot and record there
+    /// Also check it all, and record: with the Debian package in a clean chroot, or for another architecture in a guest
     #[arg(long)]
     check: bool,
 }
 
-/// An architecture perfprobe runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "verbatim")]
-pub(crate) enum Arch {
-    #[value(name = "x86_64")]
-    X86_64,
-    #[value(name = "aarch64")]
-    Aarch64,
-}
-
-impl Arch {
-    fn host() -> Self {
-        if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 }
-    }
-
-    /// As Linux, Rust and RPM call it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        }
-    }
-
-    /// As `file` calls it.
-    fn file_name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86-64",
-            Self::Aarch64 => "ARM aarch64",
-        }
-    }
-
-    /// As Debian calls it.
-    fn debian_name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "amd64",
-            Self::Aarch64 => "arm64",
-        }
-    }
-
-    fn triple(self) -> String {
-        format!("{}-unknown-linux-musl", self.name())
-    }
+/// As Rust calls static Linux programs for it.
+fn triple(arch: Arch) -> String {
+    format!("{}-unknown-linux-musl", arch.name())
 }
 
 /// What was built, and where.
@@ -113,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let arch = args.arch;
     let zig = tools::Zig::prepare()?;
     command::run(zig.cargo_build(arch)?.args(["-p", "perf-user", "--profile", PROFILE]))?;
-    let built = workspace::target().join(arch.triple()).join(PROFILE);
+    let built = workspace::target().join(triple(arch)).join(PROFILE);
     let dist = Dist { arch, dir: empty_folder(arch, &built)? };
     fs::copy(built.join("perfprobe"), dist.binary()).context("cannot copy the binary")?;
     documents(&dist)?;
@@ -127,6 +90,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         check::files(&dist)?;
         if arch == Arch::host() {
             chroot::run(&dist, &zig)?;
+        } else {
+            guest::run(&dist, &zig)?;
         }
     }
     println!("{}", dist.dir.display());
@@ -171,7 +136,7 @@ fn packages(dist: &Dist) -> Result<()> {
         packer.current_dir(workspace::root());
         Ok(packer)
     };
-    let triple = dist.arch.triple();
+    let triple = triple(dist.arch);
     command::run(
         packer("cargo-deb", pins::CARGO_DEB)?
             .args([

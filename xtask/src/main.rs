@@ -1,6 +1,7 @@
 //! The project's chores: parses the verb, runs it, prints the error chain.
 #![forbid(unsafe_code)]
 
+mod arch;
 mod bench;
 mod command;
 mod demo;

@@ -2,7 +2,7 @@
 
 mod architecture;
 mod archive;
-mod guest;
+pub(crate) mod guest;
 mod initramfs;
 mod kernel;
 mod owned;
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::{command, workspace};
 use architecture::Architecture;
 use archive::Archive;
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     /// The kernel's series, such as 6.1; 7.x is the newest of that number
     #[arg(long, value_name = "SERIES")]
     kernel: String,
+    /// Its architecture; default: this machine's
+    #[arg(long, value_enum, default_value_t = Arch::host())]
+    arch: Arch,
     /// The guest's processors
     #[arg(long, default_value_t = 2)]
     cpus: u32,
@@ -44,9 +48,9 @@ pub(crate) struct Args {
     /// Further kernel parameters
     #[arg(long, value_name = "PARAMETERS", default_value = "", allow_hyphen_values = true)]
     append: String,
-    /// The guest's root
-    #[arg(long, value_enum, default_value = "host")]
-    root: Root,
+    /// The guest's root; default: the machine's, for guests of its architecture
+    #[arg(long, value_enum)]
+    root: Option<Root>,
     /// A file to put into /run/vm/files, which is on the search path
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
@@ -72,15 +76,17 @@ pub(crate) struct Machines {
 
 impl Machines {
     /// Prepares what the machine needs for guests. Only one process at a time prepares; the others wait.
-    pub(crate) fn prepare() -> Result<Self> {
-        let architecture = Architecture::of_machine()?;
-        let cache = workspace::cache()?.join("vm").join(architecture.debian);
+    pub(crate) fn prepare(arch: Arch) -> Result<Self> {
+        let (architecture, own) = (Architecture::of(arch), Architecture::of(Arch::host()));
+        let all = workspace::cache()?.join("vm");
+        let cache = all.join(architecture.debian);
         let kernels = cache.join("kernels");
         fs::create_dir_all(&kernels).with_context(|| format!("cannot create {}", kernels.display()))?;
-        let lock = File::create(cache.join("lock")).context("cannot create a lock file")?;
+        let lock = File::create(all.join("lock")).context("cannot create a lock file")?;
         lock.lock().context("cannot lock the cache of kernels")?;
         let archive = Archive::open(cache.join("apt"), architecture)?;
-        let tools = Tools::prepare(&archive, architecture, &cache)?;
+        let machine = Archive::open(all.join(own.debian).join("apt"), own)?;
+        let tools = Tools::prepare(&machine, &archive, architecture, &cache)?;
         Ok(Self { architecture, archive, tools, kernels, _lock: lock })
     }
 
@@ -118,7 +124,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.command.is_empty() && !std::io::stdin().is_terminal() {
         bail!("there is no terminal for a shell: name a command behind `--`");
     }
-    let machines = Machines::prepare()?;
+    let root = args.root.unwrap_or(if args.arch == Arch::host() { Root::Host } else { Root::None });
+    if root == Root::Host && args.arch != Arch::host() {
+        bail!("the programs of this machine do not run on {}: use --root none", args.arch.name());
+    }
+    let machines = Machines::prepare(args.arch)?;
     let kernel = machines.kernel(&args.kernel)?;
     let ready = machines.ready();
     let is_shell = args.command.is_empty();
@@ -127,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cpus: args.cpus,
         memory: args.memory,
         parameters: args.append.clone(),
-        root: args.root,
+        root,
         accelerator: args.accel,
         limit: (!is_shell).then(|| Duration::from_secs(args.timeout)),
         // As ssh does it: the words become one line again.

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Arch, BILL, Dist, SIZE_LIMIT_BYTES, SUMS};
+use super::{BILL, Dist, SIZE_LIMIT_BYTES, SUMS};
+use crate::arch::Arch;
 use crate::{command, install};
 
 /// What a package holds, as the RPM's paths.
@@ -33,7 +34,7 @@ pub(super) fn binary(dist: &Dist) -> Result<()> {
     }
     let kind = command::read(Command::new("file").arg("-b").arg(&path))?;
     let is_static = kind.contains("statically linked") || kind.contains("static-pie linked");
-    if !is_static || !kind.contains(dist.arch.file_name()) || kind.contains("not stripped") {
+    if !is_static || !kind.contains(dist.arch.file()) || kind.contains("not stripped") {
         bail!("{} is not a static, stripped program for {}: {kind}", path.display(), dist.arch.name());
     }
     if dist.arch == Arch::host() {
@@ -118,7 +119,7 @@ fn rpm(dist: &Dist) -> Result<()> {
 fn deb(dist: &Dist) -> Result<()> {
     let package = dist.package(".deb")?;
     let field = |name: &str| command::read(Command::new("dpkg-deb").arg("--field").arg(&package).arg(name));
-    if field("Architecture")?.trim() != dist.arch.debian_name() || !field("Depends")?.trim().is_empty() {
+    if field("Architecture")?.trim() != dist.arch.debian() || !field("Depends")?.trim().is_empty() {
         bail!("{} is for another architecture, or depends on other packages", package.display());
     }
     let listed = command::read(Command::new("dpkg-deb").arg("--contents").arg(&package))?;

@@ -45,7 +45,7 @@ pub(super) fn run(dist: &Dist, zig: &Zig) -> Result<()> {
 fn example(dist: &Dist, zig: &Zig, root: &Path, kept: &Path) -> Result<()> {
     let work = kept.join("work");
     fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-    shares::compile(zig, dist.arch, &work.join("program"))?;
+    shares::compile(zig, dist.arch, &work.join(shares::PROGRAM))?;
     fs::copy(dist.package(".deb")?, work.join("package.deb")).context("cannot copy the package")?;
     let readme = fs::read_to_string(workspace::root().join("README.md")).context("cannot read README.md")?;
     fs::write(work.join("example"), script(&readme)?).context("cannot write the example")?;

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::Arch;
+use super::triple;
+use crate::arch::Arch;
 use crate::{command, workspace};
 
 /// A crate of the binary.
@@ -20,7 +21,7 @@ pub(super) struct Crate {
 pub(super) fn of_binary(arch: Arch) -> Result<Vec<Crate>> {
     let mut tree = command::cargo();
     tree.args(["tree", "-p", "perf-user", "-e", "normal", "--prefix", "none", "--format", "{p}\t{l}", "--target"]);
-    let tree = command::read(tree.arg(arch.triple()).current_dir(workspace::root()))?;
+    let tree = command::read(tree.arg(triple(arch)).current_dir(workspace::root()))?;
     let mut crates: Vec<Crate> = tree.lines().filter_map(parse).collect();
     crates.sort();
     crates.dedup();

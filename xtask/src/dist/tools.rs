@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::Arch;
+use super::triple;
+use crate::arch::Arch;
 use crate::{command, install, pins, workspace};
 
 /// A cargo subcommand, from its sources.
@@ -59,10 +60,10 @@ impl Zig {
 
     /// `cargo build` for a static binary.
     pub(super) fn cargo_build(&self, arch: Arch) -> Result<Command> {
-        rust_target(&arch.triple())?;
+        rust_target(&triple(arch))?;
         let mut build = Command::new(self.zigbuild());
         command::forget_cargo(&mut build);
-        build.args(["zigbuild", "--target", &arch.triple()]).env("CARGO_ZIGBUILD_ZIG_PATH", self.program());
+        build.args(["zigbuild", "--target", &triple(arch)]).env("CARGO_ZIGBUILD_ZIG_PATH", self.program());
         Ok(build)
     }
 

@@ -1,6 +1,6 @@
 //! What differs between the processors that guests have.
 
-use anyhow::{Result, bail};
+use crate::arch::Arch;
 
 /// A kind of processor that QEMU emulates and Debian has kernels for.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub(crate) struct Architecture {
     pub(crate) qemu_package: &'static str,
     /// The machine QEMU emulates.
     pub(crate) machine: &'static str,
+    /// Its processors.
+    pub(crate) cpu: &'static str,
+    /// The device of a serial port that the machine does not have of its own, after the first; `None` if it has all.
+    pub(crate) port_device: Option<&'static str>,
     /// Serial ports, by the names of their devices in the guest.
     pub(crate) ports: Ports,
     /// Kernel parameters every guest of this kind needs.
@@ -39,17 +43,33 @@ const X86_64: Architecture = Architecture {
     qemu: "qemu-system-x86_64",
     qemu_package: "qemu-system-x86",
     machine: "q35",
+    cpu: "max",
+    port_device: None,
     ports: Ports { console: "ttyS0", output: "ttyS1", result: "ttyS2" },
     // Else 6.1 falls back to a clock so slow that it shows in every profile.
     parameters: "tsc=reliable mitigations=off",
 };
 
+/// QEMU's machine without a model in hardware.
+const AARCH64: Architecture = Architecture {
+    debian: "arm64",
+    flavour: "-cloud-arm64",
+    qemu: "qemu-system-aarch64",
+    qemu_package: "qemu-system-arm",
+    machine: "virt",
+    // Signing return addresses as the hardware does takes most of an emulator's time.
+    cpu: "max,pauth-impdef=on",
+    port_device: Some("pci-serial"),
+    ports: Ports { console: "ttyAMA0", output: "ttyS0", result: "ttyS1" },
+    parameters: "mitigations=off",
+};
+
 impl Architecture {
-    /// The machine's own.
-    pub(crate) fn of_machine() -> Result<&'static Self> {
-        match std::env::consts::ARCH {
-            "x86_64" => Ok(&X86_64),
-            other => bail!("guests are x86_64 only, and share the programs of the machine, which is {other}"),
+    /// Of this kind.
+    pub(crate) fn of(arch: Arch) -> &'static Self {
+        match arch {
+            Arch::X86_64 => &X86_64,
+            Arch::Aarch64 => &AARCH64,
         }
     }
 }

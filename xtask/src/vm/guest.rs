@@ -86,8 +86,14 @@ impl Guest {
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
         add(&["-initrd", &path("initramfs")]);
         add(&["-serial", &format!("file:{}", path("console"))]);
-        add(&["-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]);
-        add(&["-serial", &format!("file:{}", path("result"))]);
+        add(&["-chardev", "stdio,id=output,signal=off"]);
+        add(&["-chardev", &format!("file,id=result,path={}", path("result"))]);
+        for port in ["output", "result"] {
+            match architecture.port_device {
+                None => add(&["-serial", &format!("chardev:{port}")]),
+                Some(device) => add(&["-device", &format!("{device},chardev={port}")]),
+            }
+        }
         let mut server = None;
         if self.root == Root::Host {
             let socket = file("root.sock");
@@ -154,7 +160,7 @@ impl Guest {
         let arguments = [
             ["-machine", architecture.machine],
             ["-accel", accelerator],
-            ["-cpu", "max"],
+            ["-cpu", architecture.cpu],
             ["-m", &memory],
             ["-smp", &cpus],
             ["-display", "none"],

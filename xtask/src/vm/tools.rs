@@ -27,10 +27,16 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Finds them, installs QEMU where it is missing, and takes the others out of their packages into `cache`.
-    pub(crate) fn prepare(archive: &Archive, architecture: &Architecture, cache: &Path) -> Result<Self> {
+    /// Finds them, installs QEMU where it is missing, and takes the others out of their packages into `cache`. QEMU and the
+    /// file server come from the archive of the machine's architecture, the guest's shell from that of its own.
+    pub(crate) fn prepare(
+        machine: &Archive,
+        archive: &Archive,
+        architecture: &Architecture,
+        cache: &Path,
+    ) -> Result<Self> {
         if command::find(architecture.qemu).is_none() {
-            archive.install(&[architecture.qemu_package], "guests")?;
+            machine.install(&[architecture.qemu_package], "guests")?;
         }
         install::packages(&["kmod", "xz-utils", "util-linux", "libcap-ng0", "libseccomp2"], "guests")?;
         let qemu = command::find(architecture.qemu).with_context(|| format!("{} is missing", architecture.qemu))?;
@@ -46,7 +52,7 @@ impl Tools {
         let virtiofsd = cache.join("virtiofsd");
         if !virtiofsd.exists() {
             // The last release whose QEMU has it.
-            extract(archive, "qemu-system-common/bookworm", "usr/lib/qemu/virtiofsd", &virtiofsd)?;
+            extract(machine, "qemu-system-common/bookworm", "usr/lib/qemu/virtiofsd", &virtiofsd)?;
         }
         let busybox = cache.join("busybox");
         if !busybox.exists() {
