@@ -128,22 +128,11 @@ fn flags(toolchain: &Toolchain, target: &Path, arch: &str) -> Result<OsString> {
         "-Clinker=bpf-linker".into(),
         "-Clink-arg=--btf".into(),
     ];
-    let mut remap = vec![(workspace::root(), "perfprobe")];
-    remap.push((target.to_owned(), "target"));
-    remap.push((toolchain.sysroot.clone(), "sysroot"));
-    remap.push((toolchain.sysroot.join("lib/rustlib/src/rust"), "rust"));
-    for dir in workspace::crate_sources()? {
-        remap.push((dir, "crates"));
-    }
-    // The last remapping that fits wins, so the outer folders come first.
-    remap.sort_by_key(|(from, _)| from.components().count());
-    for (from, to) in remap {
-        let mut flag = OsString::from("--remap-path-prefix=");
-        flag.push(from);
-        flag.push("=");
-        flag.push(to);
-        flags.push(flag);
-    }
+    flags.extend(workspace::remap_flags(&[
+        (target, "target"),
+        (&toolchain.sysroot, "sysroot"),
+        (&toolchain.sysroot.join("lib/rustlib/src/rust"), "rust"),
+    ])?);
     Ok(flags.join(&OsString::from("\u{1f}")))
 }
 

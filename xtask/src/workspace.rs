@@ -1,5 +1,6 @@
 //! Where things are: the checkout, the build directory, the cache for tools.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -30,6 +31,24 @@ pub(crate) fn crate_sources() -> Result<Vec<PathBuf>> {
     let base = cargo_home()?.join("registry/src");
     let entries = fs::read_dir(&base).with_context(|| format!("cannot list {}", base.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// rustc's flags that give every folder which differs from machine to machine a name that does not: the checkout, the
+/// downloaded crates, and `further` ones.
+pub(crate) fn remap_flags(further: &[(&Path, &str)]) -> Result<Vec<OsString>> {
+    let mut remap = vec![(root(), "perfprobe")];
+    remap.extend(further.iter().map(|(from, to)| (from.to_path_buf(), *to)));
+    remap.extend(crate_sources()?.into_iter().map(|dir| (dir, "crates")));
+    // The last remapping that fits wins, so the outer folders come first.
+    remap.sort_by_key(|(from, _)| from.components().count());
+    let flag = |(from, to): (PathBuf, &str)| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flag
+    };
+    Ok(remap.into_iter().map(flag).collect())
 }
 
 /// The folder for tools this project installs for itself; created when missing.

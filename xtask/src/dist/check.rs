@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{BILL, Dist, SIZE_LIMIT_BYTES, SUMS};
 use crate::arch::Arch;
-use crate::{command, install};
+use crate::{command, install, workspace};
 
 /// What a package holds, as the RPM's paths.
 const INSTALLED: &[&str] = &[
@@ -36,6 +36,14 @@ pub(super) fn binary(dist: &Dist) -> Result<()> {
     let is_static = kind.contains("statically linked") || kind.contains("static-pie linked");
     if !is_static || !kind.contains(dist.arch.file()) || kind.contains("not stripped") {
         bail!("{} is not a static, stripped program for {}: {kind}", path.display(), dist.arch.name());
+    }
+    // Where it was built is nobody's business, and differs from build to build.
+    let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    for folder in [workspace::root(), workspace::cargo_home()?] {
+        let folder = folder.display().to_string();
+        if content.windows(folder.len()).any(|window| window == folder.as_bytes()) {
+            bail!("{} holds the folder {folder}, which --remap-path-prefix does not cover", path.display());
+        }
     }
     if dist.arch == Arch::host() {
         // It fails for what the dynamic linker has nothing to do with.

@@ -1,5 +1,6 @@
 //! The tools that build and pack what is shipped: pinned, installed into the project's cache where they are missing.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,12 +59,14 @@ impl Zig {
         self.0.join("bin/cargo-zigbuild")
     }
 
-    /// `cargo build` for a static binary.
+    /// `cargo build` for a static binary, which does not tell where it was built.
     pub(super) fn cargo_build(&self, arch: Arch) -> Result<Command> {
         rust_target(&triple(arch))?;
         let mut build = Command::new(self.zigbuild());
         command::forget_cargo(&mut build);
         build.args(["zigbuild", "--target", &triple(arch)]).env("CARGO_ZIGBUILD_ZIG_PATH", self.program());
+        command::run(command::cargo().args(["fetch", "--quiet"]))?;
+        build.env("CARGO_ENCODED_RUSTFLAGS", workspace::remap_flags(&[])?.join(&OsString::from("\u{1f}")));
         Ok(build)
     }
 
