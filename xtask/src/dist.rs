@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::arch::Arch;
-use crate::{command, pins, test, workspace};
+use crate::{command, pins, workspace};
 
 /// Shells and the names their completion folders expect.
 const COMPLETIONS: &[(&str, &str)] = &[("bash", "perfprobe.bash"), ("zsh", "_perfprobe"), ("fish", "perfprobe.fish")];
@@ -49,6 +49,8 @@ fn triple(arch: Arch) -> String {
 struct Dist {
     arch: Arch,
     dir: PathBuf,
+    /// The same program for this machine.
+    native: PathBuf,
 }
 
 impl Dist {
@@ -75,9 +77,9 @@ impl Dist {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let arch = args.arch;
     let zig = tools::Zig::prepare()?;
-    command::run(zig.cargo_build(arch)?.args(["-p", "perf-user", "--profile", PROFILE]))?;
-    let built = workspace::target().join(triple(arch)).join(PROFILE);
-    let dist = Dist { arch, dir: empty_folder(arch, &built)? };
+    let built = build(&zig, arch)?;
+    let native = if arch == Arch::host() { built.clone() } else { build(&zig, Arch::host())? };
+    let dist = Dist { arch, dir: empty_folder(arch, &built)?, native: native.join("perfprobe") };
     fs::copy(built.join("perfprobe"), dist.binary()).context("cannot copy the binary")?;
     documents(&dist)?;
     let crates = crates::of_binary(arch)?;
@@ -98,6 +100,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The folder with the binary.
+fn build(zig: &tools::Zig, arch: Arch) -> Result<PathBuf> {
+    command::run(zig.cargo_build(arch)?.args(["-p", "perf-user", "--profile", PROFILE]))?;
+    Ok(workspace::target().join(triple(arch)).join(PROFILE))
+}
+
 /// The packers look for files beside what cargo built: there is a link to the folder.
 fn empty_folder(arch: Arch, built: &Path) -> Result<PathBuf> {
     let dir = workspace::target().join("dist").join(arch.name());
@@ -111,17 +119,11 @@ fn empty_folder(arch: Arch, built: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Man pages, completions and licences. They are the same for every architecture, and written by a program that runs here.
+/// Man pages, completions and licences: the same for every architecture.
 fn documents(dist: &Dist) -> Result<()> {
-    let program = if dist.arch == Arch::host() {
-        dist.binary()
-    } else {
-        command::run(command::cargo().args(["build", "--release", "-p", "perf-user"]))?;
-        test::binary()
-    };
-    command::read(Command::new(&program).arg("man").arg(dist.dir.join("man1")))?;
+    command::read(Command::new(&dist.native).arg("man").arg(dist.dir.join("man1")))?;
     for (shell, name) in COMPLETIONS {
-        dist.write(name, &command::read(Command::new(&program).args(["completions", shell]))?)?;
+        dist.write(name, &command::read(Command::new(&dist.native).args(["completions", shell]))?)?;
     }
     for name in LICENCES {
         fs::copy(workspace::root().join(name), dist.dir.join(name)).with_context(|| format!("cannot copy {name}"))?;

@@ -13,6 +13,8 @@ use crate::{command, install, workspace};
 
 /// Runs inside, after the package was installed. Recordings are left in the folder `/work`.
 const PROLOGUE: &str = "set -eu\ncd /work\ndpkg --install package.deb\n";
+/// Runs at the end: they are root's, and read by whoever runs this.
+const EPILOGUE: &str = "chmod a+r *.perfprobe\n";
 /// What ends a line of the README that has no end of its own.
 const CTRL_C: &str = "timeout --preserve-status --signal INT 20";
 /// Runs in a namespace whose mounts end with it.
@@ -36,7 +38,7 @@ pub(super) fn run(dist: &Dist, zig: &Zig) -> Result<()> {
     remove(&root)?;
     outcome?;
     for name in super::files(&kept)? {
-        shares::check(&dist.binary(), &kept.join(name))?;
+        shares::check(&dist.native, &kept.join(name))?;
     }
     Ok(())
 }
@@ -79,6 +81,7 @@ fn script(readme: &str) -> Result<String> {
         script.push_str(&format!("{CTRL_C} {line}\n"));
         lines += 1;
     }
+    script.push_str(EPILOGUE);
     if lines < 4 {
         bail!(
             "README.md shows no example any more: its lines begin with target/release/perfprobe, or sudo before that"

@@ -10,7 +10,7 @@ use super::tools::Zig;
 use super::{Dist, shares};
 use crate::vm::Machines;
 use crate::vm::guest::{Accelerator, Guest, Root};
-use crate::{command, test, workspace};
+use crate::{command, workspace};
 
 const KERNEL: &str = "6.12";
 /// A program from its first instruction, and the whole machine with that program at work.
@@ -60,7 +60,7 @@ pub(super) fn run(dist: &Dist, zig: &Zig) -> Result<()> {
         fs::write(&encoded, text.split(|line| *line == "end").next().unwrap_or_default().join("\n"))?;
         let file = File::create(&recording).with_context(|| format!("cannot create {}", recording.display()))?;
         command::run(Command::new("base64").arg("--decode").arg(&encoded).stdout(file))?;
-        shares::check(&test::binary(), &recording)?;
+        shares::check(&dist.native, &recording)?;
     }
     println!("recorded on {}", guest.kernel.release);
     Ok(())
