@@ -228,6 +228,9 @@ fn file_capabilities_let_an_ordinary_user_record_and_pass_nothing_on() {
     let running = lab.start_by(&Launcher::user(), &split, &[]);
     let recording = lab.record().by(&Launcher::user()).pid(running.pid()).duration("1s").run();
     recording.assert_at_least("take_seventy", SEEN);
+    let variables = Launcher::through(&["env", "LD_PRELOAD=/no/such/library.so"]);
+    let preloaded = Session::start_by(&lab, &Launcher::user().then(variables), &["--version"]).wait().succeeded();
+    assert_eq!(preloaded.stderr, "", "the loader ignores what could change the program");
     // The vDSO comes from perfprobe's own memory, which such a program may not open.
     let clock = lab.copy(&Program::c("clock.c"));
     let recording = lab.record().by(&Launcher::user()).command(&clock, &["1"]).run();
