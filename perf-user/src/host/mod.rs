@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capability;
 pub mod cgroup;
+pub mod files;
 pub mod perf_ring;
 pub mod privileges;
 pub mod proc;

@@ -87,12 +87,16 @@ impl TaskRing {
     pub fn read(&mut self, scratch: &mut Vec<u8>, events: &mut Vec<(u64, TaskEvent)>) {
         scratch.clear();
         self.mapping.read_all(scratch);
-        let mut rest = &scratch[..];
-        while let Some(size) = u16_at(rest, 6).map(usize::from).filter(|size| *size >= 8 && *size <= rest.len()) {
-            let (record, after) = rest.split_at(size);
-            events.extend(parse(record));
-            rest = after;
-        }
+        parse_records(scratch, events);
+    }
+}
+
+/// Parses records as they lie in a ring, up to the first that is cut short; kinds that tell nothing here are left out.
+pub fn parse_records(mut rest: &[u8], events: &mut Vec<(u64, TaskEvent)>) {
+    while let Some(size) = u16_at(rest, 6).map(usize::from).filter(|size| *size >= 8 && *size <= rest.len()) {
+        let (record, after) = rest.split_at(size);
+        events.extend(parse(record));
+        rest = after;
     }
 }
 

@@ -45,23 +45,15 @@ pub enum NoTarget {
 /// # Errors
 /// Why not.
 pub fn check_target(tgid: u32) -> Result<(), NoTarget> {
-    // Names are bytes, not text.
-    let read =
-        |name| fs::read(format!("/proc/{tgid}/{name}")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let missing = |_| if is_hidden(tgid) { NoTarget::Hidden(tgid) } else { NoTarget::Missing(tgid) };
-    let status = read("status").map_err(missing)?;
-    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
-    if let Some(group) = group.filter(|group| *group != tgid) {
+    let read = |name| fs::read(format!("/proc/{tgid}/{name}")).map_err(missing);
+    if let Some(group) = thread_group(&read("status")?).filter(|group| *group != tgid) {
         return Err(NoTarget::Thread(tgid, group));
     }
     if threads(tgid).is_empty() {
         return Err(NoTarget::Zombie(tgid));
     }
-    // Only the kernel's own threads have the flag PF_KTHREAD, which the ninth field of `stat` shows (proc(5)).
-    const PF_KTHREAD: u64 = 0x0020_0000;
-    let stat = read("stat").map_err(|_| NoTarget::Missing(tgid))?;
-    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
-    if flags.is_some_and(|flags| flags & PF_KTHREAD != 0) {
+    if Stat::parse(&read("stat")?).is_some_and(Stat::is_kernel_thread) {
         return Err(NoTarget::Kernel(tgid));
     }
     Ok(())
@@ -73,6 +65,44 @@ pub fn is_hidden(tgid: u32) -> bool {
     fs::read_dir(format!("/proc/{tgid}/task")).is_err() && sys::pidfd_open(tgid).is_ok()
 }
 
+/// The process that a thread belongs to, as its `status` tells.
+#[must_use]
+pub fn thread_group(status: &[u8]) -> Option<u32> {
+    // A newline in the name is escaped there, so no name can pass for a line of its own.
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// What `stat` says of a thread (proc(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    state: u8,
+    flags: u64,
+}
+
+impl Stat {
+    /// Finds the fields behind the name, which can hold anything but the last parenthesis.
+    #[must_use]
+    pub fn parse(stat: &[u8]) -> Option<Self> {
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;
+        let mut fields = fields.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        Some(Self { state, flags: fields.nth(5)?.parse().ok()? })
+    }
+
+    /// Only the kernel's own threads have the flag `PF_KTHREAD`.
+    fn is_kernel_thread(self) -> bool {
+        const PF_KTHREAD: u64 = 0x0020_0000;
+        self.flags & PF_KTHREAD != 0
+    }
+
+    /// Whether it runs, or can run again.
+    fn is_living(self) -> bool {
+        !b"ZX".contains(&self.state)
+    }
+}
+
 /// The threads of a process that have not ended, the main one first if it is among them; none when the process has.
 #[must_use]
 pub fn threads(tgid: u32) -> Vec<u32> {
@@ -80,8 +110,7 @@ pub fn threads(tgid: u32) -> Vec<u32> {
     let tids = tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let living = |tid: &u32| {
         let stat = fs::read(format!("/proc/{tgid}/task/{tid}/stat")).unwrap_or_default();
-        let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
-        state.is_some_and(|state| !b"ZX".contains(state))
+        Stat::parse(&stat).is_some_and(Stat::is_living)
     };
     let mut tids: Vec<u32> = tids.filter(living).collect();
     tids.sort_unstable_by_key(|tid| (*tid != tgid, *tid));
@@ -93,8 +122,13 @@ pub fn threads(tgid: u32) -> Vec<u32> {
 /// # Errors
 /// When it is gone, or may not be read.
 pub fn executable_mappings(tid: u32) -> io::Result<Vec<MapEvent>> {
-    let bytes = fs::read(format!("/proc/{tid}/maps"))?;
-    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(parse_mapping).collect())
+    Ok(parse_mappings(&fs::read(format!("/proc/{tid}/maps"))?))
+}
+
+/// Parses `maps`; lines that are none are left out.
+#[must_use]
+pub fn parse_mappings(maps: &[u8]) -> Vec<MapEvent> {
+    String::from_utf8_lossy(maps).lines().filter_map(parse_mapping).collect()
 }
 
 /// Parses `start-end perms offset dev inode path`, if the mapping is executable.
@@ -111,7 +145,7 @@ fn parse_mapping(line: &str) -> Option<MapEvent> {
     let inode = fields.next()?.parse().ok()?;
     let path = fields.next().unwrap_or("").trim_start();
     let path = if path.is_empty() { "//anon".into() } else { unescape(path) };
-    Some(MapEvent { start, bytes: end - start, offset, device, inode, path })
+    Some(MapEvent { start, bytes: end.checked_sub(start)?, offset, device, inode, path })
 }
 
 /// A newline in a path is shown as `\012`.
@@ -122,7 +156,7 @@ fn unescape(path: &str) -> String {
 /// The path of the file behind a mapping, which opens even when the file was deleted or lies in another mount namespace.
 #[must_use]
 pub fn map_file(tgid: u32, mapping: &MapEvent) -> PathBuf {
-    format!("/proc/{tgid}/map_files/{:x}-{:x}", mapping.start, mapping.start + mapping.bytes).into()
+    format!("/proc/{tgid}/map_files/{:x}-{:x}", mapping.start, mapping.start.saturating_add(mapping.bytes)).into()
 }
 
 #[cfg(test)]

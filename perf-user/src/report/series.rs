@@ -38,34 +38,34 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
 }
 
 fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &mut SeriesReport) {
-    let mut functions: HashMap<FunctionKey, (u64, u64)> = HashMap::new();
+    let mut functions: HashMap<FunctionKey, Counted> = HashMap::new();
     let mut modules: HashMap<StringId, u64> = HashMap::new();
-    let mut seen: Vec<FunctionKey> = Vec::new();
     for (&stack, &value) in stacks {
-        seen.clear();
-        let (mut user_frames, mut astray, mut hidden) = (0, false, false);
+        let (mut user_frames, mut astray, mut hidden, mut empty) = (0, false, false, true);
         let frames = profile.stacks.leaf_to_root(stack).filter_map(|id| profile.frames.get(id.0 as usize));
         for (depth, frame) in frames.enumerate() {
-            report.frames += value;
+            // Deep stacks count a value many times.
+            report.frames = report.frames.saturating_add(value);
             user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit));
             astray |= profile.strings.get(frame.module) == UNMAPPED;
             hidden |= profile.strings.get(frame.module) == HIDDEN;
             if !frame.symbolized {
-                report.frames_unnamed += value;
-                *modules.entry(frame.module).or_default() += value;
+                report.frames_unnamed = report.frames_unnamed.saturating_add(value);
+                let count = modules.entry(frame.module).or_default();
+                *count = count.saturating_add(value);
             }
-            let key = key(frame);
-            let (self_value, total) = functions.entry(key).or_default();
+            let counted = functions.entry(key(frame)).or_default();
             if depth == 0 {
-                *self_value += value;
+                counted.self_value += value;
             }
             // Once a sample, also for functions that call themselves.
-            if !seen.contains(&key) {
-                *total += value;
-                seen.push(key);
+            if counted.last != Some(stack) {
+                counted.total += value;
+                counted.last = Some(stack);
             }
+            empty = false;
         }
-        if seen.is_empty() {
+        if empty {
             report.without_stack += value;
         }
         if astray || (user_frames == 1 && !hidden) {
@@ -74,7 +74,7 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
     }
     report.functions = functions
         .into_iter()
-        .map(|((function, module, kind), (self_value, total))| {
+        .map(|((function, module, kind), Counted { self_value, total, .. })| {
             let symbolized = function != NO_NAME;
             let module = profile.strings.get(module);
             let name = if symbolized { profile.strings.get(function).into() } else { unnamed(module) };
@@ -91,6 +91,15 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
         .collect();
     report.unsymbolized_modules.sort_by(|a, b| b.frames.cmp(&a.frames).then_with(|| a.module.cmp(&b.module)));
     report.unsymbolized_modules.truncate(MODULES);
+}
+
+/// What a function has taken.
+#[derive(Default)]
+struct Counted {
+    self_value: u64,
+    total: u64,
+    /// The last stack that was added to `total`.
+    last: Option<StackId>,
 }
 
 /// The module of frames at which nothing was mapped.

@@ -35,7 +35,8 @@ pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
 
 /// Decodes what [`encode`] made; `None` when the bytes are damaged.
 pub(super) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
-    const MAX_BYTES: usize = 64 << 20;
+    // Fifty times what the kernel half's maps can hold of a window.
+    const MAX_BYTES: usize = 8 << 20;
     let unpacked;
     let mut rest = match data.split_first()? {
         (&PLAIN, plain) => plain,

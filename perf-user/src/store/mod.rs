@@ -2,8 +2,10 @@
 
 mod blob;
 mod intern;
+mod open;
 mod read;
 mod slice;
+mod stacks;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -70,6 +72,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// Reading it would take more memory than any report is worth.
+    #[error("{path} holds more {what} than can be read at once; choose a part of its time with --from and --to")]
+    TooMuch {
+        /// Which.
+        path: PathBuf,
+        /// What there is too much of.
+        what: &'static str,
     },
     /// The file is truncated or damaged.
     #[error("the recording {path} is damaged ({why}); nothing can be read from it")]

@@ -1,14 +1,15 @@
 //! A part of a recording as a recording of its own.
 
-use std::path::Path;
+use std::{io, path::Path};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
     Selection, StoreError,
     blob::{decode, encode},
-    read::{meta, open},
+    open::{meta, open},
 };
+use crate::host::files::{PRIVATE, Place};
 
 /// Copies the selected part of the recording `from` to `to`, which is replaced. Windows keep their times, and their counts
 /// of what was taken and lost: those are not known for single threads.
@@ -18,10 +19,14 @@ use super::{
 pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreError> {
     let source = open(from)?;
     let failed = |source| StoreError::Copy { path: to.to_owned(), source };
+    source.execute_batch("COMMIT").map_err(failed)?;
     // VACUUM INTO writes only to an empty file; one that exists may have any contents.
-    std::fs::File::create(to).map_err(|error| StoreError::Create { path: to.to_owned(), why: error.to_string() })?;
+    let created = |error: io::Error| StoreError::Create { path: to.to_owned(), why: error.to_string() };
+    let place = Place::of(to).map_err(created)?;
+    place.open(PRIVATE).and_then(|file| file.set_len(0)).map_err(created)?;
+    let _rights = place.rights().map_err(created)?;
     source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map_err(failed)?;
-    let mut copy = Connection::open(to).map_err(failed)?;
+    let mut copy = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     cut(&mut copy, selection).map_err(failed)
 }
 

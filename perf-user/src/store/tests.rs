@@ -4,7 +4,12 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use super::{SCHEMA_VERSION, Selection, StoreError, Writer, read, slice};
+use super::{
+    SCHEMA_VERSION, Selection, StoreError, Writer,
+    blob::{Entry, encode},
+    read::{MAX_SAMPLES, read},
+    slice,
+};
 use crate::{
     profile::{FoldOptions, Overhead, Profile, Recording},
     symbolize::Names,
@@ -158,4 +163,102 @@ fn a_newer_recording_is_refused_not_misread() {
     connection.execute("UPDATE meta SET value = ?1 WHERE key = 'schema_version'", [SCHEMA_VERSION + 1]).unwrap();
     let refused = read(&path, Selection::default());
     assert!(matches!(refused, Err(StoreError::Newer { found, .. }) if found == SCHEMA_VERSION + 1));
+}
+
+fn connection(path: &std::path::Path, sql: &str) {
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_file_that_is_more_than_its_tables_is_no_recording() {
+    let computed = "DROP TABLE string;
+        CREATE TABLE string (id INTEGER PRIMARY KEY, text TEXT AS (printf('%.*c', 900000000, 'x')))";
+    for sql in [
+        computed,
+        "CREATE VIEW v AS SELECT * FROM string",
+        "CREATE TRIGGER t AFTER DELETE ON sample BEGIN DELETE FROM meta; END",
+        "CREATE INDEX i ON string (upper(text))",
+        "ALTER TABLE module ADD COLUMN more TEXT DEFAULT 'x'",
+        "CREATE TABLE more (a)",
+        "DROP TABLE window",
+    ] {
+        let (_directory, path) = recorded(true);
+        connection(&path, sql);
+        assert!(matches!(read(&path, Selection::default()), Err(StoreError::Foreign { .. })), "{sql}");
+        assert!(matches!(
+            slice(&path, &path.with_extension("copy"), Selection::default()),
+            Err(StoreError::Foreign { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_page_that_is_used_twice_is_damage_not_an_endless_file() {
+    let (_directory, path) = recorded(true);
+    // The root page of one table becomes that of another.
+    connection(
+        &path,
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage =
+            (SELECT rootpage FROM sqlite_master WHERE name = 'frame') WHERE name = 'stack'",
+    );
+    let refused = read(&path, Selection::default());
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+}
+
+#[test]
+fn numbers_that_cannot_be_are_damage() {
+    for sql in [
+        "UPDATE counter SET value = -1 WHERE kind = 'taken'",
+        "UPDATE counter SET value = 9223372036854775807",
+        "UPDATE sample SET data = x'00ff'",
+        "UPDATE meta SET value = '{}' WHERE key = 'recording'",
+    ] {
+        let (_directory, path) = recorded(true);
+        connection(&path, sql);
+        let refused = read(&path, Selection::default());
+        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{sql}: {refused:?}");
+    }
+    let (_directory, path) = recorded(true);
+    set_samples(&path, &[(1, 1 << 63), (2, 1 << 63)]);
+    let refused = read(&path, Selection::default());
+    assert!(matches!(&refused, Err(StoreError::Damaged { why, .. }) if why.contains("too large")), "{refused:?}");
+}
+
+/// Makes all windows hold these stacks and values, of some thread.
+fn set_samples(path: &std::path::Path, samples: &[(u32, u64)]) {
+    let file = rusqlite::Connection::open(path).unwrap();
+    let thread = file.query_row("SELECT min(id) FROM thread", [], |row| row.get(0)).unwrap();
+    let entries = samples.iter().map(|(stack, value)| Entry { thread, stack: *stack, value: *value }).collect();
+    file.execute("UPDATE sample SET data = ?1", [encode(entries)]).unwrap();
+}
+
+#[test]
+fn stacks_that_go_round_or_on_forever_end() {
+    let (_directory, path) = recorded(true);
+    connection(&path, "UPDATE stack SET caller = 3 WHERE id = 2");
+    assert!(read(&path, Selection::default()).is_ok());
+    let chain = "WITH RECURSIVE n(i) AS (VALUES(100) UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
+        INSERT INTO stack SELECT i, i - 1, 1, 0 FROM n;
+        INSERT INTO stack VALUES (99, 0, 1, 0)";
+    connection(&path, chain);
+    set_samples(&path, &[(9000, 1)]);
+    let refused = read(&path, Selection::default());
+    assert!(matches!(&refused, Err(StoreError::Damaged { why, .. }) if why.contains("deep")), "{refused:?}");
+}
+
+#[test]
+fn small_files_that_unpack_to_much_are_refused() {
+    let (_directory, path) = recorded(true);
+    let mut bomb = vec![1];
+    // Entries of nothing, which hardly take room.
+    bomb.extend(zstd::bulk::compress(&vec![0; 3 * MAX_SAMPLES / 4], 3).unwrap());
+    assert!(bomb.len() < 1000);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    for tgid in 1000..1005 {
+        file.execute("INSERT INTO sample VALUES (0, 'cpu', ?1, ?2)", rusqlite::params![tgid, bomb]).unwrap();
+    }
+    drop(file);
+    let refused = read(&path, Selection::default());
+    assert!(matches!(refused, Err(StoreError::TooMuch { .. })), "{refused:?}");
+    assert!(read(&path, Selection { from_ns: Some(SECOND), ..Selection::default() }).is_ok(), "without that window");
 }

@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, Params, ffi, params};
 
 use super::{
     APPLICATION_ID, SCHEMA_VERSION, StoreError,
@@ -14,6 +14,10 @@ use super::{
     intern::Interner,
 };
 use crate::{
+    host::{
+        files::{PRIVATE, Place},
+        sys::FileRights,
+    },
     profile::{Overhead, Recording},
     symbolize::Names,
     task::LocatedWindow,
@@ -37,6 +41,8 @@ const INTERNED_LIMIT: usize = 250_000;
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
+    /// SQLite makes and removes a journal beside the recording in every transaction.
+    place: Place,
     connection: Connection,
     /// Held after the connection: closing it would release SQLite's own locks.
     _lock: File,
@@ -48,19 +54,21 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Creates the file; one that exists is replaced.
+    /// Creates the file, for its owner alone; what one that exists holds is replaced.
     ///
     /// # Errors
     /// When it cannot be created.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
         let failed = |why: String| StoreError::Create { path: path.to_owned(), why };
+        let place = Place::of(path).map_err(|error| failed(error.to_string()))?;
         // SQLite would say no more than "unable to open database file".
-        let lock =
-            OpenOptions::new().create(true).append(true).open(path).map_err(|error| failed(error.to_string()))?;
+        let lock = place.open(PRIVATE).map_err(|error| failed(error.to_string()))?;
         lock.try_lock().map_err(|_| failed("another perfprobe is writing it".into()))?;
         lock.set_len(0).map_err(|error| failed(error.to_string()))?;
         let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(path)?;
+            let _rights = rights(&place)?;
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -70,6 +78,7 @@ impl Writer {
         let connection = open().map_err(|error| failed(error.to_string()))?;
         let writer = Self {
             path: path.to_owned(),
+            place,
             connection,
             _lock: lock,
             interner: Interner::default(),
@@ -110,10 +119,7 @@ impl Writer {
     /// When the file cannot be written.
     pub fn event(&self, name: &str, unit: &str, period_ns: u64, source: &str) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3, ?4)";
-        self.connection
-            .execute(sql, params![name, unit, period_ns as i64, source])
-            .map_err(|source| self.failed(source))?;
-        Ok(())
+        self.execute(sql, params![name, unit, period_ns as i64, source])
     }
 
     /// Names what is new in a window, and stores it.
@@ -127,6 +133,15 @@ impl Writer {
     fn try_window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> rusqlite::Result<()> {
         // Interning happens inside the transaction; if that fails the recording ends, so the two cannot drift apart.
         let transaction = self.connection.unchecked_transaction()?;
+        let id = self.windows;
+        {
+            // The first change makes the journal. Reading files for their names takes our own rights again.
+            let _rights = rights(&self.place)?;
+            transaction.execute(
+                "INSERT INTO window VALUES (?1, ?2, ?3)",
+                params![id, window.start_ns as i64, window.end_ns as i64],
+            )?;
+        }
         let interner = &mut self.interner;
         interner.forget_beyond(self.interned_limit);
         interner.name_frames(&transaction, window, names)?;
@@ -137,11 +152,6 @@ impl Writer {
             by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
         }
         let reported = window.reported();
-        let id = self.windows;
-        transaction.execute(
-            "INSERT INTO window VALUES (?1, ?2, ?3)",
-            params![id, window.start_ns as i64, window.end_ns as i64],
-        )?;
         for (tgid, entries) in by_process {
             transaction
                 .execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", params![id, event, tgid, encode(entries)])?;
@@ -158,7 +168,9 @@ impl Writer {
         counter("reported", "", reported)?;
         window.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
         window.counters.iter().try_for_each(|(name, value)| counter("fact", name, *value))?;
+        let committing = rights(&self.place)?;
         transaction.commit()?;
+        drop(committing);
         self.windows += 1;
         self.counts.taken += window.taken;
         self.counts.reported += reported;
@@ -168,11 +180,22 @@ impl Writer {
 
     fn meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
-        self.connection.execute(sql, params![key, value]).map_err(|source| self.failed(source))?;
-        Ok(())
+        self.execute(sql, params![key, value])
+    }
+
+    fn execute(&self, sql: &str, params: impl Params) -> Result<(), StoreError> {
+        let executed = rights(&self.place).and_then(|_rights| self.connection.execute(sql, params));
+        executed.map(drop).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: rusqlite::Error) -> StoreError {
         StoreError::Write { path: self.path.clone(), source }
     }
+}
+
+/// The rights with which files are made in a place; that they cannot be taken is told as SQLite tells its errors.
+pub(super) fn rights(place: &Place) -> rusqlite::Result<Option<FileRights>> {
+    place.rights().map_err(|error| {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_PERM), Some(format!("{place}: {error}")))
+    })
 }

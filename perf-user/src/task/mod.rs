@@ -236,7 +236,13 @@ impl Tasks {
 
     fn mapping(&mut self, tgid: u32, event: &MapEvent, from_ns: u64) -> Mapping {
         let module = self.modules.of(tgid, event);
-        Mapping { start: event.start, end: event.start + event.bytes, offset: event.offset, module, from_ns }
+        Mapping {
+            start: event.start,
+            end: event.start.saturating_add(event.bytes),
+            offset: event.offset,
+            module,
+            from_ns,
+        }
     }
 }
 

@@ -72,6 +72,20 @@ impl PartialEq for Module {
 impl Eq for Module {}
 
 impl Module {
+    /// A file that is not held open: it can be replaced at any time.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        let shown = path.to_string_lossy().into_owned();
+        Self {
+            id: ModuleId(0),
+            kind: ModuleKind::File,
+            path: shown,
+            symbols_path: Some(path),
+            denied: false,
+            _file: None,
+        }
+    }
+
     /// The last part of its path, for frames without a symbol.
     #[must_use]
     pub fn short_name(&self) -> &str {

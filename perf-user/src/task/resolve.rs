@@ -152,7 +152,10 @@ impl Tasks {
                 return place(if hidden { self.modules.hidden() } else { self.modules.unmapped() }, 0);
             };
             let in_file = !matches!(mapping.module.kind, ModuleKind::Jit);
-            place(&mapping.module, if in_file { address - mapping.start + mapping.offset } else { address })
+            place(
+                &mapping.module,
+                if in_file { (address - mapping.start).wrapping_add(mapping.offset) } else { address },
+            )
         }));
         // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
         frames.dedup_by(|next, before| next == before && matches!(next.module, ModuleId::UNMAPPED | ModuleId::HIDDEN));

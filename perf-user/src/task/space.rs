@@ -24,7 +24,7 @@ impl Mapping {
     /// The part in `start..end`, if there is any.
     fn part(mut self, start: u64, end: u64) -> Option<Self> {
         let (start, end) = (start.max(self.start), end.min(self.end));
-        self.offset += start.saturating_sub(self.start);
+        self.offset = self.offset.wrapping_add(start.saturating_sub(self.start));
         (self.start, self.end) = (start, end);
         (start < end).then_some(self)
     }

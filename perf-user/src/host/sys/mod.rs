@@ -3,6 +3,7 @@
 mod bpf;
 mod perf_event;
 mod process;
+mod rights;
 mod signal;
 
 pub use bpf::{
@@ -10,6 +11,7 @@ pub use bpf::{
 };
 pub use perf_event::{PerfEventAttr, PerfMapping, perf_event_open};
 pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};
+pub use rights::FileRights;
 pub use signal::{Signal, read_signal, restore_signals, signal_fd};
 
 use std::{
@@ -84,6 +86,13 @@ fn open_file_limit() -> libc::rlimit {
 pub fn is_last_descriptor(fd: BorrowedFd<'_>) -> bool {
     const RESERVE: u64 = 64;
     (fd.as_raw_fd() as u64).saturating_add(RESERVE) > open_file_limit().rlim_cur
+}
+
+/// Whether this process is root.
+#[must_use]
+pub fn is_root() -> bool {
+    // SAFETY: takes no pointer.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// An anonymous file with a copy of this process's own memory.
