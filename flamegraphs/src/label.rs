@@ -68,6 +68,10 @@ fn printable(character: char) -> char {
     match character {
         // Not characters of XML 1.0.
         '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
+        // They would turn the direction of whatever comes after them.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
         other if other.is_whitespace() || other.is_control() => ' ',
         other => other,
     }

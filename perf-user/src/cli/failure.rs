@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::report::human::lines;
+
 /// Why a subcommand did not do what it was told.
 #[derive(Debug)]
 pub enum Failure {
@@ -34,10 +36,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(text) => out.write_str(text),
-            Self::Failed(error) | Self::NotExecuted(error) => write!(out, "{error:#}"),
-        }
+        // Paths and names in it may be anything.
+        out.write_str(&lines(&match self {
+            Self::Usage(text) => text.clone(),
+            Self::Failed(error) | Self::NotExecuted(error) => format!("{error:#}"),
+        }))
     }
 }
 

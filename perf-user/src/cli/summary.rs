@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path};
 
 use crate::{
     profile::{Accounting, Profile},
-    report::{ReportOptions, accounting_line, report},
+    report::{ReportOptions, accounting_line, human::line, report},
 };
 
 /// Rows of each table: the whole is to fit a screen.
@@ -16,14 +16,13 @@ pub(super) fn print(profile: &Profile, written: &[&Path], quiet: bool) {
     let mut stderr = std::io::stderr().lock();
     if quiet {
         for series in profile.series.iter().filter(|series| series.accounting.lost_share() > Accounting::NOTABLE_LOSS) {
-            let (event, line) = (&series.event, accounting_line(&series.accounting));
-            let _ = writeln!(stderr, "perfprobe: {event} samples were lost: {line}");
+            let (event, counts) = (&series.event, accounting_line(&series.accounting));
+            let _ = writeln!(stderr, "perfprobe: {event} samples were lost: {counts}");
         }
         return;
     }
-    let _ = write!(stderr, "\n{}", report(profile, &ReportOptions { top: Some(ROWS) }));
-    let _ = writeln!(stderr);
+    let _ = writeln!(stderr, "\n{}", report(profile, &ReportOptions { top: Some(ROWS) }));
     for path in written {
-        let _ = writeln!(stderr, "wrote {}", path.display());
+        let _ = writeln!(stderr, "wrote {}", line(&path.to_string_lossy()));
     }
 }

@@ -11,8 +11,10 @@ use anyhow::{Context as _, anyhow};
 
 use super::Failure;
 use crate::{
+    host::files::{COMMON, Place},
     output::{self, ExportOptions, Format},
     profile::Profile,
+    report::human::lines,
 };
 
 /// The formats of `paths`, by their names.
@@ -40,18 +42,17 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
 pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
     // A link that leads nowhere is not new, and must stay.
     let new = path.symlink_metadata().is_err();
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(anyhow!("cannot write {}: it is there and no regular file; choose another name", path.display()));
-    }
-    fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(|error| anyhow!("cannot write {}: {error}; choose another place with --output", path.display()))?;
+    open(path)?;
     if new {
         let _ = fs::remove_file(path);
     }
     Ok(())
+}
+
+/// Opens an output, whose contents stay; tells where it is.
+fn open(path: &Path) -> anyhow::Result<(File, Place)> {
+    let opened = Place::of(path).and_then(|place| Ok((place.open(COMMON)?, place)));
+    opened.map_err(|error| anyhow!("cannot write {}: {error}; choose another place with --output", path.display()))
 }
 
 /// Writes a profile in one format.
@@ -60,11 +61,13 @@ pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
 /// Why the file could not be written.
 pub(super) fn write(path: &Path, format: Format, profile: &Profile, options: &ExportOptions) -> anyhow::Result<()> {
     let writing = || format!("cannot write {}", path.display());
-    let file = File::create(path).with_context(writing)?;
-    let mut out = BufWriter::new(file);
+    let (file, place) = open(path)?;
+    file.set_len(0).with_context(writing)?;
+    let mut out = BufWriter::new(&file);
     output::write(format, profile, options, &mut out).with_context(writing)?;
     out.flush().with_context(writing)?;
-    give_to_caller(path);
+    drop(out);
+    give(&file, &place);
     Ok(())
 }
 
@@ -76,16 +79,23 @@ pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Tells the user something, if anybody still listens.
+/// Tells the user something, if anybody still listens. Names and paths in it may be anything.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", lines(text));
 }
 
 /// Under sudo, files belong to the user who called it.
 pub(super) fn give_to_caller(path: &Path) {
+    if let Ok((file, place)) = open(path) {
+        give(&file, &place);
+    }
+}
+
+fn give(file: &File, place: &Place) {
     let id = |name| std::env::var(name).ok()?.parse().ok();
-    if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID")) {
+    // In a directory of another user the file is that user's already.
+    if let (Some(uid), Some(gid), false) = (id("SUDO_UID"), id("SUDO_GID"), place.is_foreign()) {
         // If that fails the file is there all the same, only root's.
-        let _ = std::os::unix::fs::lchown(path, Some(uid), Some(gid));
+        let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::ExportOptions;
 use crate::profile::{Profile, Series};
+use crate::report::human;
 
 pub(super) fn write(
     profile: &Profile,
@@ -17,10 +18,9 @@ pub(super) fn write(
             if depth > 0 {
                 line.push(';');
             }
-            line.extend(label.chars().map(|character| match character {
+            line.extend(human::line(label).chars().map(|character| match character {
                 // It separates frames.
                 ';' => ':',
-                other if other.is_control() => ' ',
                 other => other,
             }));
         }

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::profile::{FoldOptions, Profile, Series};
-use crate::report::{Report, ReportOptions, report};
+use crate::report::{Report, ReportOptions, human, report};
 
 /// What a file can hold; its name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,13 +149,24 @@ pub fn write(
         Format::Pprof => pprof::write(profile, series(profile, options)?, out)?,
         Format::Speedscope => speedscope::write(profile, series(profile, options)?, options, out)?,
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &report_of(profile, options, None)?)?;
-            out.write_all(b"\n")?;
+            json(&serde_json::to_string_pretty(&report_of(profile, options, None)?)?, out)?;
         }
         Format::Text => write!(out, "{}", report_of(profile, options, Some(20))?)?,
     }
     out.flush()?;
     Ok(())
+}
+
+/// Writes JSON so that it can be printed to a terminal: names in it keep what they are, escaped.
+fn json(text: &str, out: &mut dyn Write) -> std::io::Result<()> {
+    // Outside of strings JSON has no such characters but newlines, and all of them have escapes of four digits.
+    let escaped = |character: char| human::is_escape(character) && character != '\n';
+    let mut rest = text;
+    while let Some((at, character)) = rest.char_indices().find(|(_, character)| escaped(*character)) {
+        write!(out, "{}\\u{:04x}", &rest[..at], u32::from(character))?;
+        rest = &rest[at + character.len_utf8()..];
+    }
+    writeln!(out, "{rest}")
 }
 
 /// The series that `options` ask for.

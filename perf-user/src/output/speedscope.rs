@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::{ExportOptions, OutputError};
+use super::{ExportOptions, OutputError, json};
 use crate::profile::{FrameId, Profile, Sample, Series, ThreadIndex};
 
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
@@ -91,8 +91,7 @@ pub(super) fn write(
         shared: Shared { frames: frames.all },
         profiles,
     };
-    serde_json::to_writer(&mut *out, &file)?;
-    out.write_all(b"\n")?;
+    json(&serde_json::to_string(&file)?, out)?;
     Ok(())
 }
 

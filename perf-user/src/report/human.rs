@@ -36,7 +36,7 @@ pub fn duration(ns: u64) -> String {
         99_950_000..999_500_000 => format!("{:.0} ms", ns as f64 / 1e6),
         999_500_000..59_950_000_000 => format!("{:.1} s", ns as f64 / 1e9),
         _ => {
-            let seconds = (ns + 500_000_000) / 1_000_000_000;
+            let seconds = ns.saturating_add(500_000_000) / 1_000_000_000;
             if seconds < 3600 {
                 format!("{} min {:02} s", seconds / 60, seconds % 60)
             } else {
@@ -74,11 +74,41 @@ pub fn utc(unix_ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// What a terminal or a viewer could take for a command, or for an order to write from right to left.
+#[must_use]
+pub fn is_escape(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    turns || character.is_control()
+}
+
+/// `text` in one line that can be printed anywhere. Names of files, processes and functions are whatever somebody chose.
+#[must_use]
+pub fn line(text: &str) -> String {
+    text.chars().map(printable).collect()
+}
+
+/// The same for a text of several lines.
+#[must_use]
+pub fn lines(text: &str) -> String {
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn printable(character: char) -> char {
+    match character {
+        other if other.is_control() => ' ',
+        other if is_escape(other) => char::REPLACEMENT_CHARACTER,
+        other => other,
+    }
+}
+
 /// `text` in one line of at most `width` characters, with the middle left out: the start of a name tells the library,
 /// the end the function.
 #[must_use]
 pub fn shorten(text: &str, width: usize) -> String {
-    let text: Vec<char> = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let text: Vec<char> = text.chars().map(printable).collect();
     if text.len() <= width {
         return text.into_iter().collect();
     }
@@ -180,6 +210,7 @@ mod tests {
         assert_eq!(shorten("short", 5), "short");
         assert_eq!(shorten("abcdefghijk", 6), "ab…ijk");
         assert_eq!(shorten("a\nb", 6), "a b");
+        assert_eq!(line("a\x1b[31m\tb\u{9b}0m\u{202e}c"), "a [31m b 0m\u{fffd}c");
         assert_eq!(file_name("/usr/lib/libc.so.6"), "libc.so.6");
         assert_eq!(file_name("[anon:a/b]"), "[anon:a/b]");
     }

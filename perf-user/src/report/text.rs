@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::human::{bytes, duration, file_name, percent, shorten, shorten_function, thousands, utc};
+use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
 use super::{Report, SeriesReport};
 use crate::profile::Accounting;
@@ -18,9 +18,9 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let recording = &self.recording;
         writeln!(f, "{}", shorten(&recording.target_label, 100))?;
-        writeln!(f, "{}", self.header())?;
+        writeln!(f, "{}", line(&self.header()))?;
         for warning in &self.warnings {
-            writeln!(f, "WARNING    {warning}")?;
+            labelled(f, "WARNING", warning)?;
         }
         for (event, series) in &self.series {
             let accounting = self.accounting.get(event).cloned().unwrap_or_default();
@@ -107,7 +107,7 @@ impl Report {
             labelled(f, "Frames", &format!("{side} frames only, as asked; self is the innermost of them"))?;
         }
         if series.selected == 0 {
-            return writeln!(f, "\n{}", reason(self.covered_ns, event, &series.unit, accounting));
+            return writeln!(f, "\n{}", line(&reason(self.covered_ns, event, &series.unit, accounting)));
         }
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
@@ -193,7 +193,7 @@ fn write_processes(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
     if series.processes.len() + series.processes_omitted < 2 {
         return Ok(());
     }
-    writeln!(f, "\n  share {:>9}      tgid  threads  process", series.unit)?;
+    writeln!(f, "\n  share {:>9}      tgid  threads  process", line(&series.unit))?;
     for process in &series.processes {
         writeln!(
             f,
@@ -209,7 +209,7 @@ fn write_processes(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
 }
 
 fn write_threads(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    writeln!(f, "\n  share {:>9}       tid  thread           process", series.unit)?;
+    writeln!(f, "\n  share {:>9}       tid  thread           process", line(&series.unit))?;
     for thread in &series.threads {
         writeln!(
             f,
@@ -267,7 +267,7 @@ fn write_more(f: &mut Formatter<'_>, omitted: usize, what: &str) -> fmt::Result 
 }
 
 fn labelled(f: &mut Formatter<'_>, label: &str, text: &str) -> fmt::Result {
-    writeln!(f, "{label:<LABEL$}{text}")
+    writeln!(f, "{:<LABEL$}{}", line(label), line(text))
 }
 
 fn capitalized(word: &str) -> String {

@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::profile::{Frame, FrameId, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
 use crate::report::accounting_line;
-use crate::report::human::file_name;
+use crate::report::human::{file_name, line};
 
 /// Writes the values of each stack of each thread, summed over time.
 pub(super) fn write(profile: &Profile, series: &Series, out: &mut dyn Write) -> io::Result<()> {
@@ -68,13 +68,13 @@ impl<'a> Builder<'a> {
         builder
     }
 
-    /// The index of `text` in the string table.
+    /// The index of `text` in the string table. `pprof` prints what it finds there.
     fn text(&mut self, text: &str) -> i64 {
         if let Some(index) = self.texts.get(text) {
             return *index;
         }
         let index = self.message.string_table.len() as i64;
-        self.message.string_table.push(text.into());
+        self.message.string_table.push(line(text));
         self.texts.insert(text.into(), index);
         index
     }
