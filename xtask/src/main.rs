@@ -5,8 +5,10 @@ mod arch;
 mod bench;
 mod command;
 mod demo;
+mod deny;
 mod dist;
 mod ebpf;
+mod fuzz;
 mod install;
 mod lint;
 mod mounts;
@@ -35,8 +37,12 @@ enum Verb {
     Bench(bench::Args),
     /// Build perfprobe, profile a real program for some seconds, leave a flame graph
     Demo(demo::Args),
+    /// Licences, sources and known weaknesses of what is linked in
+    Deny,
     /// Build the kernel half into the checked-in object, installing its pinned toolchain where it is missing
     Ebpf(ebpf::Args),
+    /// Hostile input for everything that parses what perfprobe does not control
+    Fuzz(fuzz::Args),
     /// Format, warnings and the project's own rules
     Lint(lint::Args),
     /// Record for hours while processes come and go; fail when anything in the recorders grows
@@ -53,7 +59,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Bench(args) => bench::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Deny => deny::run(),
         Verb::Ebpf(args) => ebpf::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Test(args) => test::run(&args),

@@ -30,3 +30,7 @@ pub(crate) const CARGO_DEB: &str = "3.8.0";
 pub(crate) const CARGO_GENERATE_RPM: &str = "0.21.1";
 /// Writes the bill of materials.
 pub(crate) const CARGO_SBOM: &str = "0.10.0";
+/// Builds the fuzz targets.
+pub(crate) const CARGO_FUZZ: &str = "0.13.2";
+/// Checks licences, sources and advisories.
+pub(crate) const CARGO_DENY: &str = "0.20.2";

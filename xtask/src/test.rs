@@ -8,21 +8,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, ebpf, install, lint, mounts, pins, toolchain, workspace};
+use crate::{command, deny, ebpf, fuzz, install, lint, mounts, pins, toolchain, workspace};
 
 /// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
-const PACKAGES: &[&str] = &[
-    "gcc",
-    "g++",
-    "libc6-dev",
-    "binutils",
-    "util-linux",
-    "libcap2-bin",
-    "chromium",
-    "golang-go",
-    "python3",
-    "sqlite3",
-];
+const PACKAGES: &[&str] =
+    &["gcc", "g++", "libc6-dev", "binutils", "util-linux", "chromium", "golang-go", "python3", "sqlite3"];
 /// What starts a test program: a script's background job ignores these signals, and what the tests start would inherit that.
 const RUNNER: &str = "env --default-signal=INT,QUIT,HUP";
 /// A test that cannot run here prints a line that begins so, with the reason behind it, and returns.
@@ -37,6 +27,9 @@ pub(crate) struct Args {
     /// Only the crate `tests`, against the release binary
     #[arg(long)]
     integration: bool,
+    /// Then feed every fuzz target hostile input for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    fuzz: Option<u64>,
     /// Only tests whose name contains one of these
     #[arg(last = true)]
     filter: Vec<String>,
@@ -80,6 +73,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if all && args.filter.is_empty() {
         check_object(&mut counts);
+        check_dependencies(&mut counts);
+    }
+    if let Some(seconds) = args.fuzz {
+        counts.check("fuzz", fuzz::run(&fuzz::Args { seconds, targets: Vec::new() }));
     }
     println!("{counts}");
     if counts.failed > 0 {
@@ -177,6 +174,16 @@ fn check_object(counts: &mut Counts) {
             "{SKIP_MARK} ebpf --check: {} is not installed; `cargo xtask ebpf` installs it",
             pins::NIGHTLY_VERSION
         );
+        counts.skipped += 1;
+    }
+}
+
+/// Licences, sources and weaknesses of what is linked in. Building the program that looks takes minutes: only CI has to.
+fn check_dependencies(counts: &mut Counts) {
+    if deny::is_installed() || env::var_os("CI").is_some() {
+        counts.check("deny", deny::run());
+    } else {
+        println!("{SKIP_MARK} deny: cargo-deny is not installed; `cargo xtask deny` installs it");
         counts.skipped += 1;
     }
 }

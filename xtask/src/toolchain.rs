@@ -42,7 +42,8 @@ pub(crate) fn has_nightly() -> bool {
     installed_nightly().is_some()
 }
 
-fn nightly() -> Result<String> {
+/// The pinned nightly, installed when it is missing; by the name rustup knows it under here.
+pub(crate) fn nightly() -> Result<String> {
     if let Some(name) = installed_nightly() {
         return Ok(name);
     }
@@ -97,4 +98,28 @@ fn linker() -> Result<PathBuf> {
             .env(pins::LLVM_SYS_PREFIX, &prefix),
     )?;
     Ok(dir)
+}
+
+/// A program that cargo builds from the registry, installed into the project's own cache when it is missing.
+pub(crate) fn tool(name: &str, version: &str, takes: &str) -> Result<PathBuf> {
+    if let Some(program) = installed(name, version)? {
+        return Ok(program);
+    }
+    install::compiler()?;
+    let root = tool_root(name, version)?;
+    eprintln!("installing {name} {version} into {} (about {takes})", root.display());
+    let mut cargo = command::cargo();
+    cargo.args(["install", name, "--version", version, "--locked", "--root"]).arg(&root);
+    command::run(cargo.env_remove("CARGO_TARGET_DIR"))?;
+    Ok(root.join("bin").join(name))
+}
+
+/// The same program, if it is there already.
+pub(crate) fn installed(name: &str, version: &str) -> Result<Option<PathBuf>> {
+    let program = tool_root(name, version)?.join("bin").join(name);
+    Ok(program.exists().then_some(program))
+}
+
+fn tool_root(name: &str, version: &str) -> Result<PathBuf> {
+    Ok(workspace::cache()?.join(format!("{name}-{version}")))
 }

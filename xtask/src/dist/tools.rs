@@ -8,22 +8,11 @@ use anyhow::Result;
 
 use super::triple;
 use crate::arch::Arch;
-use crate::{command, install, pins, workspace};
+use crate::{command, install, pins, toolchain, workspace};
 
 /// A cargo subcommand, from its sources.
 pub(super) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
-    let root = workspace::cache()?.join(format!("{name}-{version}"));
-    let program = root.join("bin").join(name);
-    if !program.exists() {
-        eprintln!("installing {name} {version} into {} (some minutes)", root.display());
-        command::run(
-            command::cargo()
-                .args(["install", name, "--version", version, "--locked", "--root"])
-                .arg(&root)
-                .env_remove("CARGO_TARGET_DIR"),
-        )?;
-    }
-    Ok(program)
+    toolchain::tool(name, version, "some minutes")
 }
 
 /// cargo-zigbuild with its zig, from PyPI.
