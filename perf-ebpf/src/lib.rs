@@ -9,3 +9,4 @@ pub mod counters;
 pub mod cpu;
 pub mod stack;
 pub mod target;
+pub mod unwind;

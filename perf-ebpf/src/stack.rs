@@ -7,6 +7,12 @@ pub const MAX_FRAMES: usize = 127;
 /// Addresses, leaf first, ended by a zero if there are fewer than [`MAX_FRAMES`].
 pub type Frames = [u64; MAX_FRAMES];
 
+/// Frames kept of a user stack that is walked by tables, and longer than [`MAX_FRAMES`].
+pub const MAX_DEEP_FRAMES: usize = 512;
+
+/// As [`Frames`], of a deep stack.
+pub type DeepFrames = [u64; MAX_DEEP_FRAMES];
+
 /// Bytes of [`Frames`].
 pub const FRAMES_BYTES: usize = size_of::<Frames>();
 
@@ -31,8 +37,8 @@ pub const fn finish(id: u64) -> u64 {
 
 /// The frames of a stored stack, without the zeros behind them.
 #[must_use]
-pub fn used(frames: &Frames) -> &[u64] {
-    let len = frames.iter().position(|frame| *frame == 0).unwrap_or(MAX_FRAMES);
+pub fn used(frames: &[u64]) -> &[u64] {
+    let len = frames.iter().position(|frame| *frame == 0).unwrap_or(frames.len());
     &frames[..len]
 }
 

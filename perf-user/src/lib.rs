@@ -3,7 +3,7 @@
 //! Data flows one way, and a module may use only modules above it (`cargo xtask lint` checks that):
 //!
 //! ```text
-//! host -> collect -> drain -> task -> symbolize -> profile -> store -> record -> report -> output -> cli
+//! host -> collect -> drain -> task -> unwind -> symbolize -> profile -> store -> record -> report -> output -> cli
 //! ```
 
 #![deny(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod host;
 pub mod collect;
 pub mod drain;
 pub mod task;
+pub mod unwind;
 pub mod symbolize;
 pub mod profile;
 pub mod store;

@@ -4,6 +4,8 @@ mod counters;
 mod cpu;
 mod follow;
 mod stacks;
+#[cfg(bpf_target_arch = "x86_64")]
+mod unwind;
 
 /// The kernel requires a licence that is compatible with the GPL for the helpers used here.
 #[unsafe(no_mangle)]

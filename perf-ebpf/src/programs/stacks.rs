@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use core::ffi::c_void;
-use perf_ebpf::stack::{FRAMES_BYTES, Frames, MAX_FRAMES, STACK_ID_SEED, finish, mix};
+use perf_ebpf::stack::{DeepFrames, FRAMES_BYTES, Frames, MAX_FRAMES, STACK_ID_SEED, finish, mix};
 use perf_ebpf::{
     counters::{Counter, Counters},
     target::{SIDE_KERNEL, SIDE_USER},
@@ -26,6 +26,13 @@ static STACKS_0: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 #[map]
 static STACKS_1: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 
+/// Stacks with more frames than [`Frames`] holds.
+#[map]
+static DEEP_STACKS_0: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static DEEP_STACKS_1: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0);
+
 #[map]
 static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(1, 0);
 
@@ -35,18 +42,36 @@ pub(super) struct StackIds {
     pub(super) kernel: u64,
 }
 
+/// A user stack that was walked by tables.
+pub(super) struct Walked<'map> {
+    pub(super) id: u64,
+    pub(super) frames: &'map DeepFrames,
+    /// Frames in use; a zero follows, if there is place.
+    pub(super) used: u32,
+    /// Whether there are more frames than are kept.
+    pub(super) cut_at_depth: bool,
+}
+
 /// Reads both stacks and stores them, or says why the sample is lost.
 #[inline(always)]
 pub(super) fn take(
     ctx: *mut c_void,
     kernel_mode: bool,
+    walk: impl FnOnce() -> Option<Walked<'static>>,
     generation: u32,
     counters: *mut Counters,
 ) -> Result<StackIds, Counter> {
     let sides = STACK_SIDES.load();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Err(Counter::LostMapBusy) };
     let mut ids = StackIds { user: 0, kernel: 0 };
-    if sides & SIDE_USER != 0 {
+    if sides & SIDE_USER != 0
+        && let Some(walked) = walk()
+    {
+        if walked.cut_at_depth {
+            count(counters, Counter::UserTruncated);
+        }
+        ids.user = store_walked(&walked, generation)?;
+    } else if sides & SIDE_USER != 0 {
         // SAFETY: the buffer is `FRAMES_BYTES` long, and `ctx` is the context this program was called with.
         let bytes = unsafe { bpf_get_stack(ctx, scratch.cast(), FRAMES_BYTES as u32, u64::from(BPF_F_USER_STACK)) };
         if bytes > 0 {
@@ -83,11 +108,25 @@ fn store(scratch: *mut Frames, bytes: i64, generation: u32) -> Result<u64, Count
         at += 1;
     }
     let id = finish(id);
-    let stacks = if generation == 0 { &STACKS_0 } else { &STACKS_1 };
-    if stacks.get_ptr(&id).is_some() {
+    insert(if generation == 0 { &STACKS_0 } else { &STACKS_1 }, id, frames)
+}
+
+#[inline(always)]
+fn store_walked(walked: &Walked<'_>, generation: u32) -> Result<u64, Counter> {
+    if walked.used <= MAX_FRAMES as u32 {
+        // SAFETY: the deep frames begin with as many as a stack has, and a zero ends them.
+        let frames = unsafe { &*core::ptr::from_ref(walked.frames).cast::<Frames>() };
+        return insert(if generation == 0 { &STACKS_0 } else { &STACKS_1 }, walked.id, frames);
+    }
+    insert(if generation == 0 { &DEEP_STACKS_0 } else { &DEEP_STACKS_1 }, walked.id, walked.frames)
+}
+
+#[inline(always)]
+fn insert<T>(stacks: &HashMap<u64, T>, id: u64, frames: &T) -> Result<u64, Counter> {
+    if stacks.get_ptr(id).is_some() {
         return Ok(id);
     }
-    match stacks.insert(&id, frames, u64::from(BPF_NOEXIST)) {
+    match stacks.insert(id, frames, u64::from(BPF_NOEXIST)) {
         Ok(()) | Err(EEXIST) => Ok(id),
         Err(error) => Err(insert_failure(error, Counter::LostStacksFull)),
     }

@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use super::{Failure, write::print};
 use crate::{
-    collect::cpu::{Clock, max_frequency},
+    collect::{
+        cpu::{Clock, max_frequency},
+        session,
+    },
     host::{self, Host, Unsupported, cgroup, sys},
 };
 
@@ -66,7 +69,7 @@ struct Findings {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = Host::read();
     let mut checks = privileges::checks(&host);
-    checks.extend([btf(), clock(&host), frequency(), statistics(), membarrier(), cgroups()]);
+    checks.extend([btf(), unwind_tables(&host), clock(&host), frequency(), statistics(), membarrier(), cgroups()]);
     let can_record = checks.iter().all(|check| check.state != State::Missing);
     let findings = Findings {
         schema: "perfprobe.doctor/1",
@@ -107,6 +110,17 @@ fn btf() -> Check {
         Ok(_) => Check::ok("BTF", "the kernel describes its types"),
         Err(Unsupported { why, remedy, .. }) => {
             Check::lacks("BTF", State::Limited, format!("children cannot be followed: {why}"), remedy)
+        }
+    }
+}
+
+fn unwind_tables(host: &Host) -> Check {
+    const NAME: &str = "unwind tables";
+    match session::try_walk(host) {
+        Ok(()) => Check::ok(NAME, "stacks can be walked without frame pointers"),
+        Err(error) => {
+            let detail = format!("stacks are walked by frame pointers only: {error}");
+            Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer on x86-64, and what recording needs")
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     collect::{
         EventKind,
         cpu::{Clock, CpuCollector, max_frequency},
-        session::{SessionOptions, Sides},
+        session::{SessionOptions, Sides, Unwind},
         target::Target,
     },
     host::{Host, privileges, sys},
@@ -67,9 +67,23 @@ pub(super) struct Args {
     #[arg(long)]
     kernel_only: bool,
 
+    /// How to find the callers in user stacks: by frame pointers, or, for programs built without, by tables made of
+    /// their call frame information (.eh_frame; Linux 5.17, x86-64; new, and to become the default)
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = UnwindArg::Fp)]
+    unwind: UnwindArg,
+
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// The two ways of [`Unwind`].
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum UnwindArg {
+    /// By frame pointers
+    Fp,
+    /// By tables
+    Tables,
 }
 
 /// Often enough for most questions, and not in step with work that is done by the clock.
@@ -113,6 +127,10 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             target: chosen.target.clone(),
             inherit: !args.no_inherit,
             sides: sides(&args),
+            unwind: match args.unwind {
+                UnwindArg::Fp => Unwind::FramePointers,
+                UnwindArg::Tables => Unwind::Tables,
+            },
             entries,
         },
         collector: CpuCollector::new(frequency_hz, clock, entries),
@@ -215,6 +233,7 @@ fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,
+        "unwind": match args.unwind { UnwindArg::Fp => "fp", UnwindArg::Tables => "tables" },
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },
     })
 }

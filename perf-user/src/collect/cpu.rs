@@ -11,7 +11,7 @@ use aya::{
 use perf_ebpf::cpu::{CpuKey, CpuValue};
 use zerocopy::FromBytes as _;
 
-use super::{AttachError, Collector, RawSample, ValueType};
+use super::{AttachError, Collector, RawSample, ValueType, session::Unwind};
 use crate::host::{Host, Unsupported, online_cpus, sys};
 
 /// What makes the CPUs take samples.
@@ -53,11 +53,14 @@ pub struct CpuCollector {
     frequency_hz: u64,
     clock: Clock,
     entries: u32,
+    /// The program that was loaded.
+    program: &'static str,
     links: BTreeMap<u32, PerfEventLink>,
 }
 
-/// The program's name in the object.
+/// The program's name in the object, and that of the one that walks user stacks by tables.
 const PROGRAM: &str = "cpu_sample";
+const WALKING: &str = "cpu_sample_walk";
 
 /// Where the kernel tells the frequency above which it refuses to sample.
 const MAX_FREQUENCY_PATH: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
@@ -72,7 +75,7 @@ impl CpuCollector {
     /// Samples `frequency_hz` times a second; the maps hold `entries` distinct records a window.
     #[must_use]
     pub fn new(frequency_hz: u64, clock: Clock, entries: u32) -> Self {
-        Self { frequency_hz, clock, entries, links: BTreeMap::new() }
+        Self { frequency_hz, clock, entries, program: PROGRAM, links: BTreeMap::new() }
     }
 
     /// What drives it.
@@ -145,9 +148,9 @@ fn cycles_per_second(cpu: u32) -> Option<u64> {
     highest_khz.map(|khz| khz * 1_000).or_else(|| Some((now_mhz()? * 1e6) as u64)).filter(|hz| *hz > 0)
 }
 
-fn program(bpf: &mut Ebpf) -> Result<&mut PerfEvent, AttachError> {
-    let program = bpf.program_mut(PROGRAM).ok_or(AttachError::Missing(PROGRAM))?;
-    program.try_into().map_err(|source| AttachError::Program { program: PROGRAM, source })
+fn program<'bpf>(bpf: &'bpf mut Ebpf, name: &'static str) -> Result<&'bpf mut PerfEvent, AttachError> {
+    let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
+    program.try_into().map_err(|source| AttachError::Program { program: name, source })
 }
 
 impl Collector for CpuCollector {
@@ -173,6 +176,21 @@ impl Collector for CpuCollector {
         }
     }
 
+    fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: Unwind) -> Result<(), AttachError> {
+        let lacks = |why: &str| {
+            let remedy = "leave out --unwind tables: stacks are then walked by frame pointers";
+            AttachError::from(Unsupported::new("walking stacks by unwind tables", why, remedy))
+        };
+        self.program = match unwind {
+            Unwind::FramePointers => PROGRAM,
+            Unwind::Tables if bpf.program(WALKING).is_none() => return Err(lacks("it is for x86-64 only so far")),
+            Unwind::Tables if host.is_before(5, 17) => return Err(lacks("it needs Linux 5.17 (bpf_loop)")),
+            Unwind::Tables => WALKING,
+        };
+        let name = self.program;
+        program(bpf, name)?.load().map_err(|source| AttachError::Program { program: name, source })
+    }
+
     fn configure<'loader>(&'loader self, loader: &mut EbpfLoader<'loader>) {
         for map in ["CPU_COUNTS_0", "CPU_COUNTS_1"] {
             loader.map_max_entries(map, self.entries);
@@ -180,8 +198,7 @@ impl Collector for CpuCollector {
     }
 
     fn attach(&mut self, bpf: &mut Ebpf, host: &Host) -> Result<(), AttachError> {
-        let program = program(bpf)?;
-        program.load().map_err(|source| AttachError::Program { program: PROGRAM, source })?;
+        let program = program(bpf, self.program)?;
         host.cpus.iter().try_for_each(|cpu| self.attach_online(program, *cpu))
     }
 
@@ -190,7 +207,7 @@ impl Collector for CpuCollector {
         self.links.retain(|cpu, _| online.contains(cpu));
         let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.links.contains_key(cpu)).collect();
         if !new.is_empty() {
-            let program = program(bpf)?;
+            let program = program(bpf, self.program)?;
             new.iter().try_for_each(|cpu| self.attach_online(program, *cpu))?;
         }
         Ok(new)

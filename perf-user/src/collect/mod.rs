@@ -64,6 +64,14 @@ pub enum AttachError {
         /// What the kernel said.
         source: MapError,
     },
+    /// A map could not be written through memory.
+    #[error("the BPF map {map} cannot be mapped")]
+    Shared {
+        /// Which.
+        map: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The object lacks a part: object and user half do not belong together.
     #[error("perfprobe's BPF object has no {0}; rebuild it with `cargo xtask ebpf`")]
     Missing(&'static str),
@@ -98,7 +106,12 @@ pub trait Collector {
     fn check(&self, host: &Host) -> Result<(), Unsupported>;
     /// Sets globals and map sizes, before the object is loaded.
     fn configure<'loader>(&'loader self, loader: &mut EbpfLoader<'loader>);
-    /// Loads and attaches its programs; they stay attached until [`Collector::detach`].
+    /// Loads its programs.
+    ///
+    /// # Errors
+    /// What the kernel lacks, or refused.
+    fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: session::Unwind) -> Result<(), AttachError>;
+    /// Attaches its programs; they stay attached until [`Collector::detach`].
     ///
     /// # Errors
     /// What the kernel refused.

@@ -1,5 +1,9 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
+mod walk;
+
+pub use walk::{Unwind, WalkRoom, try_walk};
+
 use std::{
     collections::HashSet,
     io,
@@ -54,6 +58,8 @@ pub struct SessionOptions {
     pub inherit: bool,
     /// Which frames.
     pub sides: Sides,
+    /// How user frames are found.
+    pub unwind: Unwind,
     /// Distinct records and stacks a window; a window of one second can hold no more than frequency times CPUs.
     pub entries: u32,
 }
@@ -67,11 +73,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads the object and starts sampling.
+    /// Loads the object.
     ///
     /// # Errors
     /// What the machine lacks, or the kernel refused.
-    pub fn start(host: &Host, options: &SessionOptions, mut collector: CpuCollector) -> Result<Self, AttachError> {
+    pub fn load(host: &Host, options: &SessionOptions, mut collector: CpuCollector) -> Result<Self, AttachError> {
         collector.check(host)?;
         // Without the privilege the report says that the cost in the kernel is not known.
         let stats = sys::enable_bpf_stats().ok();
@@ -81,8 +87,16 @@ impl Session {
             follow = attach_follow(&mut bpf, options)?;
             fill_processes(&mut bpf, &options.target)?;
         }
-        collector.attach(&mut bpf, host)?;
+        collector.load(&mut bpf, host, options.unwind)?;
         Ok(Self { bpf, collector, follow, stats })
+    }
+
+    /// Starts sampling.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn attach(&mut self, host: &Host) -> Result<(), AttachError> {
+        self.collector.attach(&mut self.bpf, host)
     }
 
     /// The collector, to decode what it collected.
@@ -227,6 +241,16 @@ fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, Atta
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
         .map_max_entries("STACKS_0", options.entries.saturating_mul(2))
         .map_max_entries("STACKS_1", options.entries.saturating_mul(2));
+    if options.unwind == Unwind::Tables {
+        let room = WalkRoom::of(&options.target);
+        loader
+            .map_max_entries("DEEP_STACKS_0", options.entries)
+            .map_max_entries("DEEP_STACKS_1", options.entries)
+            .map_max_entries("UNWIND_ROWS", room.rows)
+            .map_max_entries("UNWIND_PAGES", room.pages)
+            .map_max_entries("UNWIND_CODE", room.code)
+            .map_max_entries("UNWIND_SPACES", room.spaces);
+    }
     if options.target.kind() == TargetKind::Processes {
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
     }

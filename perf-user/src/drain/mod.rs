@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, time::Duration};
 use perf_ebpf::{
     counters::COUNTER_SLOTS,
     cpu::{CpuKey, CpuValue},
-    stack::{FRAMES_BYTES, Frames, used},
+    stack::{DeepFrames, FRAMES_BYTES, Frames, used},
 };
 use zerocopy::FromBytes as _;
 
@@ -55,11 +55,13 @@ pub struct Drain {
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
+const DEEP_STACKS: [&str; 2] = ["DEEP_STACKS_0", "DEEP_STACKS_1"];
 const STACKS: [&str; 2] = ["STACKS_0", "STACKS_1"];
 
 /// Entries asked for in one system call.
 const COUNTS_BATCH: usize = 2048;
 const STACKS_BATCH: usize = 256;
+const DEEP_STACKS_BATCH: usize = 64;
 
 /// How long no BPF program runs, for kernels where membarrier cannot wait for them: programs take microseconds.
 const GRACE: Duration = Duration::from_millis(20);
@@ -112,6 +114,13 @@ impl Drain {
             }
         })
         .map_err(read(STACKS[slot]))?;
+        let fd = session.hash_map_fd(DEEP_STACKS[slot])?;
+        sys::drain_hash_map(fd, (size_of::<u64>(), size_of::<DeepFrames>()), DEEP_STACKS_BATCH, |key, value| {
+            if let (Ok(id), Ok(frames)) = (u64::read_from_bytes(key), DeepFrames::ref_from_bytes(value)) {
+                stacks.insert(id, used(frames).into());
+            }
+        })
+        .map_err(read(DEEP_STACKS[slot]))?;
         window.counters = session.take_counters(full)?;
         Ok(window)
     }

@@ -2,6 +2,7 @@
 
 mod store_thread;
 mod task_rings;
+mod walks;
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -24,6 +25,7 @@ use crate::{
 };
 use store_thread::StoreThread;
 use task_rings::TaskRings;
+use walks::Walks;
 
 /// How often rings are looked at, and ends noticed.
 const TICK_MS: i32 = 20;
@@ -141,7 +143,10 @@ pub fn record(
     let source = options.collector.clock().name();
     let (period_ns, frequency_hz) = (options.collector.period_ns(), options.collector.frequency_hz());
     let value = options.collector.value();
-    let mut session = Session::start(host, &options.session, options.collector)?;
+    let mut session = Session::load(host, &options.session, options.collector)?;
+    let mut walks = Walks::new(&session, &options.session)?;
+    walks.follow(&mut session, &mut tasks)?;
+    session.attach(host)?;
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
     let mut overhead =
@@ -164,7 +169,9 @@ pub fn record(
         online: host.cpus.clone(),
         totals: Counts::default(),
         warnings: Vec::new(),
+        walks,
     };
+    run.walks.follow(&mut session, &mut run.tasks)?;
     let window_ns = window_ns(options.session.entries, frequency_hz, host.cpus.len());
     let mut meter = Meter::start(start_ns);
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
@@ -174,6 +181,7 @@ pub fn record(
             break ended;
         }
         rings.apply(&mut run.tasks);
+        run.walks.follow(&mut session, &mut run.tasks)?;
         remapped |= run.tasks.take_remapped();
         let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();
         if age_ns < if remapped { window_ns.min(REMAP_WINDOW_NS) } else { window_ns } {
@@ -260,6 +268,7 @@ struct Run {
     online: Vec<u32>,
     totals: Counts,
     warnings: Vec<String>,
+    walks: Walks,
 }
 
 impl Run {
@@ -273,6 +282,8 @@ impl Run {
         if self.tasks.take_exits_missed() {
             session.forget_gone()?;
         }
+        self.walks.settle();
+        self.walks.forget(session, &ended);
         self.totals.taken += located.taken;
         self.totals.reported += located.reported();
         self.totals.lost += located.lost_total();

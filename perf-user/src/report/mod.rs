@@ -76,6 +76,9 @@ pub struct SeriesReport {
     /// The value of samples whose user stack shows no caller of the innermost function, or goes astray: code that keeps
     /// no frame pointers.
     pub stacks_cut_short: u64,
+    /// Whether user stacks were walked by tables of call frame information.
+    #[serde(skip)]
+    pub walked_by_tables: bool,
     /// All frames in the stacks, weighted by value.
     pub frames: u64,
     /// Those of `frames` whose function has no name.

@@ -25,6 +25,7 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
         selected: series.total(),
         unsymbolized: series.unsymbolized.clone(),
         counters: series.counters.clone(),
+        walked_by_tables: profile.recording.options.get("unwind").is_some_and(|how| how == "tables"),
         ..SeriesReport::default()
     };
     count_functions(profile, &stacks, &mut report);
@@ -47,7 +48,7 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
             // Deep stacks count a value many times.
             report.frames = report.frames.saturating_add(value);
             user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit));
-            astray |= profile.strings.get(frame.module) == UNMAPPED;
+            astray |= [UNMAPPED, CUT_OFF].contains(&profile.strings.get(frame.module));
             hidden |= profile.strings.get(frame.module) == HIDDEN;
             if !frame.symbolized {
                 report.frames_unnamed = report.frames_unnamed.saturating_add(value);
@@ -104,6 +105,9 @@ struct Counted {
 
 /// The module of frames at which nothing was mapped.
 const UNMAPPED: &str = "[unmapped]";
+
+/// The module of what stands for callers that a walk by tables could not reach.
+const CUT_OFF: &str = "[unwound no further]";
 
 /// The module of frames in a process that could not be looked into.
 const HIDDEN: &str = "[hidden]";

@@ -246,12 +246,13 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     }
     if series.stacks_cut_short * 10 > series.selected {
         let share = percent(series.stacks_cut_short, series.selected);
-        labelled(
-            f,
-            "Stacks",
-            &format!("{share} end early: their code keeps no frame pointers. To see its callers, build it"),
-        )?;
-        labelled(f, "", "with -fno-omit-frame-pointer (Rust: -C force-frame-pointers=yes)")?;
+        if series.walked_by_tables {
+            labelled(f, "Stacks", &format!("{share} end early; their first frame says why: [unwound no further: ..]"))?;
+        } else {
+            let why = "end early: their code keeps no frame pointers. To see its callers, record with";
+            labelled(f, "Stacks", &format!("{share} {why}"))?;
+            labelled(f, "", "--unwind tables, or build it with -fno-omit-frame-pointer")?;
+        }
     }
     // The timer's own ticks are for programs that check the balance; they tell a reader nothing.
     let counters = series.counters.iter().filter(|(name, count)| **count > 0 && !name.starts_with("timer_"));

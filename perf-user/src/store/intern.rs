@@ -117,6 +117,7 @@ impl Interner {
         let kind = match module.kind {
             ModuleKind::Kernel => "kernel",
             ModuleKind::Unmapped => "unmapped",
+            ModuleKind::CutOff => "cut off",
             ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
             ModuleKind::Vdso => "vdso",

@@ -155,6 +155,7 @@ impl Names {
     pub fn name(&mut self, module: &Arc<Module>, addresses: &[u64]) -> Vec<Named> {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
+            (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),
             (ModuleKind::Kernel, _) => {
@@ -220,6 +221,19 @@ fn batch(
         }
     });
     named.collect()
+}
+
+/// What stands for the callers that a walk could not reach.
+fn cut_off(reason: u64) -> Named {
+    let why = match reason {
+        2 => "no unwind information",
+        3 => "stack memory not readable",
+        4 => "stack pointer goes backwards",
+        5 => "return address outside of code",
+        _ => "more frames than are kept",
+    };
+    let name = format!("[unwound no further: {why}]");
+    Named { functions: vec![Function { name, ..Function::default() }], unnamed: None }
 }
 
 fn functions(symbol: &Sym<'_>) -> Vec<Function> {

@@ -43,6 +43,19 @@ impl Process {
     }
 }
 
+/// A mapping of executable code, as a process has it now.
+#[derive(Clone, Debug)]
+pub struct CodeMapping {
+    /// The first address.
+    pub start: u64,
+    /// The address after the last.
+    pub end: u64,
+    /// The file offset of `start`.
+    pub offset: u64,
+    /// The file.
+    pub module: Arc<Module>,
+}
+
 /// Whose history to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Follow {
@@ -64,6 +77,8 @@ pub struct Tasks {
     lost_events: u64,
     /// Whether exits may have been among the lost events since processes were last looked for.
     exits_missed: bool,
+    /// Processes whose mappings have changed since this was last asked.
+    changed: HashSet<u32>,
     remapped: bool,
 }
 
@@ -118,6 +133,7 @@ impl Tasks {
         let tids = if tids.is_empty() { HashSet::from([tgid]) } else { tids.into_iter().collect() };
         *process = Process { tids, ..Process::default() };
         process.spaces.push((0, Arc::new(space)));
+        self.changed.insert(tgid);
         if let Some(name) = proc::comm(tgid) {
             process.names.push((0, name));
         }
@@ -150,6 +166,7 @@ impl Tasks {
                 }
                 if let Some((_, space)) = process.spaces.last_mut() {
                     self.remapped |= Arc::make_mut(space).insert(mapping);
+                    self.changed.insert(tgid);
                 }
             }
             TaskEvent::Comm { tgid, tid, comm, exec } => {
@@ -177,6 +194,7 @@ impl Tasks {
                 process.ended_ns = None;
                 process.tids = HashSet::from([tid]);
                 process.spaces.push((time_ns, space.unwrap_or_default()));
+                self.changed.insert(tgid);
                 process.names.extend(name.map(|name| (time_ns, name)));
             }
             TaskEvent::Exit { tgid, tid } => {
@@ -220,6 +238,13 @@ impl Tasks {
     /// Whether, since this was last asked, the ends of processes may have been missed.
     pub fn take_exits_missed(&mut self) -> bool {
         std::mem::take(&mut self.exits_missed)
+    }
+
+    /// The processes whose mappings have changed since this was last asked, with what they have mapped now, sorted by address.
+    pub fn take_changed(&mut self) -> Vec<(u32, Vec<CodeMapping>)> {
+        let changed = std::mem::take(&mut self.changed);
+        let living = |tgid: u32| self.processes.get(&tgid).filter(|process| process.ended_ns.is_none());
+        changed.into_iter().filter_map(|tgid| Some((tgid, living(tgid)?.spaces.last()?.1.code()))).collect()
     }
 
     /// Whether, since this was last asked, code came to lie where other code had been: what is counted under these

@@ -28,6 +28,8 @@ impl ModuleId {
     pub const JIT: Self = Self(2);
     /// Addresses in a process whose mappings the kernel does not show.
     pub const HIDDEN: Self = Self(3);
+    /// The callers that a walk could not reach; the address is the reason.
+    pub const CUT_OFF: Self = Self(4);
 }
 
 /// What a module is.
@@ -39,6 +41,8 @@ pub enum ModuleKind {
     Unmapped,
     /// Something in a process that may not be looked into.
     Hidden,
+    /// Callers that could not be reached.
+    CutOff,
     /// Generated code.
     Jit,
     /// The kernel's code in user processes, `[vdso]`.
@@ -104,6 +108,7 @@ pub struct Modules {
     unmapped: Arc<Module>,
     hidden: Arc<Module>,
     jit: Arc<Module>,
+    cut_off: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     /// How many files there may be before those without a user are dropped.
     room: usize,
@@ -120,9 +125,10 @@ impl Default for Modules {
             unmapped: made_up(ModuleId::UNMAPPED, ModuleKind::Unmapped, "[unmapped]"),
             hidden: made_up(ModuleId::HIDDEN, ModuleKind::Hidden, "[hidden]"),
             jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
+            cut_off: made_up(ModuleId::CUT_OFF, ModuleKind::CutOff, "[unwound no further]"),
             files: HashMap::new(),
             room: KEPT,
-            last: ModuleId::HIDDEN,
+            last: ModuleId::CUT_OFF,
         }
     }
 }
@@ -157,6 +163,12 @@ impl Modules {
         let module = Arc::new(module);
         self.files.insert(key, Arc::clone(&module));
         module
+    }
+
+    /// What stands for callers that could not be reached.
+    #[must_use]
+    pub fn cut_off(&self) -> &Arc<Module> {
+        &self.cut_off
     }
 
     /// The kernel.

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use perf_ebpf::counters::{COUNTER_SLOTS, Counter};
+use perf_ebpf::{
+    counters::{COUNTER_SLOTS, Counter},
+    unwind::{BY_FRAME_POINTER, CUT_OFF},
+};
 
 use super::{Module, ModuleId, ModuleKind, Tasks};
 use crate::{
@@ -145,6 +148,10 @@ impl Tasks {
             RawFrame { module: module.id, address }
         };
         frames.extend(callers_and_leaf(user).map(|address| {
+            if address & CUT_OFF != 0 {
+                return place(self.modules.cut_off(), (address & 0xff) + 1);
+            }
+            let address = address & !BY_FRAME_POINTER;
             let found = space.and_then(|space| space.find(address, sample.first_ns));
             let Some(mapping) = found else {
                 // Which addresses these were says nothing.

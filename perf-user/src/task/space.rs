@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Module, ModuleKind};
+use super::{CodeMapping, Module, ModuleKind};
 
 /// An executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,17 @@ impl AddressSpace {
         }
         self.current.insert(new.start, new);
         other_code
+    }
+
+    /// What is mapped now, sorted by address.
+    pub(super) fn code(&self) -> Vec<CodeMapping> {
+        let code = |mapping: &Mapping| CodeMapping {
+            start: mapping.start,
+            end: mapping.end,
+            offset: mapping.offset,
+            module: Arc::clone(&mapping.module),
+        };
+        self.current.values().map(code).collect()
     }
 
     /// Whether there is something that [`Self::forget_before`] would drop.

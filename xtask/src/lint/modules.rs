@@ -10,6 +10,7 @@ const ORDER: &[&str] = &[
     "drain",
     "task",
     "unwind",
+    "unwind",
     "symbolize",
     "profile",
     "store",

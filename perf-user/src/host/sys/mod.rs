@@ -4,6 +4,7 @@ mod bpf;
 mod perf_event;
 mod process;
 mod rights;
+mod shared_map;
 mod signal;
 
 pub use bpf::{
@@ -12,6 +13,7 @@ pub use bpf::{
 pub use perf_event::{PerfEventAttr, PerfMapping, perf_event_open};
 pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};
 pub use rights::FileRights;
+pub use shared_map::SharedMap;
 pub use signal::{Signal, read_signal, restore_signals, signal_fd};
 
 use std::{

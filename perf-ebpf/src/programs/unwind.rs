@@ -1,0 +1,223 @@
+//! Walking a user stack by the tables that user space made of the files' call frame information.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, pt_regs},
+    helpers::{
+        bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
+        generated::{bpf_loop, bpf_task_pt_regs},
+    },
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use core::ffi::c_void;
+use perf_ebpf::{
+    stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
+    unwind::{
+        BY_FRAME_POINTER, CODE_STEPS, CUT_OFF, Cfa, Code, PAGE_BITS, ROW_STEPS, Registers, Row, Space, Stop, page_rows,
+        step,
+    },
+};
+
+use super::stacks::Walked;
+
+/// The mappings of each process that can be walked.
+#[map]
+static UNWIND_SPACES: HashMap<u32, Space> = HashMap::with_max_entries(1, 0);
+
+/// The mappings, each process's together; user space writes them through a mapping of its own, like the next two.
+#[map]
+static UNWIND_CODE: Array<Code> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// For each page of each file, its first row and the one after its last.
+#[map]
+static UNWIND_PAGES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The rows of all files.
+#[map]
+static UNWIND_ROWS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static UNWIND_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+
+/// A walk, as it goes. Too large for the stack of a program.
+#[repr(C)]
+pub(super) struct Walk {
+    frame: Registers,
+    /// The interrupted registers, by their DWARF numbers: some rules need others than those in `frame`.
+    registers: [u64; 16],
+    space: Space,
+    /// The mapping of the last frame.
+    code: Code,
+    id: u64,
+    used: u32,
+    stop: u32,
+    /// How the frame was found: 0, or [`BY_FRAME_POINTER`].
+    how: u64,
+    /// 1 if the frame's address is where it returns to, 0 if it is where it was interrupted.
+    returns: u64,
+    /// The addresses found, leaf first.
+    frames: DeepFrames,
+}
+
+/// Walks the user stack of the running process from the registers with which it was interrupted, or entered the
+/// kernel; `None` if the process has no tables.
+#[inline(always)]
+pub(super) fn walk(tgid: u32, interrupted: Option<&pt_regs>) -> Option<Walked<'static>> {
+    // SAFETY: the entry is never removed while a program that may find it runs.
+    let space = unsafe { UNWIND_SPACES.get(tgid) }?;
+    let walk = UNWIND_WALK.get_ptr_mut(0)?;
+    // SAFETY: this CPU's; nothing that walks interrupts a walk.
+    let walk = unsafe { &mut *walk };
+    match interrupted {
+        Some(registers) => walk.begin(registers),
+        // SAFETY: the task is the running one; the helper that reads its registers fails rather than faults.
+        None => walk.begin(
+            &unsafe { bpf_probe_read_kernel(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }.ok()?,
+        ),
+    }
+    walk.space = *space;
+    // SAFETY: the callback needs no context.
+    unsafe { bpf_loop(MAX_DEEP_FRAMES as u32, one as *mut c_void, core::ptr::null_mut(), 0) };
+    if walk.stop != Stop::End as u32 {
+        walk.keep(CUT_OFF | u64::from(walk.stop));
+    }
+    walk.frames[walk.used as usize & (MAX_DEEP_FRAMES - 1)] = 0;
+    let cut_at_depth = walk.stop == Stop::Deep as u32;
+    Some(Walked { id: finish(walk.id), frames: &walk.frames, used: walk.used, cut_at_depth })
+}
+
+impl Walk {
+    #[inline(always)]
+    fn begin(&mut self, at: &pt_regs) {
+        self.frame = Registers { ip: at.rip, sp: at.rsp, fp: at.rbp };
+        self.registers = [
+            at.rax, at.rdx, at.rcx, at.rbx, at.rsi, at.rdi, at.rbp, at.rsp, at.r8, at.r9, at.r10, at.r11, at.r12,
+            at.r13, at.r14, at.r15,
+        ];
+        self.code.end = 0;
+        (self.used, self.stop, self.how, self.returns) = (0, Stop::Deep as u32, 0, 0);
+        self.id = STACK_ID_SEED;
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, frame: u64) {
+        self.frames[self.used as usize & (MAX_DEEP_FRAMES - 1)] = frame;
+        self.used += 1;
+        self.id = mix(self.id, frame);
+    }
+}
+
+/// One step; 1 ends the walk.
+unsafe extern "C" fn one(_index: u64, _context: *mut c_void) -> i64 {
+    let Some(walk) = UNWIND_WALK.get_ptr_mut(0) else { return 1 };
+    // SAFETY: as in `walk`, which waits for this.
+    let walk = unsafe { &mut *walk };
+    // The last places are for the mark of a cut-off, and for the zero that ends a short stack.
+    if walk.used as usize >= MAX_DEEP_FRAMES - 2 {
+        return 1;
+    }
+    match next(walk) {
+        Ok(()) => 0,
+        Err(stop) => {
+            walk.stop = stop as u32;
+            1
+        }
+    }
+}
+
+/// Keeps the frame, and goes to its caller.
+#[inline(always)]
+fn next(walk: &mut Walk) -> Result<(), Stop> {
+    let leaf = walk.used == 0;
+    let ip = walk.frame.ip - walk.returns;
+    if !(walk.code.start <= ip && ip < walk.code.end) {
+        match find_code(walk.space, ip) {
+            Some(code) => walk.code = code,
+            // Where the thread was interrupted is where it was, mapped or not as far as user space has heard.
+            None if leaf => walk.code = Code::default(),
+            None => return Err(Stop::Astray),
+        }
+    }
+    walk.keep(walk.frame.ip | walk.how);
+    let row = find_row(&walk.code, ip.wrapping_add(walk.code.bias));
+    let signal = row.kind() == Cfa::Signal as u8;
+    let registers = &walk.registers;
+    // SAFETY: the helper fails rather than faults.
+    let read = |at| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
+    let stepped = step(row, walk.frame, read, |number| leaf.then(|| registers[number as usize & 15]));
+    walk.how = 0;
+    walk.frame = match stepped {
+        Err(Stop::Unknown) => {
+            walk.how = BY_FRAME_POINTER;
+            by_frame_pointer(walk.frame)?
+        }
+        other => other?,
+    };
+    if walk.frame.ip == 0 {
+        return Err(Stop::End);
+    }
+    walk.returns = u64::from(!signal);
+    Ok(())
+}
+
+/// The caller, if this frame keeps a frame pointer: its own saved one, and above that the return address.
+#[inline(always)]
+fn by_frame_pointer(frame: Registers) -> Result<Registers, Stop> {
+    if frame.fp < frame.sp {
+        return Err(Stop::Unknown);
+    }
+    // SAFETY: the helper fails rather than faults.
+    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.map_err(|_| Stop::Unknown);
+    Ok(Registers { fp: read(frame.fp)?, ip: read(frame.fp + 8)?, sp: frame.fp + 16 })
+}
+
+#[inline(always)]
+fn find_code(space: Space, ip: u64) -> Option<Code> {
+    let (mut low, mut high) = (space.first, space.first.wrapping_add(space.count));
+    let mut at = 0;
+    while at < CODE_STEPS {
+        at += 1;
+        if low >= high {
+            break;
+        }
+        let middle = low + ((high - low) >> 1);
+        let code = UNWIND_CODE.get(middle)?;
+        if ip < code.start {
+            high = middle;
+        } else if ip >= code.end {
+            low = middle + 1;
+        } else {
+            return Some(*code);
+        }
+    }
+    None
+}
+
+/// The last row that begins at or before the offset; the unknown one where there is none.
+#[inline(always)]
+fn find_row(code: &Code, offset: u64) -> Row {
+    let page = ((offset >> PAGE_BITS) as u32).wrapping_add(code.pages);
+    if page < code.first_page || page >= code.end_page {
+        return Row(0);
+    }
+    let Some(element) = UNWIND_PAGES.get(page) else { return Row(0) };
+    let (mut low, mut high) = page_rows(*element);
+    let mut found = Row(0);
+    let mut at = 0;
+    while at < ROW_STEPS {
+        at += 1;
+        if low >= high {
+            break;
+        }
+        let middle = low + ((high - low) >> 1);
+        let Some(row) = UNWIND_ROWS.get(middle) else { return Row(0) };
+        let row = Row(*row);
+        if row.low() <= offset as u16 {
+            found = row;
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    found
+}

@@ -1,0 +1,134 @@
+//! From a file's call frame information to the table by which the kernel half walks stacks.
+
+mod kernel;
+mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use kernel::{Room, Unwinder};
+pub use table::Table;
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, hash_map::Entry},
+    fs::File,
+    hash::Hash,
+};
+
+use gimli::{BaseAddresses, CieOrFde, CommonInformationEntry, EndianSlice, LittleEndian, UnwindContext, UnwindSection};
+use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, SegmentFlags, elf, read::ReadRef};
+use perf_ebpf::unwind::Rule;
+
+use rules::rule;
+use table::Stretches;
+
+/// Why a file has no table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTable {
+    /// It is no ELF file of this machine's, or a damaged one.
+    #[error("it cannot be read as ELF: {0}")]
+    Unreadable(String),
+    /// It has neither `.eh_frame` nor `.debug_frame`.
+    #[error("it has no call frame information: build it with -fasynchronous-unwind-tables")]
+    Absent,
+    /// What it has cannot be parsed.
+    #[error("its call frame information is damaged: {0}")]
+    Damaged(gimli::Error),
+    /// The kernel's maps have no room for it.
+    #[error("the maps for tables are full")]
+    Full,
+}
+
+/// Executable parts of a file: addresses as the file's own sections name them, and where those lie in the file.
+struct Segments(Vec<(u64, u64, u64)>);
+
+impl Segments {
+    fn of<'data, R: ReadRef<'data>>(elf: &object::File<'data, R>) -> Self {
+        let executable = |flags| matches!(flags, SegmentFlags::Elf { p_flags } if p_flags & elf::PF_X != 0);
+        let segments = elf.segments().filter(|segment| executable(segment.flags()));
+        Self(segments.map(|segment| (segment.address(), segment.size(), segment.file_range().0)).collect())
+    }
+
+    /// The file offsets of the code from `start` to `end`.
+    fn offsets(&self, start: u64, end: u64) -> Option<(u64, u64)> {
+        let holds = |(address, size, _): &&(u64, u64, u64)| start >= *address && end - address <= *size;
+        let (address, _, offset) = self.0.iter().find(holds)?;
+        Some((start - address + offset, end - address + offset))
+    }
+}
+
+/// Reads a file's call frame information: `.eh_frame`, and of `.debug_frame` what that leaves out.
+///
+/// # Errors
+/// When the file has none that can be read.
+pub fn read(file: &File) -> Result<Table, NoTable> {
+    let unreadable = |error: object::Error| NoTable::Unreadable(error.to_string());
+    let cache = ReadCache::new(file);
+    let elf = object::File::parse(&cache).map_err(unreadable)?;
+    let segments = Segments::of(&elf);
+    let mut bases = BaseAddresses::default();
+    let address = |name: &str| elf.section_by_name(name).map(|section| section.address());
+    bases = address(".eh_frame").map_or(bases.clone(), |address| bases.set_eh_frame(address));
+    bases = address(".text").map_or(bases.clone(), |address| bases.set_text(address));
+    bases = address(".got").map_or(bases.clone(), |address| bases.set_got(address));
+    let section = |name: &str| -> Result<Option<Cow<'_, [u8]>>, NoTable> {
+        let Some(section) = elf.section_by_name(name) else { return Ok(None) };
+        section.uncompressed_data().map(|data| Some(data).filter(|data| !data.is_empty())).map_err(unreadable)
+    };
+    let mut stretches = Stretches::default();
+    let eh_frame = section(".eh_frame")?;
+    if let Some(data) = &eh_frame {
+        let mut eh_frame = gimli::EhFrame::new(data, LittleEndian);
+        eh_frame.set_address_size(8);
+        collect(&eh_frame, &bases, &segments, &mut stretches).map_err(NoTable::Damaged)?;
+    }
+    let debug_frame = section(".debug_frame")?;
+    if let Some(data) = &debug_frame {
+        let mut debug_frame = gimli::DebugFrame::new(data, LittleEndian);
+        debug_frame.set_address_size(8);
+        collect(&debug_frame, &bases, &segments, &mut stretches).map_err(NoTable::Damaged)?;
+    }
+    if eh_frame.is_none() && debug_frame.is_none() {
+        return Err(NoTable::Absent);
+    }
+    Ok(stretches.into_table())
+}
+
+type Slice<'data> = EndianSlice<'data, LittleEndian>;
+
+/// Adds what one section says. An entry that cannot be read leaves a stretch of code without rules, not the file.
+fn collect<'data, S>(
+    section: &S,
+    bases: &BaseAddresses,
+    segments: &Segments,
+    stretches: &mut Stretches,
+) -> gimli::Result<()>
+where
+    S: UnwindSection<Slice<'data>>,
+    S::Offset: gimli::UnwindOffset<usize> + Hash,
+{
+    let mut context = UnwindContext::new();
+    let mut cies: HashMap<S::Offset, CommonInformationEntry<Slice<'data>>> = HashMap::new();
+    let mut entries = section.entries(bases);
+    while let Some(entry) = entries.next()? {
+        let CieOrFde::Fde(partial) = entry else { continue };
+        let parsed = partial.parse(|section, bases, offset| match cies.entry(offset) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(new) => section.cie_from_offset(bases, offset).map(|cie| new.insert(cie).clone()),
+        });
+        let Ok(fde) = parsed else { continue };
+        if fde.len() == 0 || !stretches.begin(segments.offsets(fde.initial_address(), fde.end_address())) {
+            continue;
+        }
+        let Ok(mut rows) = fde.rows(section, bases, &mut context) else { continue };
+        while let Ok(Some(row)) = rows.next_row() {
+            let rule = rule(section, &fde, row).unwrap_or(Rule::UNKNOWN);
+            if let Some((start, _)) = segments.offsets(row.start_address(), row.end_address().max(row.start_address()))
+            {
+                stretches.add(start, rule);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! A table while it is made, and when it is done.
+
+use perf_ebpf::unwind::{PAGE_BITS, Row, Rule};
+
+/// Code between two functions that is shorter than this is filling, and nothing runs there.
+const FILLING_BYTES: u64 = 16;
+
+/// How to get from a frame of a file to its caller: rows in the order of file offsets, found through an index of pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// For each page of [`PAGE_BITS`] bits of file offset from [`Self::first_page`] on, its first row; then their number.
+    pub pages: Vec<u32>,
+    /// The page of the first row.
+    pub first_page: u64,
+    /// The rows. Each page that has any begins with one for its first byte.
+    pub rows: Vec<Row>,
+}
+
+impl Table {
+    /// What holds at a file offset; `None` outside of the table.
+    #[must_use]
+    pub fn find(&self, offset: u64) -> Option<Row> {
+        let page = usize::try_from((offset >> PAGE_BITS).checked_sub(self.first_page)?).ok()?;
+        let (first, end) = (*self.pages.get(page)? as usize, *self.pages.get(page + 1)? as usize);
+        let rows = &self.rows[first..end];
+        let after = rows.partition_point(|row| row.low() <= offset as u16);
+        rows.get(after.checked_sub(1)?).copied()
+    }
+}
+
+/// Stretches of code with their rules, in the order in which a file lists them.
+#[derive(Debug, Default)]
+pub(super) struct Stretches {
+    /// Where each stretch begins and ends, and its first row in `rows`.
+    all: Vec<(u64, u64, u32)>,
+    rows: Vec<(u64, Rule)>,
+}
+
+impl Stretches {
+    /// Begins the stretch of one function; whether it can be told.
+    pub(super) fn begin(&mut self, offsets: Option<(u64, u64)>) -> bool {
+        let Some((start, end)) = offsets else { return false };
+        self.all.push((start, end, self.rows.len() as u32));
+        true
+    }
+
+    /// Adds what holds in that stretch from `start` on.
+    pub(super) fn add(&mut self, start: u64, rule: Rule) {
+        self.rows.push((start, rule));
+    }
+
+    /// The table of all stretches. Where two overlap, the one that was added first holds.
+    pub(super) fn into_table(self) -> Table {
+        let Self { all, rows } = self;
+        let ends = all.iter().skip(1).map(|(_, _, first)| *first).chain([rows.len() as u32]);
+        let mut stretches: Vec<_> =
+            all.iter().zip(ends).map(|((start, end, first), last)| (*start, *end, *first, last)).collect();
+        stretches.sort_by_key(|(start, _, first, _)| (*start, *first));
+        let mut maker = Maker::default();
+        let mut told = 0;
+        for (start, end, first, last) in stretches {
+            if end <= told {
+                continue;
+            }
+            if told > 0 && start >= told + FILLING_BYTES {
+                maker.push(told, Rule::UNKNOWN);
+            }
+            let mut own = rows[first as usize..last as usize].iter().peekable();
+            while let Some((from, rule)) = own.next() {
+                let until = own.peek().map_or(end, |(next, _)| *next);
+                if until > told {
+                    maker.push((*from).max(told).max(start), *rule);
+                }
+            }
+            told = end;
+        }
+        maker.push(told, Rule::UNKNOWN);
+        maker.table
+    }
+}
+
+/// Appends rows in the order of their offsets.
+#[derive(Debug, Default)]
+struct Maker {
+    table: Table,
+    /// The last row's rule, and the page it is on.
+    last: Option<(u64, Rule)>,
+}
+
+impl Maker {
+    fn push(&mut self, start: u64, rule: Rule) {
+        let page = start >> PAGE_BITS;
+        match self.last {
+            None => {
+                self.table.first_page = page;
+                self.table.pages.extend([0, 0]);
+                self.row(page << PAGE_BITS, Rule::UNKNOWN);
+            }
+            Some((last_page, last)) => {
+                if last == rule && last_page == page {
+                    return;
+                }
+                // What held at the end of a page holds at the beginning of the next.
+                for next in last_page + 1..=page {
+                    self.table.pages.push(0);
+                    self.row(next << PAGE_BITS, last);
+                }
+            }
+        }
+        if self.table.rows.last().is_some_and(|row| row.low() == start as u16) {
+            self.table.rows.pop();
+        }
+        self.row(start, rule);
+        self.last = Some((page, rule));
+    }
+
+    fn row(&mut self, start: u64, rule: Rule) {
+        let page = ((start >> PAGE_BITS) - self.table.first_page) as usize;
+        self.table.rows.push(Row::new(start, rule));
+        self.table.pages[page + 1] = self.table.rows.len() as u32;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use perf_ebpf::unwind::{Cfa, SavedFp};
+
+    use super::*;
+
+    fn sp(offset: i32) -> Rule {
+        Rule::of(Cfa::Sp, SavedFp::Kept, offset)
+    }
+
+    /// Start, end, and rows of a start and an offset.
+    type Stretch = (u64, u64, &'static [(u64, i32)]);
+
+    fn table(stretches: &[Stretch]) -> Table {
+        let mut made = Stretches::default();
+        for (start, end, rows) in stretches {
+            assert!(made.begin(Some((*start, *end))));
+            rows.iter().for_each(|(from, offset)| made.add(*from, sp(*offset)));
+        }
+        made.into_table()
+    }
+
+    fn found(table: &Table, offset: u64) -> Option<i32> {
+        table.find(offset).filter(|row| row.kind() != Cfa::Unknown as u8).map(Row::offset)
+    }
+
+    #[test]
+    fn rows_hold_until_the_next_across_pages_and_not_between_functions() {
+        let table = table(&[
+            (0x3_0000, 0x3_0100, &[(0x3_0000, 8), (0x3_0010, 16)]),
+            (0x1_ff00, 0x2_0100, &[(0x1_ff00, 8), (0x1_ff80, 32)]),
+            (0x3_0108, 0x3_0200, &[(0x3_0108, 24)]),
+        ]);
+        let expected = [
+            (0x1_0000, None),
+            (0x1_feff, None),
+            (0x1_ff00, Some(8)),
+            (0x1_ffff, Some(32)),
+            (0x2_0000, Some(32)),
+            (0x2_00ff, Some(32)),
+            (0x2_0100, None),
+            (0x2_ffff, None),
+            (0x3_0000, Some(8)),
+            (0x3_000f, Some(8)),
+            (0x3_00ff, Some(16)),
+            (0x3_0108, Some(24)),
+            (0x3_0200, None),
+            (0x9_0000, None),
+        ];
+        for (offset, rule) in expected {
+            assert_eq!(found(&table, offset), rule, "{offset:#x}");
+        }
+        assert_eq!(table.find(0), None);
+    }
+
+    #[test]
+    fn what_was_added_first_holds_where_two_overlap() {
+        let table = table(&[(0x100, 0x200, &[(0x100, 8)]), (0x180, 0x280, &[(0x180, 16), (0x1f0, 24), (0x240, 32)])]);
+        let expected = [(0x100, Some(8)), (0x1ff, Some(8)), (0x200, Some(24)), (0x240, Some(32)), (0x280, None)];
+        for (offset, rule) in expected {
+            assert_eq!(found(&table, offset), rule, "{offset:#x}");
+        }
+    }
+
+    #[test]
+    fn rows_that_say_the_same_are_one() {
+        let table = table(&[(0x100, 0x200, &[(0x100, 8), (0x180, 8)]), (0x200, 0x300, &[(0x200, 8)])]);
+        assert_eq!(table.rows.len(), 3, "the page's start, one for both functions, the end: {table:?}");
+    }
+}

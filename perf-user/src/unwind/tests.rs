@@ -1,0 +1,151 @@
+//! Tables say what gimli's own evaluation says, at every row of real files.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use gimli::{
+    CfaRule, EhFrame, Encoding, EvaluationResult, Register, RegisterRule, UnwindExpression, UnwindTableRow, Value,
+};
+use perf_ebpf::unwind::{Registers, Stop, step};
+
+use super::*;
+
+const SP: u64 = 0x7ffd_0000_1000;
+const FP: u64 = 0x7ffd_0000_9000;
+
+/// Memory in which every word says something else, above the stack pointer.
+fn word(address: u64) -> u64 {
+    address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20 | 0x7fff_0000_0000
+}
+
+fn register(number: u16, ip: u64) -> u64 {
+    match number {
+        6 => FP,
+        7 => SP,
+        16 => ip,
+        other => 0x7ffe_0000_0000 + u64::from(other) * 0x1000,
+    }
+}
+
+/// gimli's own answers about one frame.
+struct Oracle<'data> {
+    eh_frame: &'data EhFrame<Slice<'data>>,
+    encoding: Encoding,
+    ip: u64,
+}
+
+impl Oracle<'_> {
+    fn evaluate(&self, expression: &UnwindExpression<usize>, first: Option<u64>) -> u64 {
+        let mut evaluation = expression.get(self.eh_frame).unwrap().evaluation(self.encoding);
+        if let Some(first) = first {
+            evaluation.set_initial_value(first);
+        }
+        let mut result = evaluation.evaluate().unwrap();
+        loop {
+            result = match result {
+                EvaluationResult::Complete => break,
+                EvaluationResult::RequiresRegister { register: Register(number), .. } => {
+                    evaluation.resume_with_register(Value::Generic(register(number, self.ip))).unwrap()
+                }
+                EvaluationResult::RequiresMemory { address, .. } => {
+                    evaluation.resume_with_memory(Value::Generic(word(address))).unwrap()
+                }
+                other => panic!("{other:?}"),
+            };
+        }
+        match evaluation.as_result()[0].location {
+            gimli::Location::Address { address } => address,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn caller(&self, row: &UnwindTableRow<usize>) -> Result<Registers, Stop> {
+        let cfa = match row.cfa() {
+            CfaRule::RegisterAndOffset { register: number, offset } => {
+                register(number.0, self.ip).wrapping_add_signed(*offset)
+            }
+            CfaRule::Expression(expression) => self.evaluate(expression, None),
+        };
+        let of = |number: u16| -> Option<u64> {
+            match row.register(Register(number)) {
+                Some(RegisterRule::Offset(at)) => Some(word(cfa.wrapping_add_signed(at))),
+                Some(RegisterRule::Expression(expression)) => Some(word(self.evaluate(&expression, Some(cfa)))),
+                Some(RegisterRule::Undefined) if number == 16 => None,
+                None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => Some(register(number, self.ip)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let sp = row.register(Register(7)).map_or(cfa, |_| of(7).unwrap_or(cfa));
+        Ok(Registers { ip: of(16).ok_or(Stop::End)?, sp, fp: of(6).unwrap_or(FP) })
+    }
+}
+
+/// Rows of the file that were compared, and those that tables do not express.
+fn compare(path: &str) -> (u64, u64) {
+    let bytes = std::fs::read(path).unwrap();
+    let table = read(&File::open(path).unwrap()).unwrap();
+    let elf = object::File::parse(&*bytes).unwrap();
+    let segments = Segments::of(&elf);
+    let section = elf.section_by_name(".eh_frame").unwrap();
+    let data = section.uncompressed_data().unwrap();
+    let mut eh_frame = EhFrame::new(&data, LittleEndian);
+    eh_frame.set_address_size(8);
+    let bases = BaseAddresses::default()
+        .set_eh_frame(section.address())
+        .set_text(elf.section_by_name(".text").unwrap().address());
+    let (mut context, mut told) = (UnwindContext::new(), std::collections::HashSet::new());
+    let (mut same, mut unknown) = (0, 0);
+    let mut entries = eh_frame.entries(&bases);
+    while let Some(entry) = entries.next().unwrap() {
+        let CieOrFde::Fde(partial) = entry else { continue };
+        let fde = partial.parse(EhFrame::cie_from_offset).unwrap();
+        let mut rows = fde.rows(&eh_frame, &bases, &mut context).unwrap();
+        while let Some(row) = rows.next_row().unwrap() {
+            for ip in [row.start_address(), row.end_address() - 1] {
+                let Some((offset, _)) = segments.offsets(ip, ip) else { continue };
+                if row.start_address() == row.end_address() || !told.insert(ip) {
+                    continue;
+                }
+                let found = table.find(offset).unwrap();
+                if found.kind() == perf_ebpf::unwind::Cfa::Unknown as u8 {
+                    unknown += 1;
+                    continue;
+                }
+                let oracle = Oracle { eh_frame: &eh_frame, encoding: fde.cie().encoding(), ip };
+                let start = Registers { ip, sp: SP, fp: FP };
+                let stepped = step(found, start, |at| Some(word(at)), |number| Some(register(number.into(), ip)));
+                let expected = oracle.caller(row);
+                // Below the stack pointer there is no caller; with registers made up, some rules lead there.
+                if stepped != Err(Stop::Backwards) {
+                    assert_eq!(stepped, expected, "{path} at {ip:#x}: {row:?}");
+                }
+                same += 1;
+            }
+        }
+    }
+    (same, unknown)
+}
+
+#[test]
+fn tables_agree_with_gimli_on_every_row_of_real_files() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut files: Vec<&str> = maps
+        .lines()
+        .filter(|line| line.contains("r-xp"))
+        .filter_map(|line| line.split_whitespace().nth(5).filter(|path| path.starts_with('/')))
+        .collect();
+    files.dedup();
+    let programs = ["/usr/bin/bash", "/usr/bin/perl", "/usr/bin/python3", "/usr/lib/x86_64-linux-gnu/libcrypto.so.3"];
+    files.extend(programs.into_iter().filter(|path| std::path::Path::new(path).exists()));
+    assert!(files.len() >= 3, "this program and its libraries: {files:?}");
+    for path in files {
+        let (same, unknown) = compare(path);
+        assert!(same > 100, "{path}: {same} rows");
+        assert!(unknown * 200 <= same, "{path}: {unknown} rows are not expressed beside {same}");
+    }
+}
+
+#[test]
+fn what_is_no_file_with_call_frame_information_is_refused() {
+    let open = |path: &str| read(&File::open(path).unwrap());
+    assert!(matches!(open("/proc/self/maps"), Err(NoTable::Unreadable(_))));
+}

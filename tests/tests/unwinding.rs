@@ -1,0 +1,88 @@
+//! Stacks of programs that keep no frame pointers, walked by tables of their call frame information.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use tests::{Doctor, Lab, Launcher, Line, Program, Recording};
+
+const FRAMELESS: &[&str] = &["-fomit-frame-pointer"];
+
+/// The lab, if this kernel can walk by tables.
+fn lab() -> Option<Lab> {
+    let lab = Lab::open()?;
+    if Doctor::ask(&lab, &Launcher::default()).check("unwind tables").state == "ok" {
+        return Some(lab);
+    }
+    Lab::skip("this kernel cannot walk stacks by tables");
+    None
+}
+
+fn record(lab: &Lab, program: &Program, depth: &str, how: &str) -> Recording {
+    let running = lab.start(program, &["0", depth]);
+    lab.record().pid(running.pid()).option("--unwind", how).duration("3s").run()
+}
+
+/// The percentage of the samples for which `holds` is true.
+fn share(recording: &Recording, holds: impl Fn(&Line) -> bool) -> f64 {
+    100.0 * recording.folded.count(holds) as f64 / recording.reported() as f64
+}
+
+/// Whether the frames stand in the stack one below the other, the outermost first, others between them.
+fn in_order(line: &Line, wanted: &[&str]) -> bool {
+    let mut wanted = wanted.iter().peekable();
+    for frame in line.frames() {
+        if wanted.peek().is_some_and(|next| frame == **next) {
+            wanted.next();
+        }
+    }
+    wanted.peek().is_none()
+}
+
+#[test]
+fn stacks_without_frame_pointers_are_whole() {
+    let Some(lab) = lab() else { return };
+    let program = Program::c_named("frameless.c", "frameless", FRAMELESS);
+    let by_pointers = record(&lab, &program, "30", "fp");
+    let whole = |line: &Line| line.frames().first().is_some_and(|first| first == "_start") && line.has("main");
+    let before = share(&by_pointers, whole);
+    assert!(before < 60.0, "{before:.1} % are whole by frame pointers: the workload proves nothing");
+    let recording = record(&lab, &program, "30", "tables");
+    let (whole, top) = (share(&recording, whole), recording.folded.top());
+    assert!(whole >= 99.0, "{whole:.1} % of the stacks are whole, in:\n{top}");
+    let paths: &[&[&str]] = &[
+        &["main", "dive", "dive", "with_alloca", "spin_frameless"],
+        &["main", "compare", "spin_frameless"],
+        &["main", "raise_one", "handle", "spin_frameless"],
+        &["main", "read_zeros"],
+    ];
+    for path in paths {
+        let found = recording.folded.count(|line| in_order(line, path));
+        let leaf = recording.folded.count(|line| path[1..].iter().all(|frame| line.has(frame)));
+        assert!(found > 5 && found == leaf, "{found} of {leaf} samples on the path {path:?}, in:\n{top}");
+    }
+    let dives = |line: &Line| line.frames().iter().filter(|frame| *frame == "dive").count();
+    let wrong = recording.folded.count(|line| line.has("with_alloca") && dives(line) != 31);
+    assert_eq!(wrong, 0, "31 calls of dive under each with_alloca, in:\n{top}");
+}
+
+#[test]
+fn a_recursion_of_four_hundred_calls_is_whole() {
+    let Some(lab) = lab() else { return };
+    let recording = record(&lab, &Program::c_named("frameless.c", "frameless", FRAMELESS), "400", "tables");
+    let deep = recording.folded.count(|line| line.has("with_alloca"));
+    let whole = recording.folded.count(|line| {
+        line.has("with_alloca")
+            && line.has("_start")
+            && line.frames().iter().filter(|frame| *frame == "dive").count() == 401
+    });
+    assert!(deep > 20 && whole == deep, "{whole} of {deep} stacks are whole, in:\n{}", recording.folded.top());
+}
+
+#[test]
+fn a_recursion_deeper_than_what_is_kept_says_so() {
+    let Some(lab) = lab() else { return };
+    let recording = record(&lab, &Program::c_named("frameless.c", "frameless", FRAMELESS), "2000", "tables");
+    let cut = |line: &Line| line.frames().first().is_some_and(|first| first.contains("more frames than are kept"));
+    let deep = recording.folded.count(|line| line.has("with_alloca"));
+    let told = recording.folded.count(|line| line.has("with_alloca") && cut(line));
+    assert!(deep > 20 && told == deep, "{told} of {deep} say so, in:\n{}", recording.folded.top());
+}
