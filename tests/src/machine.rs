@@ -29,11 +29,23 @@ impl Setting {
             Lab::skip(&format!("{name} = {value} is tried in guests only (cargo xtask test --vm)"));
             return None;
         }
-        if std::fs::write(&setting.path, value).is_err() {
+        setting.write(name, value)
+    }
+
+    /// Like [`Setting::change`] where the value is above `limit`; the setting as it is where it is not.
+    #[must_use]
+    pub fn at_most(name: &str, limit: i64) -> Option<Self> {
+        let value = std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+        let value: i64 = value.trim().parse().ok()?;
+        Self::change(name, &value.min(limit).to_string())
+    }
+
+    fn write(self, name: &str, value: &str) -> Option<Self> {
+        if std::fs::write(&self.path, value).is_err() {
             println!("this kernel has no {name} = {value}");
             return None;
         }
-        Some(setting)
+        Some(self)
     }
 }
 

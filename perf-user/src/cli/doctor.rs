@@ -154,7 +154,7 @@ fn statistics() -> Check {
         Ok(_) => Check::ok("own cost", "the kernel counts the time of BPF programs"),
         Err(error) => {
             let detail = format!("the kernel does not count it: {error}");
-            Check::lacks("own cost", State::Limited, detail, "run perfprobe with sudo, or CAP_SYS_ADMIN")
+            Check::lacks("own cost", State::Limited, detail, "run perfprobe with sudo, or give it CAP_SYS_ADMIN")
         }
     }
 }

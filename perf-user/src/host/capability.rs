@@ -58,12 +58,14 @@ impl Capability {
             Self::Bpf => "loading the BPF programs and their maps",
             Self::Perfmon => "sampling every process and the kernel",
             Self::SysPtrace => {
-                "names in other users' processes: their mappings (Linux 6.15 shows them without), their files in namespaces"
+                "names in other users' processes: their mappings (newer kernels show them without), their files in namespaces"
             }
             Self::Syslog => "names of kernel functions",
             Self::DacReadSearch => "names from programs and libraries that this user may not read",
             Self::CheckpointRestore => "names from libraries that were deleted or replaced while in use",
-            Self::SysAdmin => "timing the BPF programs; and any sampling where kernel.perf_event_paranoid is 3 or 4",
+            Self::SysAdmin => {
+                "timing the BPF programs; and, on Debian's kernels, any sampling where kernel.perf_event_paranoid is 3"
+            }
             Self::IpcLock => "buffers for task events beyond kernel.perf_event_mlock_kb",
             Self::SysResource => "maps beyond the limit of locked memory, before Linux 5.11",
         }

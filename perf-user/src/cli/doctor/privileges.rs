@@ -1,6 +1,6 @@
 //! What this process may do: each privilege, what it enables, and what stands in the way.
 
-use std::{fmt, fs};
+use std::{fmt, fs, os::unix::fs::MetadataExt as _};
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::{
         self, Host,
         capability::{Capabilities, Capability, names},
         privileges::{self, Reason},
-        sys,
+        proc, sys,
     },
 };
 
@@ -113,21 +113,25 @@ fn memlock(host: &Host) -> Check {
     }
 }
 
-/// Whether the first process, which is root's, shows its mappings.
 fn other_processes(own: Capabilities) -> Check {
     const NAME: &str = "other processes";
-    let mappings = fs::read("/proc/1/maps").is_ok();
-    match (mappings, own.has(Capability::SysPtrace)) {
-        (true, true) => Check::ok(NAME, "names in every user's processes"),
-        (true, false) => {
-            let detail = "other users' programs are named where their files can be read here, by their paths";
-            Check::lacks(NAME, State::Limited, detail, with(own, Capability::SysPtrace))
-        }
-        (false, _) => {
-            let detail = "other users' processes have no names until they execute a program: their mappings are hidden";
-            Check::lacks(NAME, State::Limited, detail, with(own, Capability::SysPtrace))
-        }
+    if own.has(Capability::SysPtrace) {
+        return Check::ok(NAME, "every user's can be looked into");
     }
+    let detail = if shows_mappings_of_others() {
+        "other users' programs are named where their files can be read here, by their paths"
+    } else {
+        "other users' processes have no names until they execute a program: their mappings are hidden"
+    };
+    Check::lacks(NAME, State::Limited, detail, with(own, Capability::SysPtrace))
+}
+
+/// Whether the mappings of some other user's process can be read, as with `CAP_PERFMON` on newer kernels (6.18, not 6.12).
+fn shows_mappings_of_others() -> bool {
+    let owner = |tgid| fs::metadata(format!("/proc/{tgid}")).map(|metadata| metadata.uid()).ok();
+    let own = owner(std::process::id());
+    let mut others = proc::all_processes().filter(|tgid| owner(*tgid) != own);
+    others.any(|tgid| fs::read(format!("/proc/{tgid}/maps")).is_ok_and(|maps| !maps.is_empty()))
 }
 
 fn process_files(own: Capabilities) -> Check {
