@@ -44,15 +44,21 @@ pub enum NoTable {
 struct Segments(Vec<(u64, u64, u64)>);
 
 impl Segments {
-    fn of<'data, R: ReadRef<'data>>(elf: &object::File<'data, R>) -> Self {
+    /// Those that lie in a file of so many bytes: a table has a page for each 64 KiB of them.
+    fn of<'data, R: ReadRef<'data>>(elf: &object::File<'data, R>, bytes: u64) -> Self {
         let executable = |flags| matches!(flags, SegmentFlags::Elf { p_flags } if p_flags & elf::PF_X != 0);
-        let segments = elf.segments().filter(|segment| executable(segment.flags()));
-        Self(segments.map(|segment| (segment.address(), segment.size(), segment.file_range().0)).collect())
+        let inside = |(offset, size): (u64, u64)| offset.checked_add(size).is_some_and(|end| end <= bytes);
+        let segments = elf.segments().filter(|segment| executable(segment.flags()) && inside(segment.file_range()));
+        let place = |segment: object::Segment<'data, '_, R>| {
+            let (offset, size) = segment.file_range();
+            (segment.address(), size, offset)
+        };
+        Self(segments.map(place).collect())
     }
 
     /// The file offsets of the code from `start` to `end`.
     fn offsets(&self, start: u64, end: u64) -> Option<(u64, u64)> {
-        let holds = |(address, size, _): &&(u64, u64, u64)| start >= *address && end - address <= *size;
+        let holds = |(address, size, _): &&(u64, u64, u64)| start >= *address && end >= start && end - address <= *size;
         let (address, _, offset) = self.0.iter().find(holds)?;
         Some((start - address + offset, end - address + offset))
     }
@@ -66,7 +72,8 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
     let unreadable = |error: object::Error| NoTable::Unreadable(error.to_string());
     let cache = ReadCache::new(file);
     let elf = object::File::parse(&cache).map_err(unreadable)?;
-    let segments = Segments::of(&elf);
+    let bytes = file.metadata().map_err(|error| NoTable::Unreadable(error.to_string()))?.len();
+    let segments = Segments::of(&elf, bytes);
     let mut bases = BaseAddresses::default();
     let address = |name: &str| elf.section_by_name(name).map(|section| section.address());
     bases = address(".eh_frame").map_or(bases.clone(), |address| bases.set_eh_frame(address));

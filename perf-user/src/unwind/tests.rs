@@ -84,7 +84,7 @@ fn compare(path: &str) -> (u64, u64) {
     let bytes = std::fs::read(path).unwrap();
     let table = read(&File::open(path).unwrap()).unwrap();
     let elf = object::File::parse(&*bytes).unwrap();
-    let segments = Segments::of(&elf);
+    let segments = Segments::of(&elf, bytes.len() as u64);
     let section = elf.section_by_name(".eh_frame").unwrap();
     let data = section.uncompressed_data().unwrap();
     let mut eh_frame = EhFrame::new(&data, LittleEndian);
