@@ -102,7 +102,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The folder with the binary.
 fn build(zig: &tools::Zig, arch: Arch) -> Result<PathBuf> {
-    command::run(zig.cargo_build(arch)?.args(["-p", "perf-user", "--profile", PROFILE]))?;
+    let mut rustc = zig.cargo_rustc(arch)?;
+    rustc.args(["-p", "perf-user", "--bin", "perfprobe", "--profile", PROFILE]);
+    // zig would link it to a fixed address, where attackers would find everything.
+    command::run(rustc.args(["--", "-C", "link-arg=-pie"]))?;
     Ok(workspace::target().join(triple(arch)).join(PROFILE))
 }
 

@@ -24,7 +24,7 @@ const INSTALLED: &[&str] = &[
     "/usr/share/zsh/site-functions/_perfprobe",
 ];
 
-/// The binary is static, stripped, small, and for the architecture that was asked for.
+/// The binary is static, position-independent, stripped, small, and for the architecture that was asked for.
 pub(super) fn binary(dist: &Dist) -> Result<()> {
     install::packages(&["file"], "looking at the binary")?;
     let path = dist.binary();
@@ -33,9 +33,12 @@ pub(super) fn binary(dist: &Dist) -> Result<()> {
         bail!("{} has {bytes} bytes: {SIZE_LIMIT_BYTES} are too many", path.display());
     }
     let kind = command::read(Command::new("file").arg("-b").arg(&path))?;
-    let is_static = kind.contains("statically linked") || kind.contains("static-pie linked");
-    if !is_static || !kind.contains(dist.arch.file()) || kind.contains("not stripped") {
-        bail!("{} is not a static, stripped program for {}: {kind}", path.display(), dist.arch.name());
+    if !kind.contains("static-pie linked") || !kind.contains(dist.arch.file()) || kind.contains("not stripped") {
+        bail!(
+            "{} is not a static, stripped, position-independent program for {}: {kind}",
+            path.display(),
+            dist.arch.name()
+        );
     }
     // Where it was built is nobody's business, and differs from build to build.
     let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -48,12 +48,12 @@ impl Zig {
         self.0.join("bin/cargo-zigbuild")
     }
 
-    /// `cargo build` for a static binary, which does not tell where it was built.
-    pub(super) fn cargo_build(&self, arch: Arch) -> Result<Command> {
+    /// `cargo rustc` for a static binary, which does not tell where it was built.
+    pub(super) fn cargo_rustc(&self, arch: Arch) -> Result<Command> {
         rust_target(&triple(arch))?;
         let mut build = Command::new(self.zigbuild());
         command::forget_cargo(&mut build);
-        build.args(["zigbuild", "--target", &triple(arch)]).env("CARGO_ZIGBUILD_ZIG_PATH", self.program());
+        build.args(["rustc", "--target", &triple(arch)]).env("CARGO_ZIGBUILD_ZIG_PATH", self.program());
         command::run(command::cargo().args(["fetch", "--quiet"]))?;
         build.env("CARGO_ENCODED_RUSTFLAGS", workspace::remap_flags(&[])?.join(&OsString::from("\u{1f}")));
         Ok(build)
