@@ -17,7 +17,7 @@ const KERNEL: &str = "6.12";
 const COMMAND: &str = "set -e
 perfprobe doctor
 perfprobe record --quiet -o one.perfprobe -- program
-program &
+program 2>/dev/null &
 perfprobe record --quiet --all -d 6s -o all.perfprobe
 for name in one all; do echo \"begin $name\"; base64 $name.perfprobe; echo end; done
 ";
