@@ -91,6 +91,13 @@ fn where_all_may_write_root_writes_to_its_own_files_only() {
         let _ = record_into(&lab, &own).succeeded();
         assert_eq!(owner_and_mode(&own), (0, 0o600));
     }
+    for _ in ["given to the caller of sudo", "replaced"] {
+        let recorder = lab.record().command(&Program::c("split.c"), &["0.2"]);
+        let id = NOBODY.to_string();
+        let recorder = recorder.environment("SUDO_UID", &id).environment("SUDO_GID", &id);
+        let _ = recorder.only_output(&directory.join("given.perfprobe")).finish().succeeded();
+        assert_eq!(owner_and_mode(&directory.join("given.perfprobe")), (NOBODY, 0o600));
+    }
     let (link, theirs) = (directory.join("link.perfprobe"), directory.join("theirs.perfprobe"));
     symlink(&victim, &link).unwrap();
     fs::write(&theirs, "").unwrap();

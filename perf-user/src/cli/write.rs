@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::Failure;
 use crate::{
-    host::files::{COMMON, Place},
+    host::files::{COMMON, Place, caller},
     output::{self, ExportOptions, Format},
     profile::Profile,
     report::human::lines,
@@ -92,9 +92,8 @@ pub(super) fn give_to_caller(path: &Path) {
 }
 
 fn give(file: &File, place: &Place) {
-    let id = |name| std::env::var(name).ok()?.parse().ok();
     // In a directory of another user the file is that user's already.
-    if let (Some(uid), Some(gid), false) = (id("SUDO_UID"), id("SUDO_GID"), place.is_foreign()) {
+    if let (Some((uid, gid)), false) = (caller(), place.is_foreign()) {
         // If that fails the file is there all the same, only root's.
         let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
     }

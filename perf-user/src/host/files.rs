@@ -25,6 +25,18 @@ pub const COMMON: u32 = 0o666;
 /// The user and the group that own nothing.
 const NOBODY: u32 = 65_534;
 
+/// The user and the group that called sudo, if anybody did.
+#[must_use]
+pub fn caller() -> Option<(u32, u32)> {
+    let id = |name| std::env::var(name).ok()?.parse().ok();
+    Some((id("SUDO_UID")?, id("SUDO_GID")?))
+}
+
+/// Whose file it is, or whose link.
+fn owner(path: &Path) -> Option<u32> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.uid())
+}
+
 /// Where a file is to be made.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -55,7 +67,11 @@ impl Place {
         match (metadata.uid(), metadata.mode() & (STICKY | ALL_WRITE)) {
             (0, 0 | STICKY) => {}
             (0, ALL_WRITE) => place.owner = Some((NOBODY, NOBODY)),
-            (0, _) => place.shared = true,
+            // What was given to the caller of sudo can be written again.
+            (0, _) => match caller().filter(|(uid, _)| owner(path) == Some(*uid)) {
+                Some(caller) => place.owner = Some(caller),
+                None => place.shared = true,
+            },
             // Root's own group can have rights that are not the user's.
             (owner, _) => place.owner = Some((owner, if metadata.gid() == 0 { NOBODY } else { metadata.gid() })),
         }
