@@ -8,7 +8,7 @@ pub enum TargetKind {
     All,
     /// Its process is in the map `PROCESSES`.
     Processes,
-    /// Its cgroup lies in the subtree of the global `CGROUP_ID`.
+    /// Its cgroup lies in the subtree of the one in the map `CGROUPS`.
     Cgroup,
 }
 

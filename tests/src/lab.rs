@@ -37,7 +37,7 @@ impl Lab {
     /// Like [`Lab::open`] for a test that needs no privileges.
     #[must_use]
     pub fn open_unprivileged() -> Self {
-        let turn = File::create(build_directory().join("turn.lock")).expect("create the lock file of the tests");
+        let turn = File::create(work_directory().join("turn.lock")).expect("create the lock file of the tests");
         turn.lock().expect("wait for this test's turn");
         let directory =
             tempfile::Builder::new().prefix("perfprobe-test-").tempdir().expect("create a temporary directory");
@@ -120,4 +120,14 @@ pub(crate) fn open_to_everyone(directory: &Path) {
 pub(crate) fn build_directory() -> PathBuf {
     let executable = std::env::current_exe().expect("the path of this test program");
     executable.ancestors().nth(2).expect("a build directory above this test program").to_owned()
+}
+
+/// Where tests leave what outlives them: the build directory, or the temporary one where that is read-only, as it is in a
+/// guest that shares the machine's root.
+pub(crate) fn work_directory() -> PathBuf {
+    let build = build_directory();
+    match rustix::fs::access(&build, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => build,
+        Err(_) => std::env::temp_dir(),
+    }
 }

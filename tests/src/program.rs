@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::build_directory;
+use crate::lab::{build_directory, work_directory};
 
 const C_FLAGS: &[&str] =
     &["-O2", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-Wall", "-Wextra", "-pthread"];
@@ -83,11 +83,13 @@ impl Program {
         for file in [&source_path, &folder.join("work.h"), &folder.join("split.h")] {
             std::fs::read(file).unwrap_or_else(|error| panic!("read {}: {error}", file.display())).hash(&mut hasher);
         }
-        let directory = build_directory().join("workloads").join(format!("{:016x}", hasher.finish()));
-        let path = directory.join(name);
-        if path.exists() {
+        let place = Path::new("workloads").join(format!("{:016x}", hasher.finish()));
+        let [built, directory] = [build_directory(), work_directory()].map(|base| base.join(&place));
+        if let Some(path) = [&built, &directory].map(|folder| folder.join(name)).into_iter().find(|path| path.exists())
+        {
             return Self { path };
         }
+        let path = directory.join(name);
         std::fs::create_dir_all(&directory).expect("create the directory of the compiled workloads");
         let unfinished = directory.join(format!("{name}.unfinished"));
         let output = Command::new(compiler)

@@ -3,12 +3,12 @@
 #include <sys/wait.h>
 
 KEEP void parent_work(void) {
-    spin_units(1000);
+    spin_ms(20);
     NO_TAIL_CALL;
 }
 
 KEEP void child_work(void) {
-    spin_units(1000);
+    spin_ms(20);
     NO_TAIL_CALL;
 }
 

@@ -56,6 +56,14 @@ static UNUSED long long clock_ns(clockid_t clock) {
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+// Units of work until the calling thread has used this much CPU time, on whatever machine.
+static UNUSED void spin_ms(unsigned milliseconds) {
+    long long end_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + milliseconds * 1000000LL;
+    do
+        spin_unit();
+    while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns);
+}
+
 static UNUSED void note(const char *format, ...) {
     char line[512];
     va_list arguments;

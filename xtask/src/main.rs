@@ -16,6 +16,7 @@ mod pins;
 mod soak;
 mod test;
 mod toolchain;
+mod verify;
 mod vm;
 mod workspace;
 
@@ -49,6 +50,8 @@ enum Verb {
     Soak(soak::Args),
     /// Everything that has to pass: lint, unit tests, tests against the release binary, the object
     Test(test::Args),
+    /// Load every BPF program, here and on other kernels, and hold what that takes against a record
+    Verify(verify::Args),
     /// Run a command on another kernel, in a guest of QEMU
     Vm(vm::Args),
     /// What is shipped, in target/dist: a static binary, man pages, completions, packages, checksums
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Verify(args) => verify::run(&args),
         Verb::Vm(args) => return finish(vm::run(&args)),
         Verb::Dist(args) => dist::run(&args),
     };

@@ -1,22 +1,21 @@
 //! `cargo xtask test`: everything that has to pass, on a fresh machine, ending in one line of counts.
 
-use std::env;
-use std::fmt;
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+pub(crate) mod counts;
+mod guests;
 
-use anyhow::{Context as _, Result, bail};
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
 
 use crate::{command, deny, ebpf, fuzz, install, lint, mounts, pins, toolchain, workspace};
+use counts::{Counts, SKIP_MARK};
 
 /// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
 const PACKAGES: &[&str] =
     &["gcc", "g++", "libc6-dev", "binutils", "util-linux", "chromium", "golang-go", "python3", "sqlite3"];
 /// What starts a test program: a script's background job ignores these signals, and what the tests start would inherit that.
 const RUNNER: &str = "env --default-signal=INT,QUIT,HUP";
-/// A test that cannot run here prints a line that begins so, with the reason behind it, and returns.
-const SKIP_MARK: &str = "SKIPPED:";
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -30,27 +29,20 @@ pub(crate) struct Args {
     /// Then feed every fuzz target hostile input for so many seconds
     #[arg(long, value_name = "SECONDS")]
     fuzz: Option<u64>,
+    /// After that, the crate `tests` in guests: a kernel's series, `edges` for the oldest and the newest, `all`
+    #[arg(long, value_name = "SERIES")]
+    vm: Vec<String>,
+    /// Only in guests
+    #[arg(long, requires = "vm", conflicts_with_all = ["unit", "integration"])]
+    vm_only: bool,
     /// Only tests whose name contains one of these
     #[arg(last = true)]
     filter: Vec<String>,
 }
 
-#[derive(Default)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
-    }
-}
-
 /// Runs the asked parts to their end; fails when anything in them failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all = !args.unit && !args.integration;
+    let all = !args.unit && !args.integration && !args.vm_only;
     let mut counts = Counts::default();
     if command::find("apt-get").is_some() {
         // Tests that need one of them then say so themselves.
@@ -78,6 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(seconds) = args.fuzz {
         counts.check("fuzz", fuzz::run(&fuzz::Args { seconds, targets: Vec::new() }));
     }
+    if !args.vm.is_empty() {
+        guests::run(&args.vm, &args.filter, &mut counts)?;
+    }
     println!("{counts}");
     if counts.failed > 0 {
         bail!("{} tests or checks failed", counts.failed);
@@ -85,66 +80,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-impl Counts {
-    /// Counts one check of our own.
-    fn check(&mut self, name: &str, outcome: Result<()>) {
-        match outcome {
-            Ok(()) => self.passed += 1,
-            Err(error) => {
-                println!("{name}: {error:#}");
-                self.failed += 1;
-            }
-        }
-    }
-
-    /// Runs cargo's tests, shows their output and adds their counts. A runner that fails without a count is a failure.
-    fn tests(&mut self, name: &str, tests: &mut Command) -> Result<()> {
-        let mut child = tests.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start the {name}"))?;
-        let output = child.stdout.take().with_context(|| format!("cannot read the {name}"))?;
-        let failed_before = self.failed;
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            self.add(&line);
-        }
-        let status = child.wait()?;
-        if !status.success() && self.failed == failed_before {
-            println!("{name}: ended with {status} and no failed test: it did not build, or a test ended the process");
-            self.failed += 1;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, line: &str) {
-        if line.trim_start().starts_with(SKIP_MARK) {
-            self.skipped += 1;
-            self.passed = self.passed.saturating_sub(1);
-        }
-        let Some(result) = line.strip_prefix("test result: ") else { return };
-        for part in result.split([';', '.']) {
-            let mut words = part.split_whitespace();
-            let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next()) else { continue };
-            match what {
-                "passed" => self.passed += count,
-                "failed" => self.failed += count,
-                "ignored" => self.skipped += count,
-                _ => {}
-            }
-        }
-    }
-}
-
 /// The crate `tests` against the release binary, as root: directly, or through `sudo`.
 fn integration(filter: &[String], counts: &mut Counts) -> Result<()> {
     mounts::prepare()?;
-    if let Err(error) = command::run(command::cargo().args(["build", "--release", "-p", "perf-user"])) {
+    if let Err(error) = build() {
         counts.check("perfprobe", Err(error));
         return Ok(());
     }
     let mut tests = command::cargo();
+    // Without --release: what judges perfprobe need not be fast, and takes a minute less to build.
     tests
-        .args(["test", "-p", "tests", "--release", "--no-fail-fast", "--"])
+        .args(["test", "-p", "tests", "--no-fail-fast", "--"])
         .args(["--test-threads=1", "--show-output"])
         .args(filter)
         .env("PERFPROBE", binary());
@@ -155,6 +101,11 @@ fn integration(filter: &[String], counts: &mut Counts) -> Result<()> {
     }
     tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
     counts.tests("integration tests", &mut tests)
+}
+
+/// Builds the release binary.
+pub(crate) fn build() -> Result<()> {
+    command::run(command::cargo().args(["build", "--release", "-p", "perf-user"]))
 }
 
 /// The release binary.
@@ -185,19 +136,5 @@ fn check_dependencies(counts: &mut Counts) {
     } else {
         println!("{SKIP_MARK} deny: cargo-deny is not installed; `cargo xtask deny` installs it");
         counts.skipped += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Counts;
-
-    #[test]
-    fn results_and_reasons_are_counted() {
-        let mut counts = Counts::default();
-        counts.add("test result: ok. 7 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s");
-        counts.add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
-        counts.add("SKIPPED: no chromium here");
-        assert_eq!(counts.to_string(), "7 passed, 3 failed, 3 skipped");
     }
 }

@@ -2,17 +2,21 @@
 
 mod architecture;
 mod archive;
+mod console;
+pub(crate) mod facts;
 pub(crate) mod guest;
 mod initramfs;
 mod kernel;
+pub(crate) mod matrix;
 mod owned;
 mod sources;
+pub(crate) mod table;
 mod tools;
 
 use std::fs::{self, File};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,21 +25,25 @@ use crate::arch::Arch;
 use crate::{command, workspace};
 use architecture::Architecture;
 use archive::Archive;
-use guest::{Accelerator, Ended, Guest, Root};
+use facts::Facts;
+use guest::{Accelerator, Clock, Ended, Guest, Root};
 use kernel::Kernel;
+use matrix::Matrix;
+use table::Table;
 use tools::Tools;
 
 /// The exit code of a guest that ended without the command's own.
 const NO_RESULT: u8 = 125;
-/// Lines of the console that are shown then.
-const CONSOLE_LINES: usize = 60;
 
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The kernel's series, such as 6.1; 7.x is the newest of that number
-    #[arg(long, value_name = "SERIES")]
-    kernel: String,
+    #[arg(long, value_name = "SERIES", required_unless_present = "table")]
+    kernel: Option<String>,
+    /// Ask perfprobe on all kernels what works there, and write docs/kernels.md
+    #[arg(long, conflicts_with = "kernel")]
+    table: bool,
     /// Its architecture; default: this machine's
     #[arg(long, value_enum, default_value_t = Arch::host())]
     arch: Arch,
@@ -60,6 +68,9 @@ pub(crate) struct Args {
     /// What runs the guest's instructions
     #[arg(long, value_enum, default_value = "tcg")]
     accel: Accelerator,
+    /// What the guest's time follows
+    #[arg(long, value_enum, default_value = "instructions")]
+    clock: Clock,
     /// What to run, as one line of the shell; without it, a shell
     #[arg(last = true)]
     command: Vec<String>,
@@ -121,6 +132,9 @@ impl Ready {
 
 /// Runs the command in a guest; its exit code is ours.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let Some(series) = &args.kernel else {
+        return write_table().map(|()| ExitCode::SUCCESS);
+    };
     if args.command.is_empty() && !std::io::stdin().is_terminal() {
         bail!("there is no terminal for a shell: name a command behind `--`");
     }
@@ -129,7 +143,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bail!("the programs of this machine do not run on {}: use --root none", args.arch.name());
     }
     let machines = Machines::prepare(args.arch)?;
-    let kernel = machines.kernel(&args.kernel)?;
+    let kernel = machines.kernel(series)?;
     let ready = machines.ready();
     let is_shell = args.command.is_empty();
     let guest = Guest {
@@ -139,6 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         parameters: args.append.clone(),
         root,
         accelerator: args.accel,
+        clock: args.clock,
         limit: (!is_shell).then(|| Duration::from_secs(args.timeout)),
         // As ssh does it: the words become one line again.
         command: (!is_shell).then(|| args.command.join(" ") + "\n"),
@@ -148,23 +163,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match ended.code {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(why) => {
-            eprintln!("error: the guest {} has no result: {why}", guest.kernel.release);
-            keep_console(&guest.kernel, &ended.console)?;
+            console::keep(&guest.kernel, &ended.console, &format!("no result: {why}"))?;
             Ok(ExitCode::from(NO_RESULT))
         }
     }
 }
 
-/// Keeps what the guest's kernel said, and shows its end.
-fn keep_console(kernel: &Kernel, console: &str) -> Result<()> {
-    let folder = workspace::target().join("vm");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join(format!("console-{}.log", kernel.series));
-    fs::write(&path, console).with_context(|| format!("cannot write {}", path.display()))?;
-    let lines: Vec<&str> = console.lines().collect();
-    eprintln!("the end of its console, all of which is in {}:", path.display());
-    for line in &lines[lines.len().saturating_sub(CONSOLE_LINES)..] {
-        eprintln!("  {line}");
+/// Writes the table of kernels anew.
+fn write_table() -> Result<()> {
+    crate::test::build()?;
+    let binary = crate::test::binary();
+    let script = facts::script(binary.to_str().context("the path of perfprobe is not UTF-8")?);
+    let matrix = Matrix::prepare(&["all".to_owned()])?;
+    matrix.complain()?;
+    let mut table = Table::default();
+    for run in matrix.run(&script, Duration::from_secs(300), &|_, _| {})? {
+        table.set(&run.column, &Facts::find(&run.lines).context(run.kernel.release)?);
     }
-    Ok(())
+    let own = Facts::parse(&command::read(Command::new(&binary).args(["doctor", "--json"]))?)?;
+    table.set(&table::own_column(&own)?, &own);
+    table.write()
 }

@@ -4,11 +4,10 @@ use aya_ebpf::{
     EbpfContext, Global,
     bindings::BPF_NOEXIST,
     helpers::{
-        bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-        bpf_ktime_get_ns, bpf_probe_read_kernel,
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
     },
     macros::{map, perf_event},
-    maps::HashMap,
+    maps::{CgroupArray, HashMap},
     programs::PerfEventContext,
 };
 use core::ffi::c_void;
@@ -27,13 +26,10 @@ use super::{
 #[unsafe(no_mangle)]
 static TARGET_KIND: Global<u32> = Global::new(TargetKind::All as u32);
 
-/// The cgroup whose subtree is the target.
-#[unsafe(no_mangle)]
-static CGROUP_ID: Global<u64> = Global::new(0);
-
-/// How many levels that cgroup lies below the root of the hierarchy.
-#[unsafe(no_mangle)]
-static CGROUP_LEVEL: Global<u32> = Global::new(0);
+/// The cgroup whose subtree is the target, at index 0. Asking for the task's ancestor instead, by
+/// `bpf_get_current_ancestor_cgroup_id`, is not allowed in 5.10.
+#[map]
+static CGROUPS: CgroupArray = CgroupArray::with_max_entries(1, 0);
 
 /// Where `task_struct` of the running kernel counts execs: from BTF; 0 if that is not known.
 #[unsafe(no_mangle)]
@@ -125,8 +121,7 @@ fn is_target(tgid: u32) -> bool {
         return is_followed(tgid);
     }
     if kind == TargetKind::Cgroup as u32 {
-        // SAFETY: takes no pointer.
-        return unsafe { bpf_get_current_ancestor_cgroup_id(CGROUP_LEVEL.load() as i32) } == CGROUP_ID.load();
+        return CGROUPS.current_task_under_cgroup(0).unwrap_or(false);
     }
     true
 }

@@ -10,6 +10,7 @@ use super::{Failure, write::print};
 use crate::{
     collect::{
         cpu::{Clock, max_frequency},
+        object::{ProgramTrial, Trial, try_load},
         session,
     },
     host::{self, Host, Unsupported, cgroup, sys},
@@ -29,6 +30,8 @@ pub(super) struct Args {
 enum State {
     /// It is there.
     Ok,
+    /// It is not, and something else does nearly as well: the detail says what.
+    Fallback,
     /// It is not, and recordings work without it.
     Limited,
     /// It is not, and nothing can be recorded.
@@ -64,12 +67,17 @@ struct Findings {
     can_record: bool,
     checks: Vec<Check>,
     capabilities: Vec<privileges::Row>,
+    /// What loading the programs took, where the kernel takes them.
+    programs: Vec<ProgramTrial>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = Host::read();
-    let mut checks = privileges::checks(&host);
+    let loaded = privileges::are_enough().then(try_load);
+    let mut checks = privileges::checks(&host, loaded.as_ref());
     checks.extend([btf(), unwind_tables(&host), clock(&host), frequency(), statistics(), membarrier(), cgroups()]);
+    let trial = loaded.and_then(Result::ok);
+    checks.extend(trial.iter().flat_map(|trial| [batches(trial.has_batches), verifier(trial)]));
     let can_record = checks.iter().all(|check| check.state != State::Missing);
     let findings = Findings {
         schema: "perfprobe.doctor/1",
@@ -79,6 +87,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         can_record,
         checks,
         capabilities: privileges::capabilities(),
+        programs: trial.map(|trial| trial.programs).unwrap_or_default(),
     };
     let text = if args.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.to_string() };
     print(text.as_bytes())?;
@@ -90,13 +99,14 @@ impl fmt::Display for Findings {
         writeln!(out, "{}, Linux {}, {} CPUs\n", self.host, self.kernel, self.cpus)?;
         for check in &self.checks {
             let mark = match check.state {
-                State::Ok => "ok     ",
-                State::Limited => "limited",
-                State::Missing => "MISSING",
+                State::Ok => "ok      ",
+                State::Fallback => "fallback",
+                State::Limited => "limited ",
+                State::Missing => "MISSING ",
             };
             writeln!(out, "{mark}  {:<20} {}", check.name, check.detail)?;
             if let Some(remedy) = &check.remedy {
-                writeln!(out, "{:>30}remedy: {remedy}", "")?;
+                writeln!(out, "{:>31}remedy: {remedy}", "")?;
             }
         }
         privileges::write(&self.capabilities, out)?;
@@ -133,7 +143,7 @@ fn clock(host: &Host) -> Check {
                 switched on again";
             Check::lacks(
                 "sampling clock",
-                State::Limited,
+                State::Fallback,
                 detail,
                 "none on a virtual machine that hides the counters (vPMU)",
             )
@@ -164,7 +174,7 @@ fn membarrier() -> Check {
         Ok(()) => Check::ok("membarrier", "windows are rotated exactly"),
         Err(error) => {
             let detail = format!("windows are rotated by waiting 20 ms instead ({error})");
-            Check::lacks("membarrier", State::Limited, detail, "none needed")
+            Check::lacks("membarrier", State::Fallback, detail, "none needed")
         }
     }
 }
@@ -179,4 +189,25 @@ fn cgroups() -> Check {
             cgroup::mount_command(),
         ),
     }
+}
+
+fn batches(has_batches: bool) -> Check {
+    const NAME: &str = "batched reads";
+    if has_batches {
+        return Check::ok(NAME, "windows are read thousands of entries at a time");
+    }
+    Check::lacks(NAME, State::Fallback, "windows are read entry by entry", "none needed; Linux 5.6 or newer has them")
+}
+
+fn verifier(trial: &Trial) -> Check {
+    const NAME: &str = "verifier's work";
+    if trial.programs.iter().all(|program| program.verified_instructions.is_some()) {
+        return Check::ok(NAME, "the kernel counts the instructions it verifies");
+    }
+    Check::lacks(
+        NAME,
+        State::Limited,
+        "the kernel does not count what it verifies",
+        "none needed; Linux 5.16 or newer does",
+    )
 }

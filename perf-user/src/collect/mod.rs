@@ -1,6 +1,7 @@
 //! Kinds of events: what each needs of the kernel, how it is set up, attached and read back.
 
 pub mod cpu;
+pub mod object;
 pub mod session;
 pub mod target;
 

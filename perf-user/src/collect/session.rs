@@ -6,37 +6,24 @@ pub use walk::{Unwind, WalkRoom, try_walk};
 
 use std::{
     collections::HashSet,
-    io,
+    fs::File,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
-    programs::{PerfEvent, ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
+    Ebpf,
+    maps::{Array, CgroupArray, HashMap, Map, MapData, PerCpuArray},
+    programs::{ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
 };
-use perf_ebpf::{
-    comm::comm_words,
-    target::{SIDE_KERNEL, SIDE_USER, TargetKind},
-};
+use perf_ebpf::target::TargetKind;
 
 use super::{
     AttachError, Collector,
     cpu::CpuCollector,
-    target::{Target, comm_from},
+    object::{load, needs_offsets},
+    target::Target,
 };
-use crate::host::{Host, TaskOffsets, Unsupported, proc, sys, task_offsets};
-
-/// The compiled kernel half; `cargo xtask ebpf` makes it.
-#[cfg(target_arch = "x86_64")]
-static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.bpf.o");
-
-/// The compiled kernel half; `cargo xtask ebpf` makes it.
-#[cfg(target_arch = "aarch64")]
-static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aarch64.bpf.o");
-
-/// Processes that can be members of the target at once; those that ended are removed with their last window.
-const PROCESS_ENTRIES: u32 = 65_536;
+use crate::host::{Host, Unsupported, cgroup::Cgroup, proc, sys};
 
 /// What to keep of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +73,9 @@ impl Session {
         if options.target.kind() == TargetKind::Processes {
             follow = attach_follow(&mut bpf, options)?;
             fill_processes(&mut bpf, &options.target)?;
+        }
+        if let Target::Cgroup(cgroup) = &options.target {
+            fill_cgroup(&mut bpf, cgroup)?;
         }
         collector.load(&mut bpf, host, options.unwind)?;
         Ok(Self { bpf, collector, follow, stats })
@@ -203,90 +193,6 @@ impl Session {
     }
 }
 
-fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, AttachError> {
-    let mut loader = EbpfLoader::new();
-    // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
-    loader.btf(None);
-    let kind = options.target.kind() as u32;
-    let sides = match options.sides {
-        Sides::Both => SIDE_USER | SIDE_KERNEL,
-        Sides::User => SIDE_USER,
-        Sides::Kernel => SIDE_KERNEL,
-    };
-    let inherit = u32::from(options.inherit);
-    let (cgroup_id, cgroup_level) = match &options.target {
-        Target::Cgroup(cgroup) => (cgroup.id, cgroup.level),
-        _ => (0, 0),
-    };
-    let [comm_low, comm_high] = match &options.target {
-        Target::Comm(name) => comm_words(&comm_from(name)),
-        _ => [0; 2],
-    };
-    let offsets = match task_offsets() {
-        Ok(offsets) => offsets,
-        Err(missing) if needs_offsets(options) => return Err(missing.into()),
-        // Without them, samples before and after an exec in one window cannot be told apart; that is all.
-        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0 },
-    };
-    loader
-        .override_global("TARGET_KIND", &kind, true)
-        .override_global("STACK_SIDES", &sides, true)
-        .override_global("CGROUP_ID", &cgroup_id, true)
-        .override_global("CGROUP_LEVEL", &cgroup_level, true)
-        .override_global("INHERIT", &inherit, true)
-        .override_global("COMM_LOW", &comm_low, true)
-        .override_global("COMM_HIGH", &comm_high, true)
-        .override_global("EXEC_COUNT_OFFSET", &offsets.exec_count, true)
-        .override_global("TASK_PID_OFFSET", &offsets.pid, true)
-        .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
-        .map_max_entries("STACKS_0", options.entries.saturating_mul(2))
-        .map_max_entries("STACKS_1", options.entries.saturating_mul(2));
-    if options.unwind == Unwind::Tables {
-        let room = WalkRoom::of(&options.target);
-        loader
-            .map_max_entries("DEEP_STACKS_0", options.entries)
-            .map_max_entries("DEEP_STACKS_1", options.entries)
-            .map_max_entries("UNWIND_ROWS", room.rows)
-            .map_max_entries("UNWIND_PAGES", room.pages)
-            .map_max_entries("UNWIND_CODE", room.code)
-            .map_max_entries("UNWIND_SPACES", room.spaces);
-    }
-    if options.target.kind() == TargetKind::Processes {
-        loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
-    }
-    collector.configure(&mut loader);
-    load_object(&mut loader)
-}
-
-/// Loads the object's maps and relocates its programs. Kernels before 5.11 charge maps to the limit of locked memory.
-fn load_object(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, AttachError> {
-    let unlimited = sys::raise_memlock().is_ok();
-    loader.load(OBJECT).map_err(|error| match sys::memlock_bytes() {
-        Some(limit) if !unlimited && is_refused_memory(&error) && Host::read().is_before(5, 11) => Unsupported::new(
-            "the maps of perfprobe's BPF object",
-            format!("Linux before 5.11 takes them from this user's locked memory, whose limit is {} KiB", limit >> 10),
-            "raise it (ulimit -l unlimited as root; systemd: LimitMEMLOCK=infinity), or give perfprobe CAP_SYS_RESOURCE too",
-        )
-        .into(),
-        _ => error.into(),
-    })
-}
-
-fn is_refused_memory(error: &EbpfError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM));
-        }
-        source = error.source();
-    }
-    false
-}
-
-fn needs_offsets(options: &SessionOptions) -> bool {
-    options.target.kind() == TargetKind::Processes && (options.inherit || matches!(options.target, Target::Comm(_)))
-}
-
 const PROCESSES: &str = "PROCESSES";
 
 fn processes(bpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>, AttachError> {
@@ -300,6 +206,18 @@ fn fill_processes(bpf: &mut Ebpf, target: &Target) -> Result<(), AttachError> {
     let found = target.processes().into_iter().chain(target.processes());
     let mut insert = |tgid| processes.insert(tgid, 1, 0);
     found.into_iter().try_for_each(&mut insert).map_err(|source| AttachError::Map { map: PROCESSES, source })
+}
+
+fn fill_cgroup(bpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), AttachError> {
+    const MAP: &str = "CGROUPS";
+    let refused = |source| AttachError::Map { map: MAP, source };
+    let folder = File::open(&cgroup.path).map_err(|error| {
+        let what = format!("the cgroup {}", cgroup.path.display());
+        Unsupported::new(what, error.to_string(), "name one that still exists")
+    })?;
+    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
+    let mut cgroups: CgroupArray<&mut MapData> = map.try_into().map_err(refused)?;
+    cgroups.set(0, folder, 0).map_err(refused)
 }
 
 fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTracePointLink>, AttachError> {
@@ -320,27 +238,4 @@ fn attach_raw(bpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<Ra
     program.load().map_err(refused)?;
     let link = program.attach(tracepoint).map_err(refused)?;
     program.take_link(link).map_err(refused)
-}
-
-/// Loads every program into the kernel and lets go of it again; how many instructions the verifier walked through.
-///
-/// # Errors
-/// What the kernel refused.
-pub fn try_load() -> Result<u32, AttachError> {
-    let mut bpf = load_object(EbpfLoader::new().btf(None))?;
-    let mut instructions = 0;
-    for (name, kind) in [("cpu_sample", true), ("follow_fork", false), ("follow_rename", false)] {
-        let refused = |source| AttachError::Program { program: name, source };
-        let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
-        if kind {
-            let program: &mut PerfEvent = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)?;
-        } else {
-            let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)?;
-        }
-        let info = bpf.program(name).ok_or(AttachError::Missing(name))?.info().map_err(refused)?;
-        instructions += info.verified_instruction_count().unwrap_or(0);
-    }
-    Ok(instructions)
 }

@@ -6,17 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Unsupported, in_first_namespace};
+use super::Unsupported;
 
-/// A cgroup: its id in the kernel, and how many levels it lies below the root of the hierarchy.
+/// A cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     /// The path in the file system.
     pub path: PathBuf,
     /// The kernel's id: the inode number of the directory.
     pub id: u64,
-    /// 0 for the root.
-    pub level: u32,
 }
 
 /// Where the version 2 hierarchy is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside version 1.
@@ -41,9 +39,6 @@ pub fn mount_command() -> &'static str {
     }
 }
 
-/// The inode number of the kernel's own cgroup namespace, at whose root paths begin.
-const PROC_CGROUP_INIT_INO: u32 = 0xefff_fffb;
-
 /// Finds a cgroup by its path, either in the file system or below the mount point.
 ///
 /// # Errors
@@ -53,13 +48,6 @@ pub fn find(path: &Path) -> Result<Cgroup, Unsupported> {
     let mount = mount_point().ok_or_else(|| {
         Unsupported::new(&what, "no cgroup version 2 hierarchy is mounted", format!("mount one: {}", mount_command()))
     })?;
-    if !in_first_namespace("cgroup", PROC_CGROUP_INIT_INO) {
-        return Err(Unsupported::new(
-            what,
-            "perfprobe runs in a cgroup namespace of its own, where levels are not the kernel's",
-            "run it on the host, or in a container that shares the host's (--cgroupns=host)",
-        ));
-    }
     let below = mount.join(path.strip_prefix("/").unwrap_or(path));
     let found = [path.to_owned(), below]
         .into_iter()
@@ -80,8 +68,7 @@ pub fn find(path: &Path) -> Result<Cgroup, Unsupported> {
     let id = fs::metadata(&found)
         .map_err(|error| Unsupported::new(&what, error.to_string(), "check its permissions"))?
         .ino();
-    let level = found.strip_prefix(&mount).map_or(0, |rest| rest.components().count()) as u32;
-    Ok(Cgroup { path: found, id, level })
+    Ok(Cgroup { path: found, id })
 }
 
 /// The processes in a cgroup's subtree.

@@ -297,7 +297,11 @@ impl Run {
             return;
         }
         let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
-        let new = rings.follow_cpus(&online, &mut self.tasks).and_then(|()| session.follow_cpus(&online));
+        let new = rings.follow_cpus(&online, &mut self.tasks).and_then(|()| {
+            // Between coming online and now, nobody listened to it.
+            self.tasks.rescan(sys::monotonic_ns());
+            session.follow_cpus(&online)
+        });
         match new {
             Ok(new) => self.warnings.extend(new.into_iter().map(|cpu| {
                 format!("CPU {cpu} came online during the recording and is sampled from {seconds:.1} s on")

@@ -110,15 +110,43 @@ impl Tasks {
             return;
         }
         // A process that ends now leaves its samples' frames without a module, and they are reported so.
+        let Some((tids, space)) = self.look_at(tgid) else { return };
+        // What an ended process of the same id left makes room.
+        let process = self.processes.entry(tgid).or_default();
+        *process = Process { tids, ..Process::default() };
+        process.spaces.push((0, Arc::new(space)));
+        self.changed.insert(tgid);
+        if let Some(name) = proc::comm(tgid) {
+            process.names.push((0, name));
+        }
+    }
+
+    /// Looks at all living processes again: they may have executed or mapped something on a CPU that nobody listened to.
+    pub fn rescan(&mut self, time_ns: u64) {
+        let living = self.processes.iter().filter(|(_, process)| process.ended_ns.is_none());
+        let living: Vec<u32> = living.map(|(tgid, _)| *tgid).collect();
+        for tgid in living {
+            let Some((tids, space)) = self.look_at(tgid) else { continue };
+            let process = self.processes.entry(tgid).or_default();
+            process.tids = tids;
+            process.spaces.push((time_ns, Arc::new(space)));
+            process.names.extend(proc::comm(tgid).map(|name| (time_ns, name)));
+            self.changed.insert(tgid);
+        }
+        self.remapped = true;
+    }
+
+    /// The threads of a process and what it has mapped now; `None` when it is gone.
+    fn look_at(&mut self, tgid: u32) -> Option<(HashSet<u32>, AddressSpace)> {
         let tids = proc::threads(tgid);
         let (living, mappings) = match tids.first() {
             Some(living) => (*living, proc::executable_mappings(*living)),
             None if proc::is_hidden(tgid) => (tgid, Err(io::ErrorKind::PermissionDenied.into())),
-            None => return,
+            None => return None,
         };
         let hidden = mappings.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         let mappings = match mappings {
-            Err(_) if !hidden => return,
+            Err(_) if !hidden => return None,
             mappings => mappings.unwrap_or_default(),
         };
         let mut space = AddressSpace::default();
@@ -127,16 +155,9 @@ impl Tasks {
             let mapping = self.mapping(living, mapping, 0);
             space.insert(mapping);
         }
-        let process = self.processes.entry(tgid).or_default();
-        // What an ended process of the same id left makes room.
         // One whose threads are hidden ends with its main thread, as far as can be told.
         let tids = if tids.is_empty() { HashSet::from([tgid]) } else { tids.into_iter().collect() };
-        *process = Process { tids, ..Process::default() };
-        process.spaces.push((0, Arc::new(space)));
-        self.changed.insert(tgid);
-        if let Some(name) = proc::comm(tgid) {
-            process.names.push((0, name));
-        }
+        Some((tids, space))
     }
 
     /// Takes note of an event. Events have to come in the order of their times.

@@ -210,18 +210,29 @@ fn open(tgid: u32, mapping: &MapEvent, path: &str) -> io::Result<File> {
     if mapping.inode == 0 && !path.starts_with('/') {
         return Err(io::ErrorKind::NotFound.into());
     }
-    // The link in `map_files` needs no check: it leads to the mapped file itself, though on some file systems (overlays)
-    // under another inode number than the mapping shows. Inside the target's root it is the inode that tells; outside, the
-    // device too.
+    // The link in `map_files` leads to the mapped file itself, though on some file systems (overlays) under another inode
+    // number than the mapping shows; but meanwhile something else may be mapped there. Inside the target's root it is the
+    // inode that tells; outside, the device too.
     let same_inode = |metadata: &Metadata| metadata.ino() == mapping.inode;
     let same_file = |metadata: &Metadata| same_inode(metadata) && device(metadata) == mapping.device;
     let or = |failed: io::Error, next: io::Result<File>| {
         next.map_err(|error| if failed.kind() == io::ErrorKind::PermissionDenied { failed } else { error })
     };
-    open_if(&proc::map_file(tgid, mapping), |_| true)
+    let mapped = proc::map_file(tgid, mapping);
+    open_if(&mapped, same_inode)
+        .or_else(|error| or(error, open_if(&mapped, |_| is_still_mapped(tgid, mapping, path))))
         .or_else(|error| or(error, open_if(Path::new(&format!("/proc/{tgid}/exe")), same_inode)))
         .or_else(|error| or(error, open_if(Path::new(&format!("/proc/{tgid}/root{path}")), same_inode)))
         .or_else(|error| or(error, open_if(Path::new(path), same_file)))
+}
+
+/// Whether the process still has this mapping, and no other in its place.
+fn is_still_mapped(tgid: u32, mapping: &MapEvent, path: &str) -> bool {
+    let same = |now: &MapEvent| {
+        let now_path = now.path.strip_suffix(DELETED).unwrap_or(&now.path);
+        (now.start, now.offset, now_path) == (mapping.start, mapping.offset, path)
+    };
+    proc::executable_mappings(tgid).is_ok_and(|mappings| mappings.iter().any(same))
 }
 
 /// Opens a regular file that passes a check. The path is the target's to choose: what is no file is not opened at all, and

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::tools::Zig;
 use super::{Dist, shares};
 use crate::vm::Machines;
-use crate::vm::guest::{Accelerator, Guest, Root};
+use crate::vm::guest::{Accelerator, Clock, Guest, Root};
 use crate::{command, workspace};
 
 const KERNEL: &str = "6.12";
@@ -37,6 +37,7 @@ pub(super) fn run(dist: &Dist, zig: &Zig) -> Result<()> {
         parameters: String::new(),
         root: Root::None,
         accelerator: Accelerator::Tcg,
+        clock: Clock::Wall,
         limit: Some(Duration::from_secs(600)),
         command: Some(COMMAND.to_owned()),
         files: vec![dist.binary(), program],

@@ -18,6 +18,10 @@ use super::tools::Tools;
 const INIT: &str = include_str!("init.sh");
 const START: &str = include_str!("start.sh");
 
+/// Four nanoseconds each, as QEMU wants it: the binary logarithm. A slower processor would spend too much of its time on
+/// samples, and a faster one takes longer to emulate than its time says.
+const NS_PER_INSTRUCTION: &str = "shift=2";
+
 /// What the guest's root is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Root {
@@ -36,6 +40,15 @@ pub(crate) enum Accelerator {
     Kvm,
 }
 
+/// What the guest's time follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Clock {
+    /// The instructions it executes: its processors take turns, and how busy the machine is does not show
+    Instructions,
+    /// The machine's: its processors run at once, and miss what they cannot keep up with
+    Wall,
+}
+
 /// A guest to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {
@@ -51,6 +64,8 @@ pub(crate) struct Guest {
     pub(crate) root: Root,
     /// What runs it.
     pub(crate) accelerator: Accelerator,
+    /// What its time follows.
+    pub(crate) clock: Clock,
     /// When it hangs; `None` for a person at the keyboard.
     pub(crate) limit: Option<Duration>,
     /// A shell script; `None` for an interactive shell.
@@ -146,10 +161,11 @@ impl Guest {
 
     /// QEMU's machine, without its ports and root.
     fn machine(&self, tools: &Tools, architecture: &Architecture) -> Vec<String> {
-        let cpus = if tools.many_cpus { self.cpus } else { 1 };
+        let cpus = if tools.many_cpus || self.clock == Clock::Instructions { self.cpus } else { 1 };
         let accelerator = match self.accelerator {
-            Accelerator::Tcg => "tcg,thread=multi",
             Accelerator::Kvm => "kvm",
+            Accelerator::Tcg if self.clock == Clock::Instructions => "tcg,thread=single",
+            Accelerator::Tcg => "tcg,thread=multi",
         };
         let parameters = format!(
             "console={} panic=-1 loglevel=4 {} {}",
@@ -169,7 +185,9 @@ impl Guest {
             ["-append", &parameters],
         ];
         let switches = ["-nodefaults", "-no-user-config", "-no-reboot"];
-        arguments.iter().flatten().chain(&switches).map(|word| (*word).to_owned()).collect()
+        let counted = self.clock == Clock::Instructions && self.accelerator == Accelerator::Tcg;
+        let clock: &[&str] = if counted { &["-icount", NS_PER_INSTRUCTION] } else { &[] };
+        arguments.iter().flatten().chain(&switches).chain(clock).map(|word| (*word).to_owned()).collect()
     }
 
     fn initramfs(&self, tools: &Tools, architecture: &Architecture) -> Result<Vec<u8>> {

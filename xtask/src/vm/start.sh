@@ -18,6 +18,8 @@ $B mkdir -p /dev/shm /dev/pts
 SHELL=/bin/bash
 [ -x $SHELL ] || SHELL="$B sh"
 export HOME=/tmp TERM="$GUEST_TERM" PATH="$GUEST_PATH"
+# What kernels before 5.11 take BPF maps from: their machines allow more of it than the kernel does by itself.
+ulimit -l unlimited
 cd "$FOLDER" 2>/dev/null || cd /tmp
 if [ "$INTERACTIVE" = yes ]; then
     $B stty -F /dev/$OUTPUT sane 115200

@@ -18,7 +18,7 @@ const QEMU_FOR_MANY_CPUS: u32 = 10;
 pub(crate) struct Tools {
     /// QEMU.
     pub(crate) qemu: PathBuf,
-    /// Whether this QEMU may emulate several processors.
+    /// Whether this QEMU may emulate several processors at once.
     pub(crate) many_cpus: bool,
     /// The server of the machine's root. QEMU had it until 8.0; its successor in Rust needs newer libraries than some have.
     pub(crate) virtiofsd: PathBuf,
@@ -44,8 +44,8 @@ impl Tools {
         let many_cpus = major_version(&version).is_some_and(|major| major >= QEMU_FOR_MANY_CPUS);
         if !many_cpus {
             eprintln!(
-                "warning: QEMU {QEMU_FOR_MANY_CPUS} or newer is needed for guests with several CPUs, so these get one; \
-                 this is {}; Debian's backports have a newer one",
+                "warning: with QEMU before {QEMU_FOR_MANY_CPUS}, guests whose time is the machine's get one CPU; this is {}, \
+                 and Debian's backports have a newer one",
                 version.lines().next().unwrap_or_default()
             );
         }

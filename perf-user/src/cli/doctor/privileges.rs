@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Check, State};
 use crate::{
-    collect::session,
+    collect::{AttachError, object::Trial},
     host::{
         self, Host,
         capability::{Capabilities, Capability, names},
@@ -48,8 +48,13 @@ pub(super) fn write(rows: &[Row], out: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// Looks at all of them. What would only repeat that the needed capabilities are missing is left out.
-pub(super) fn checks(host: &Host) -> Vec<Check> {
+/// Whether the needed capabilities are there; without them, other checks would only repeat that they are missing.
+pub(super) fn are_enough() -> bool {
+    Capabilities::of_this_process().missing(&Capability::NEEDED).is_empty()
+}
+
+/// Looks at all of them. `loaded` is what came of loading the programs, where that was tried.
+pub(super) fn checks(host: &Host, loaded: Option<&Result<Trial, AttachError>>) -> Vec<Check> {
     let missing = |name, reason: Option<Reason>, ok: &str| match reason {
         Some((detail, remedy)) => Check::lacks(name, State::Missing, detail, remedy),
         None => Check::ok(name, ok),
@@ -61,14 +66,14 @@ pub(super) fn checks(host: &Host) -> Vec<Check> {
         missing("PID namespace", privileges::pid_namespace(), "the kernel's own"),
         missing("lockdown", privileges::lockdown(), host::lockdown().unwrap_or("the kernel tells of none")),
     ];
-    if own.missing(&Capability::NEEDED).is_empty() {
+    if let Some(loaded) = loaded {
         let filter = if own.filtered() { "a seccomp filter is there, and lets them pass" } else { "not filtered" };
         checks.push(missing("system calls", privileges::filter(), filter));
         let cpu = host.cpus.first().copied().unwrap_or(0);
         let level = host::setting("kernel/perf_event_paranoid");
         let level = level.map_or_else(String::new, |level| format!(" (kernel.perf_event_paranoid is {level})"));
         checks.push(missing("perf events", privileges::perf_events(cpu), &format!("the kernel opens them{level}")));
-        checks.push(programs());
+        checks.push(programs(loaded));
     }
     checks.extend([memlock(host), other_processes(own), process_files(own), kernel_symbols()]);
     checks
@@ -84,12 +89,21 @@ fn needed(own: Capabilities) -> Check {
     Check::ok(NAME, format!("{} are there", names(&Capability::NEEDED)))
 }
 
-fn programs() -> Check {
+fn programs(loaded: &Result<Trial, AttachError>) -> Check {
     const NAME: &str = "BPF programs";
-    match session::try_load() {
-        Ok(instructions) => Check::ok(NAME, format!("the verifier takes them ({instructions} instructions verified)")),
+    match loaded {
+        Ok(trial) => {
+            let verified: Option<u32> = trial.programs.iter().map(|program| program.verified_instructions).sum();
+            let verified = verified.map_or_else(String::new, |count| format!(" ({count} instructions verified)"));
+            Check::ok(NAME, format!("the verifier takes them{verified}"))
+        }
         Err(error) => {
-            let detail = format!("{:#}", anyhow::Error::from(error));
+            let mut detail = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(error) = source {
+                detail.push_str(&format!(": {error}"));
+                source = error.source();
+            }
             Check::lacks(NAME, State::Missing, detail, "use Linux 5.10 or newer, and see what else is missing here")
         }
     }
@@ -99,6 +113,10 @@ fn memlock(host: &Host) -> Check {
     const NAME: &str = "locked memory";
     let raised = sys::raise_memlock();
     match (raised, sys::memlock_bytes()) {
+        (Ok(()), _) | (_, None) if host.is_before(5, 11) => {
+            let detail = "this kernel takes the BPF maps from it, and the limit could be lifted";
+            Check::lacks(NAME, State::Fallback, detail, "none needed; Linux 5.11 and later count them as other memory")
+        }
         (Ok(()), _) | (_, None) => Check::ok(NAME, "unlimited"),
         (Err(_), Some(_)) if !host.is_before(5, 11) => Check::ok(NAME, "limited, which only kernels before 5.11 mind"),
         (Err(_), Some(limit)) => {
@@ -141,7 +159,7 @@ fn process_files(own: Capabilities) -> Check {
         return Check::ok(NAME, "mapped files open, deleted ones too");
     }
     let detail = "mapped files open by their paths only: libraries deleted while in use cannot be named";
-    Check::lacks(NAME, State::Limited, detail, with(own, Capability::CheckpointRestore))
+    Check::lacks(NAME, State::Fallback, detail, with(own, Capability::CheckpointRestore))
 }
 
 fn kernel_symbols() -> Check {

@@ -8,11 +8,12 @@ use aya::{
 };
 use perf_ebpf::{target::TargetKind, unwind::Space};
 
-use super::{OBJECT, Session};
+use super::Session;
 use crate::{
     collect::{
         AttachError, Collector as _,
         cpu::{Clock, CpuCollector},
+        object::OBJECT,
         target::Target,
     },
     host::{Host, sys::SharedMap},

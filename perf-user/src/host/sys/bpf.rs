@@ -8,8 +8,10 @@ use std::{
 
 use super::{check, check_fd};
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
-
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
@@ -54,7 +56,18 @@ fn entry_bytes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
     Ok((info[2] as usize, info[3] as usize))
 }
 
-/// Empties a hash map, calling `each` with every key and value. One system call for up to `batch` entries (Linux 5.6).
+/// Whether this kernel hands out entries of this map in batches: of none, which changes nothing.
+#[must_use]
+pub fn has_batches(map: BorrowedFd<'_>) -> bool {
+    let mut attr = BatchAttr { map_fd: map.as_raw_fd() as u32, ..BatchAttr::default() };
+    // Tests have to be able to do without.
+    let allowed = std::env::var_os("PERFPROBE_TEST_NO_BATCHES").is_none();
+    // SAFETY: a batch of no entries leads to no buffers.
+    allowed && unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) }.is_ok()
+}
+
+/// Empties a hash map, calling `each` with every key and value. One system call for up to `batch` entries, or three for
+/// each where the kernel has no batches.
 ///
 /// # Errors
 /// What the kernel says; `InvalidData` when entries are not as large as the caller thinks.
@@ -66,6 +79,9 @@ pub fn drain_hash_map(
 ) -> io::Result<()> {
     if entry_bytes(map)? != (key_bytes, value_bytes) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries have another size than expected"));
+    }
+    if !has_batches(map) {
+        return drain_one_by_one(map, key_bytes, value_bytes, each);
     }
     let (mut batch, mut retries) = (batch.max(1), 0);
     let (mut token, mut next_token, mut started) = (0_u64, 0_u64, false);
@@ -104,6 +120,44 @@ pub fn drain_hash_map(
             Some(libc::EBUSY | libc::EDEADLK | libc::ETIMEDOUT | libc::EAGAIN) if retries < MAX_RETRIES => retries += 1,
             Some(error) => return Err(io::Error::from_raw_os_error(error)),
         }
+    }
+}
+
+/// The members of the kernel's `union bpf_attr` for one entry; `value` is the next key where that is asked for.
+#[repr(C)]
+struct EntryAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+fn drain_one_by_one(
+    map: BorrowedFd<'_>,
+    key_bytes: usize,
+    value_bytes: usize,
+    mut each: impl FnMut(&[u8], &[u8]),
+) -> io::Result<()> {
+    let (mut key, mut next, mut value) = (vec![0; key_bytes], vec![0; key_bytes], vec![0; value_bytes]);
+    let call = |command, key: u64, value: u64| {
+        let mut attr = EntryAttr { map_fd: map.as_raw_fd() as u32, padding: 0, key, value, flags: 0 };
+        // SAFETY: below, key and value lead to buffers of the sizes that the map has, or nowhere.
+        unsafe { bpf(command, &mut attr) }
+    };
+    let mut found = call(BPF_MAP_GET_NEXT_KEY, 0, key.as_mut_ptr() as u64);
+    loop {
+        match found {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        // Asked for before the entry it follows is gone, from which on the search would begin anew.
+        found = call(BPF_MAP_GET_NEXT_KEY, key.as_ptr() as u64, next.as_mut_ptr() as u64);
+        call(BPF_MAP_LOOKUP_ELEM, key.as_ptr() as u64, value.as_mut_ptr() as u64)?;
+        each(&key, &value);
+        call(BPF_MAP_DELETE_ELEM, key.as_ptr() as u64, 0)?;
+        std::mem::swap(&mut key, &mut next);
     }
 }
 

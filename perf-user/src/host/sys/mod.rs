@@ -8,7 +8,8 @@ mod shared_map;
 mod signal;
 
 pub use bpf::{
-    drain_hash_map, enable_bpf_stats, memlock_bytes, raise_memlock, refused_calls, wait_for_running_programs,
+    drain_hash_map, enable_bpf_stats, has_batches, memlock_bytes, raise_memlock, refused_calls,
+    wait_for_running_programs,
 };
 pub use perf_event::{PerfEventAttr, PerfMapping, perf_event_open};
 pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};

@@ -1,0 +1,198 @@
+//! The kernel half's object: loading it for a run, and for a trial.
+
+use std::{io, os::fd::AsFd as _, path::PathBuf, time::Instant};
+
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
+use perf_ebpf::{
+    comm::comm_words,
+    target::{SIDE_KERNEL, SIDE_USER, TargetKind},
+};
+use serde::Serialize;
+
+use super::{
+    AttachError, Collector as _,
+    cpu::{Clock, CpuCollector},
+    session::{SessionOptions, Sides, Unwind, WalkRoom},
+    target::{Target, comm_from},
+};
+use crate::host::{Host, TaskOffsets, Unsupported, cgroup::Cgroup, sys, task_offsets};
+
+/// The compiled kernel half; `cargo xtask ebpf` makes it.
+#[cfg(target_arch = "x86_64")]
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.bpf.o");
+
+/// The compiled kernel half; `cargo xtask ebpf` makes it.
+#[cfg(target_arch = "aarch64")]
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aarch64.bpf.o");
+
+/// Processes that can be members of the target at once; those that ended are removed with their last window.
+const PROCESS_ENTRIES: u32 = 65_536;
+
+/// All programs in it that every kernel and architecture takes.
+const PROGRAMS: [&str; 3] = ["cpu_sample", "follow_fork", "follow_rename"];
+/// The program that walks stacks by tables, which needs `bpf_loop`.
+const WALKING: &str = "cpu_sample_walk";
+/// One of the maps that windows are read from.
+const BATCHED: &str = "CPU_COUNTS_0";
+
+/// Creates the maps, and gives the programs what they are told of the run.
+pub(super) fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, AttachError> {
+    let mut loader = EbpfLoader::new();
+    // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
+    loader.btf(None);
+    let kind = options.target.kind() as u32;
+    let sides = match options.sides {
+        Sides::Both => SIDE_USER | SIDE_KERNEL,
+        Sides::User => SIDE_USER,
+        Sides::Kernel => SIDE_KERNEL,
+    };
+    let inherit = u32::from(options.inherit);
+    let [comm_low, comm_high] = match &options.target {
+        Target::Comm(name) => comm_words(&comm_from(name)),
+        _ => [0; 2],
+    };
+    let offsets = match task_offsets() {
+        Ok(offsets) => offsets,
+        Err(missing) if needs_offsets(options) => return Err(missing.into()),
+        // Without them, samples before and after an exec in one window cannot be told apart; that is all.
+        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0 },
+    };
+    loader
+        .override_global("TARGET_KIND", &kind, true)
+        .override_global("STACK_SIDES", &sides, true)
+        .override_global("INHERIT", &inherit, true)
+        .override_global("COMM_LOW", &comm_low, true)
+        .override_global("COMM_HIGH", &comm_high, true)
+        .override_global("EXEC_COUNT_OFFSET", &offsets.exec_count, true)
+        .override_global("TASK_PID_OFFSET", &offsets.pid, true)
+        .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
+        .map_max_entries("STACKS_0", options.entries.saturating_mul(2))
+        .map_max_entries("STACKS_1", options.entries.saturating_mul(2));
+    if options.unwind == Unwind::Tables {
+        let room = WalkRoom::of(&options.target);
+        loader
+            .map_max_entries("DEEP_STACKS_0", options.entries)
+            .map_max_entries("DEEP_STACKS_1", options.entries)
+            .map_max_entries("UNWIND_ROWS", room.rows)
+            .map_max_entries("UNWIND_PAGES", room.pages)
+            .map_max_entries("UNWIND_CODE", room.code)
+            .map_max_entries("UNWIND_SPACES", room.spaces);
+    }
+    if options.target.kind() == TargetKind::Processes {
+        loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
+    }
+    collector.configure(&mut loader);
+    load_object(&mut loader)
+}
+
+/// Loads the object's maps and relocates its programs. Kernels before 5.11 charge maps to the limit of locked memory.
+fn load_object(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, AttachError> {
+    let unlimited = sys::raise_memlock().is_ok();
+    loader.load(OBJECT).map_err(|error| match sys::memlock_bytes() {
+        Some(limit) if !unlimited && is_refused_memory(&error) && Host::read().is_before(5, 11) => Unsupported::new(
+            "the maps of perfprobe's BPF object",
+            format!("Linux before 5.11 takes them from this user's locked memory, whose limit is {} KiB", limit >> 10),
+            "raise it (ulimit -l unlimited as root; systemd: LimitMEMLOCK=infinity), or give perfprobe CAP_SYS_RESOURCE too",
+        )
+        .into(),
+        _ => error.into(),
+    })
+}
+
+fn is_refused_memory(error: &EbpfError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM));
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// Whether following the target's children takes the kernel's BTF.
+pub(super) fn needs_offsets(options: &SessionOptions) -> bool {
+    options.target.kind() == TargetKind::Processes && (options.inherit || matches!(options.target, Target::Comm(_)))
+}
+
+/// What loading the object showed.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Every program, in its most expensive form.
+    pub programs: Vec<ProgramTrial>,
+    /// Whether the kernel hands out entries of maps in batches.
+    pub has_batches: bool,
+}
+
+/// What loading a program took.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ProgramTrial {
+    /// The program.
+    pub program: &'static str,
+    /// Its instructions, as the kernel keeps them.
+    pub instructions: u32,
+    /// Instructions the verifier walked through; kernels before 5.16 do not tell.
+    pub verified_instructions: Option<u32>,
+    /// How long verifying and compiling took, in microseconds.
+    pub load_us: u64,
+}
+
+/// Loads every program, in every form that targets give it, and lets go of it again.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn try_load() -> Result<Trial, AttachError> {
+    let own = Target::Processes(vec![std::process::id()]);
+    let inherit = task_offsets().is_ok();
+    let forms = [
+        Target::All,
+        Target::Cgroup(Cgroup { path: PathBuf::new(), id: 0 }),
+        if inherit { Target::Comm("perfprobe".into()) } else { own },
+    ];
+    let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
+    for target in forms {
+        let options = SessionOptions { target, inherit, sides: Sides::Both, unwind: Unwind::FramePointers, entries: 1 };
+        let mut bpf = load(&options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
+        let walks = bpf.program(WALKING).is_some() && !Host::read().is_before(5, 17);
+        for program in PROGRAMS.into_iter().chain(walks.then_some(WALKING)) {
+            let trial = try_program(&mut bpf, program)?;
+            match programs.iter_mut().find(|known| known.program == program) {
+                None => programs.push(trial),
+                Some(known) if known.cost() < trial.cost() => *known = trial,
+                Some(_) => {}
+            }
+        }
+        has_batches &= match bpf.map(BATCHED) {
+            Some(Map::HashMap(map)) => sys::has_batches(map.fd().as_fd()),
+            _ => return Err(AttachError::Missing(BATCHED)),
+        };
+    }
+    Ok(Trial { programs, has_batches })
+}
+
+impl ProgramTrial {
+    fn cost(&self) -> (Option<u32>, u32) {
+        (self.verified_instructions, self.instructions)
+    }
+}
+
+fn try_program(bpf: &mut Ebpf, name: &'static str) -> Result<ProgramTrial, AttachError> {
+    const INSTRUCTION_BYTES: u32 = 8;
+    let refused = |source| AttachError::Program { program: name, source };
+    let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
+    let started = Instant::now();
+    match program {
+        Program::PerfEvent(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => return Err(AttachError::Missing(name)),
+    }
+    .map_err(refused)?;
+    let load_us = started.elapsed().as_micros() as u64;
+    let info = program.info().map_err(refused)?;
+    Ok(ProgramTrial {
+        program: name,
+        instructions: info.size_translated().unwrap_or(0) / INSTRUCTION_BYTES,
+        verified_instructions: info.verified_instruction_count(),
+        load_us,
+    })
+}
