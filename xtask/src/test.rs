@@ -2,6 +2,7 @@
 
 pub(crate) mod counts;
 mod guests;
+mod machines;
 
 use std::env;
 use std::path::PathBuf;
@@ -32,8 +33,11 @@ pub(crate) struct Args {
     /// After that, the crate `tests` in guests: a kernel's series, `edges` for the oldest and the newest, `all`
     #[arg(long, value_name = "SERIES")]
     vm: Vec<String>,
+    /// After that, tests of machines that differ, each in a guest: one CPU, lockdowns
+    #[arg(long)]
+    machines: bool,
     /// Only in guests
-    #[arg(long, requires = "vm", conflicts_with_all = ["unit", "integration"])]
+    #[arg(long, conflicts_with_all = ["unit", "integration"])]
     vm_only: bool,
     /// Only tests whose name contains one of these
     #[arg(last = true)]
@@ -43,6 +47,9 @@ pub(crate) struct Args {
 /// Runs the asked parts to their end; fails when anything in them failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let all = !args.unit && !args.integration && !args.vm_only;
+    if args.vm_only && args.vm.is_empty() && !args.machines {
+        bail!("--vm-only leaves nothing to run without --vm or --machines");
+    }
     let mut counts = Counts::default();
     if command::find("apt-get").is_some() {
         // Tests that need one of them then say so themselves.
@@ -72,6 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if !args.vm.is_empty() {
         guests::run(&args.vm, &args.filter, &mut counts)?;
+    }
+    if args.machines {
+        machines::run(&mut counts)?;
     }
     println!("{counts}");
     if counts.failed > 0 {

@@ -45,9 +45,18 @@ pub(super) fn run(choices: &[String], filter: &[String], counts: &mut Counts) ->
 
 /// Counts one kernel's tests and checks, and says so in a line.
 fn of_kernel(run: &Run) -> Result<Counts> {
+    let name = &run.kernel.release;
+    let mut counts = of_tests(name, run);
+    let facts = Facts::find(&run.lines);
+    counts.check(name, facts.and_then(|facts| facts.check(&run.column)));
+    println!("{name}: {counts} ({} s)", run.took.as_secs());
+    Ok(counts)
+}
+
+/// Counts the tests of one guest.
+pub(super) fn of_tests(name: &str, run: &Run) -> Counts {
     let mut counts = Counts::default();
     run.lines.iter().for_each(|line| counts.add(line));
-    let name = &run.kernel.release;
     match &run.ended.code {
         Ok(0) => {}
         Ok(_) if counts.failed > 0 => {}
@@ -60,14 +69,11 @@ fn of_kernel(run: &Run) -> Result<Counts> {
             counts.failed += 1;
         }
     }
-    let facts = Facts::find(&run.lines);
-    counts.check(name, facts.and_then(|facts| facts.check(&run.column)));
-    println!("{name}: {counts} ({} s)", run.took.as_secs());
-    Ok(counts)
+    counts
 }
 
 /// The test programs of the crate `tests`, built.
-fn executables() -> Result<Vec<PathBuf>> {
+pub(super) fn executables() -> Result<Vec<PathBuf>> {
     let mut cargo = command::cargo();
     cargo.args(["test", "-p", "tests", "--no-run", "--message-format=json"]);
     let messages = command::read(&mut cargo)?;
@@ -79,7 +85,7 @@ fn executables() -> Result<Vec<PathBuf>> {
 }
 
 /// What a guest runs: facts first, then every test program, whatever became of the one before.
-fn script(executables: &[PathBuf], filter: &[String]) -> Result<String> {
+pub(super) fn script(executables: &[PathBuf], filter: &[String]) -> Result<String> {
     let mut script = String::new();
     // What is a failure in continuous integration is one in its guests.
     for name in ["CI", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {

@@ -49,6 +49,21 @@ pub(crate) struct Run {
     pub(crate) took: Duration,
 }
 
+/// What may differ between guests of one kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Processors.
+    pub(crate) cpus: u32,
+    /// Further kernel parameters.
+    pub(crate) parameters: &'static str,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { cpus: 2, parameters: "" }
+    }
+}
+
 impl Matrix {
     /// Makes the kernels of these choices ready: series, `edges`, `all`.
     pub(crate) fn prepare(choices: &[String]) -> Result<Self> {
@@ -85,7 +100,7 @@ impl Matrix {
         let work = || {
             let mut runs = Vec::new();
             while let Some((column, kernel)) = next() {
-                let run = self.run_one(kernel, script, limit, each);
+                let run = self.run_one(kernel, Shape::default(), script, limit, each);
                 runs.push(run.map(|run| Run { column: column.clone(), ..run }));
             }
             runs
@@ -100,18 +115,33 @@ impl Matrix {
         Ok(runs)
     }
 
+    /// Runs a script in one guest of the kernel that was asked for by this name.
+    pub(crate) fn run_shaped(
+        &self,
+        column: &str,
+        shape: Shape,
+        script: &str,
+        limit: Duration,
+        each: &(dyn Fn(&str) + Sync),
+    ) -> Result<Run> {
+        let kernel = self.kernels.iter().find_map(|(name, kernel)| (name == column).then_some(kernel));
+        let kernel = kernel.with_context(|| format!("the kernel {column} was not asked for"))?;
+        self.run_one(kernel, shape, script, limit, &|_, line| each(line))
+    }
+
     fn run_one(
         &self,
         kernel: &Kernel,
+        shape: Shape,
         script: &str,
         limit: Duration,
         each: &(dyn Fn(&Kernel, &str) + Sync),
     ) -> Result<Run> {
         let guest = Guest {
             kernel: kernel.clone(),
-            cpus: 2,
+            cpus: shape.cpus,
             memory: 2048,
-            parameters: String::new(),
+            parameters: shape.parameters.to_owned(),
             root: Root::Host,
             accelerator: Accelerator::Tcg,
             clock: Clock::Instructions,
