@@ -150,7 +150,7 @@ fn cycles_per_second(cpu: u32) -> Option<u64> {
 
 fn program<'bpf>(bpf: &'bpf mut Ebpf, name: &'static str) -> Result<&'bpf mut PerfEvent, AttachError> {
     let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
-    program.try_into().map_err(|source| AttachError::Program { program: name, source })
+    program.try_into().map_err(AttachError::program(name))
 }
 
 impl Collector for CpuCollector {
@@ -188,7 +188,7 @@ impl Collector for CpuCollector {
             Unwind::Tables => WALKING,
         };
         let name = self.program;
-        program(bpf, name)?.load().map_err(|source| AttachError::Program { program: name, source })
+        program(bpf, name)?.load().map_err(AttachError::program(name))
     }
 
     fn configure<'loader>(&'loader self, loader: &mut EbpfLoader<'loader>) {

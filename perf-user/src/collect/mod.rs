@@ -49,13 +49,13 @@ pub enum AttachError {
     /// The object was refused as a whole.
     #[error("the kernel refused perfprobe's BPF object")]
     Object(#[from] EbpfError),
-    /// A program was refused; the verifier's log is in the source.
-    #[error("the kernel refused the BPF program {program}")]
+    /// A program was refused.
+    #[error("the kernel refused the BPF program {program}: {verdict}")]
     Program {
         /// Which.
         program: &'static str,
-        /// What the kernel said.
-        source: ProgramError,
+        /// What the kernel said, in a line.
+        verdict: String,
     },
     /// A map could not be used.
     #[error("the BPF map {map} cannot be used")]
@@ -92,6 +92,29 @@ pub enum AttachError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl AttachError {
+    /// What a refusal of this program is.
+    pub fn program(program: &'static str) -> impl Fn(ProgramError) -> Self + Copy {
+        move |error| Self::Program { program, verdict: verdict(&error) }
+    }
+}
+
+/// What the kernel said of a program, in a line.
+fn verdict(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => last_word(io_error, &verifier_log.to_string()),
+        _ => error.to_string(),
+    }
+}
+
+/// The verifier's log ends with its verdict, and with figures of its work.
+fn last_word(error: &io::Error, log: &str) -> String {
+    let figures = ["processed ", "verification time ", "stack depth "];
+    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines.rev().find(|line| !figures.iter().any(|figure| line.starts_with(figure)));
+    last.map_or_else(|| error.to_string(), |line| format!("{error}; the verifier says: {line}"))
 }
 
 /// A kind of event.
@@ -156,5 +179,21 @@ impl std::str::FromStr for EventKind {
             let known: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
             format!("there is no event kind `{name}`; known: {}", known.join(", "))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_line_with_the_verdict_of_the_verifier() {
+        let log = "0: R1=ctx()\n839: (73) *(u8 *)(r5 +0) = r2\nR5 unbounded memory access\n\
+            verification time 5730 usec\nstack depth 320\nprocessed 267 insns (limit 1000000)\n\n";
+        let refused = io::Error::from_raw_os_error(libc::EACCES);
+        let told = last_word(&refused, log);
+        assert!(told.starts_with("Permission denied") && !told.contains('\n'), "{told}");
+        assert!(told.ends_with("; the verifier says: R5 unbounded memory access"), "{told}");
+        assert_eq!(last_word(&refused, ""), refused.to_string());
     }
 }

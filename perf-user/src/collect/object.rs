@@ -178,7 +178,7 @@ impl ProgramTrial {
 
 fn try_program(bpf: &mut Ebpf, name: &'static str) -> Result<ProgramTrial, AttachError> {
     const INSTRUCTION_BYTES: u32 = 8;
-    let refused = |source| AttachError::Program { program: name, source };
+    let refused = AttachError::program(name);
     let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
     let started = Instant::now();
     match program {

@@ -232,7 +232,7 @@ fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTrac
 }
 
 fn attach_raw(bpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<RawTracePointLink, AttachError> {
-    let refused = |source| AttachError::Program { program: name, source };
+    let refused = AttachError::program(name);
     let program: &mut RawTracePoint =
         bpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(refused)?;
     program.load().map_err(refused)?;
