@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
 use tests::{Doctor, Lab, Launcher, OfflineCpu, Program, Recording, Session, perfprobe};
 
 fn worker(name: &str) -> Program {
@@ -168,6 +170,8 @@ fn a_recording_is_read_on_another_machine_without_its_binaries() {
     let elsewhere = Launcher::after(empty).then(Launcher::nobody(&[]));
     let path = lab.file("moved.perfprobe");
     std::fs::copy(&recording.path, &path).unwrap();
+    // A recording is its maker's alone until they give it away.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     let path = path.to_str().unwrap();
     let there = Session::start_by(&lab, &elsewhere, &["report", path, "--format", "json", "--top", "999"])
         .wait()

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
 use serde_json::Value;
 use tests::{Folded, Lab, Launcher, Program, Recording, Report, Session, perfprobe, perfprobe_into_closed_pipe};
 
@@ -112,6 +114,9 @@ fn a_recording_can_be_read_without_privileges_where_nothing_can_be_written() {
     let path = place.join("x.perfprobe");
     let _ = lab.record().only_output(&path).command(&Program::c("split.c"), &["0.5"]).finish().succeeded();
     let arguments = ["report", path.to_str().unwrap(), "--format", "json"];
+    let refused = Session::start_by(&lab, &Launcher::user(), &arguments).wait();
+    refused.refused(1, &["the user who made it"]);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     let report = Report::parse(&Session::start_by(&lab, &Launcher::user(), &arguments).wait().succeeded().stdout);
     assert!(report.total_of("take_seventy") > 0);
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "reading leaves nothing beside the recording");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
     path::Path,
 };
 
@@ -28,7 +28,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         return Err(foreign());
     }
     let mut header = [0; MAGIC.len()];
-    let mut file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    let mut file = File::open(path).map_err(|error| {
+        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+        let remedy =
+            if denied { "; it belongs to the user who made it: ask as them, or have them chmod it" } else { "" };
+        failed(format!("{error}{remedy}"))
+    })?;
     file.read_exact(&mut header).map_err(|_| foreign())?;
     if &header != MAGIC {
         return Err(foreign());
