@@ -11,8 +11,8 @@ use super::tools::Zig;
 use super::{Dist, shares};
 use crate::{command, install, workspace};
 
-/// Runs inside, after the package was installed. Recordings are left in the folder `/work`.
-const PROLOGUE: &str = "set -eu\ncd /work\ndpkg --install package.deb\n";
+/// Runs inside, after the package was installed. Recordings are left in the folder `/example`.
+const PROLOGUE: &str = "set -eu\ncd /example\ndpkg --install package.deb\n";
 /// Runs at the end: they are root's, and read by whoever runs this.
 const EPILOGUE: &str = "chmod a+r *.perfprobe\n";
 /// What ends a line of the README that has no end of its own.
@@ -22,7 +22,7 @@ const ENTER: &str = r#"
 mount -t proc proc "$1/proc"
 mount --rbind /sys "$1/sys"
 mount --bind /dev "$1/dev"
-exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh /work/example
+exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh /example/run
 "#;
 
 /// Installs, records and, after all of that is deleted, reports.
@@ -45,18 +45,18 @@ pub(super) fn run(dist: &Dist, zig: &Zig) -> Result<()> {
 
 /// Runs the example in `root` and copies its recordings of one program into `kept`.
 fn example(dist: &Dist, zig: &Zig, root: &Path, kept: &Path) -> Result<()> {
-    let work = kept.join("work");
+    let work = kept.join("example");
     fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
     shares::compile(zig, dist.arch, &work.join(shares::PROGRAM))?;
     fs::copy(dist.package(".deb")?, work.join("package.deb")).context("cannot copy the package")?;
     let readme = fs::read_to_string(workspace::root().join("README.md")).context("cannot read README.md")?;
-    fs::write(work.join("example"), script(&readme)?).context("cannot write the example")?;
-    command::run(install::as_root("mv")?.arg(&work).arg(root.join("work")))?;
+    fs::write(work.join("run"), script(&readme)?).context("cannot write the example")?;
+    command::run(install::as_root("mv")?.arg(&work).arg(root.join("example")))?;
 
     let mut enter = install::as_root("unshare")?;
     command::run(enter.args(["--mount", "--propagation", "private", "sh", "-euc", ENTER, "sh"]).arg(root))?;
 
-    let made = root.join("work");
+    let made = root.join("example");
     for name in super::files(&made)?.iter().filter(|name| name.ends_with(".perfprobe")) {
         fs::copy(made.join(name), kept.join(name)).with_context(|| format!("cannot copy {name}"))?;
     }
