@@ -227,7 +227,7 @@ impl Tasks {
                 }
             }
             TaskEvent::Lost { count } => {
-                self.lost_events += count;
+                self.lost_events = self.lost_events.saturating_add(count);
                 self.exits_missed = true;
             }
         }
@@ -372,6 +372,13 @@ mod tests {
         tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
         tasks.forget_before(50);
         assert!(!tasks.processes.contains_key(&7));
+    }
+
+    #[test]
+    fn a_count_of_lost_events_that_makes_no_sense_is_no_crash() {
+        let mut tasks = Tasks::default();
+        (0..2).for_each(|time_ns| tasks.apply(time_ns, TaskEvent::Lost { count: u64::MAX }));
+        assert_eq!(tasks.lost_events(), u64::MAX);
     }
 
     #[test]
