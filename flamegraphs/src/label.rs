@@ -9,18 +9,21 @@ const LONGEST: usize = 500;
 // second count. Control characters cannot be in XML, so they are free to stand for these two inside the library.
 const SEMICOLON: char = '\u{1}';
 const SPACE: char = '\u{2}';
+// A line that begins with this and a space is a comment to inferno: a thread of this name without frames.
+const HASH: char = '\u{3}';
 
 /// `label` as inferno can carry it: one word, never empty.
 pub(crate) fn encode(label: &str) -> String {
     let (name, suffix) = split_suffix(label);
     let name = middle_cut(name, LONGEST);
     let name = if name.is_empty() { "[unnamed]" } else { &name };
-    name.chars().map(printable).chain(suffix.chars()).collect::<String>().replace(';', "\u{1}").replace(' ', "\u{2}")
+    let name: String = name.chars().map(printable).chain(suffix.chars()).collect();
+    if name == "#" { HASH.into() } else { name.replace(';', "\u{1}").replace(' ', "\u{2}") }
 }
 
 /// The picture with all labels as they were.
 pub(crate) fn decode(picture: &str) -> String {
-    picture.replace(SEMICOLON, ";").replace(SPACE, " ")
+    picture.replace(SEMICOLON, ";").replace(SPACE, " ").replace(HASH, "#")
 }
 
 /// `text` in one line without characters that XML forbids, at most `longest` characters long.
@@ -88,6 +91,13 @@ mod tests {
             assert!(!encoded.contains([';', ' ']), "{encoded:?}");
             assert_eq!(decode(&encoded), label);
         }
+    }
+
+    #[test]
+    fn no_label_begins_a_comment() {
+        assert_ne!(encode("#"), "#");
+        assert_eq!(decode(&encode("#")), "#");
+        assert_eq!(encode("# 1"), "#\u{2}1");
     }
 
     #[test]
