@@ -109,7 +109,7 @@ fn processes_whose_end_was_missed_are_forgotten() {
     session.signal(Signal::CONT);
     std::thread::sleep(Duration::from_secs(4));
     let after = followed_processes(session.pid());
-    assert_eq!(after, [running.pid()], "{before} were followed");
+    assert!(after == [running.pid()], "{} of {before} processes are still followed", after.len());
     session.signal(Signal::INT);
     let _ = session.wait().succeeded().recording();
 }

@@ -61,6 +61,20 @@ fn each_program_of_an_exec_chain_has_its_own_names() {
 }
 
 #[test]
+fn a_library_that_is_cut_short_while_its_symbols_are_read_ends_nothing() {
+    let Some(lab) = Lab::open() else { return };
+    let plugin = Program::c_named("plugin.c", "libshrink.so", &["-shared", "-fPIC"]).copy_to(lab.file("libshrink.so"));
+    // The first windows have the library parsed; at the end of the one in which it is cut short, the rest is missing.
+    let arguments = [OsStr::new("1.5"), plugin.path().as_os_str()];
+    let recording = lab.record().command(&Program::c("shrink.c"), &arguments).run();
+    recording.assert_cpu_time(recording.logged_sum("cpu_ns"), 6.0);
+    let (work, main) = (recording.report.total_of("plugin_work"), recording.report.total_of("spin_ms"));
+    assert!(work > 500 && main > 100, "{work} samples in plugin_work, {main} in spin_ms:\n{}", recording.folded.top());
+    let unnamed = &recording.report.cpu.unsymbolized;
+    assert!(unnamed.contains_key("file was cut short"), "{unnamed:?}");
+}
+
+#[test]
 fn libraries_that_take_turns_at_the_same_address_are_told_apart() {
     let Some(lab) = Lab::open() else { return };
     let [alpha, beta] = ["alpha", "beta"].map(|name| {

@@ -4,7 +4,7 @@
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
 
-use tests::{Doctor, Lab, Launcher, OfflineCpu, Program, Recording, Session, perfprobe};
+use tests::{Doctor, Lab, Launcher, OfflineCpu, Program, Recording, Session, Workload, perfprobe};
 
 fn worker(name: &str) -> Program {
     Program::c_named("named.c", &format!("pp_{name}"), &[&format!("-DWORK=work_of_{name}")])
@@ -132,6 +132,27 @@ fn a_cpu_that_goes_and_comes_back_costs_nothing_but_its_own_time() {
     let told = recording.report.warnings.iter().any(|warning| warning.contains("CPU 1 came online"));
     assert!(told, "{:?}", recording.report.warnings);
     drop(running);
+}
+
+#[test]
+fn a_cpu_that_is_away_for_less_than_a_window_is_noticed() {
+    let Some(lab) = Lab::open() else { return };
+    let running = lab.start(&worker("one"), &[]);
+    let mut session = lab.record().frequency(99).flag("--all").duration("6s").start();
+    session.wait_until_recording("out.perfprobe");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    let Some(offline) = OfflineCpu::take() else { return };
+    drop(offline);
+    // Two windows at the most, and then work on the CPU that was away.
+    std::thread::sleep(std::time::Duration::from_millis(2200));
+    let two = worker("two");
+    let pinned = Workload::start(&lab, "taskset".as_ref(), &["-c".as_ref(), "1".as_ref(), two.path().as_os_str()]);
+    let recording = session.wait().succeeded().recording();
+    let told = recording.report.warnings.iter().any(|warning| warning.contains("CPU 1 came online"));
+    assert!(told, "{:?}", recording.report.warnings);
+    recording.assert_at_least("work_of_one", 5.0);
+    recording.assert_at_least("work_of_two", 5.0);
+    drop((running, pinned));
 }
 
 #[test]

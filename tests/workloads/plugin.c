@@ -9,3 +9,9 @@ KEEP void PLUGIN(void) {
     spin_units(10);
     NO_TAIL_CALL;
 }
+
+// Another function of the same library, for who wants to call something new.
+KEEP void plugin_late(void) {
+    spin_units(10);
+    NO_TAIL_CALL;
+}

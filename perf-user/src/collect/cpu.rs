@@ -202,9 +202,9 @@ impl Collector for CpuCollector {
         host.cpus.iter().try_for_each(|cpu| self.attach_online(program, *cpu))
     }
 
-    fn follow_cpus(&mut self, bpf: &mut Ebpf, online: &[u32]) -> Result<Vec<u32>, AttachError> {
+    fn follow_cpus(&mut self, bpf: &mut Ebpf, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
         // A CPU that went offline took its event with it; if it comes back, it needs a new one.
-        self.links.retain(|cpu, _| online.contains(cpu));
+        self.links.retain(|cpu, _| stayed.contains(cpu));
         let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.links.contains_key(cpu)).collect();
         if !new.is_empty() {
             let program = program(bpf, self.program)?;

@@ -140,11 +140,11 @@ pub trait Collector {
     /// # Errors
     /// What the kernel refused.
     fn attach(&mut self, bpf: &mut Ebpf, host: &Host) -> Result<(), AttachError>;
-    /// Attaches to CPUs that came online since; those it now covers for the first time.
+    /// Attaches to all CPUs that are online, except those that `stayed` so since; which it attached to.
     ///
     /// # Errors
     /// What the kernel refused.
-    fn follow_cpus(&mut self, bpf: &mut Ebpf, online: &[u32]) -> Result<Vec<u32>, AttachError>;
+    fn follow_cpus(&mut self, bpf: &mut Ebpf, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError>;
     /// Detaches its programs; they stay loaded, and can be asked what they cost.
     fn detach(&mut self);
     /// Decodes one entry of its counts map; `None` is counted as a loss, never fatal.

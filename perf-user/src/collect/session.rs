@@ -95,12 +95,12 @@ impl Session {
         &self.collector
     }
 
-    /// Attaches to CPUs that came online; which are new.
+    /// Attaches to all CPUs that are online, except those that `stayed` so; which are new.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn follow_cpus(&mut self, online: &[u32]) -> Result<Vec<u32>, AttachError> {
-        self.collector.follow_cpus(&mut self.bpf, online)
+    pub fn follow_cpus(&mut self, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
+        self.collector.follow_cpus(&mut self.bpf, stayed, online)
     }
 
     /// Takes processes that have ended out of the target: their ids will be others' one day.

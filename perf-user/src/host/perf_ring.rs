@@ -7,7 +7,9 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use super::sys::{PerfEventAttr, PerfMapping, perf_event_open};
+use super::sys::{
+    self, PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open,
+};
 
 /// Something that happened to a task. `tgid` names the process, `tid` the thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum TaskEvent {
     Exit { tgid: u32, tid: u32 },
     /// An executable mapping was made.
     Map { tgid: u32, mapping: MapEvent },
-    /// The ring was full: so many events are missing.
+    /// The ring was full: so many events are missing; 0 when some may be, and how many is not told yet.
     Lost { count: u64 },
 }
 
@@ -46,7 +48,11 @@ pub struct MapEvent {
 #[derive(Debug)]
 pub struct TaskRing {
     mapping: PerfMapping,
-    _event: OwnedFd,
+    event: OwnedFd,
+    /// Whether the event itself counts what was lost.
+    counts_lost: bool,
+    /// What the event said when it was last checked.
+    state: PerfEventState,
 }
 
 const PERF_TYPE_SOFTWARE: u32 = 1;
@@ -54,6 +60,9 @@ const PERF_COUNT_SW_DUMMY: u64 = 9;
 const PERF_SAMPLE_TIME: u64 = 1 << 2;
 /// `mmap`, `comm`, `task`, `watermark`, `sample_id_all`, `mmap2`, `comm_exec`, `use_clockid`.
 const FLAGS: u64 = 1 << 8 | 1 << 9 | 1 << 13 | 1 << 14 | 1 << 18 | 1 << 23 | 1 << 24 | 1 << 25;
+
+/// No record is larger: a mapping with a path of `PATH_MAX` bytes, and the fields before and behind it.
+const LARGEST_RECORD: usize = 4096 + 256;
 
 const RECORD_LOST: u32 = 2;
 const RECORD_COMM: u32 = 3;
@@ -76,18 +85,49 @@ impl TaskRing {
             // The reader looks at the ring by the clock; nothing is to wake it for each mapping of the machine.
             wakeup: u32::MAX,
             clock: libc::CLOCK_MONOTONIC,
+            read_format: PERF_FORMAT_ENABLED | PERF_FORMAT_LOST,
             ..PerfEventAttr::default()
         };
-        let event = perf_event_open(attr, cpu)?;
+        let (event, counts_lost) = match perf_event_open(attr, cpu) {
+            // Before Linux 6.0.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                (perf_event_open(PerfEventAttr { read_format: PERF_FORMAT_ENABLED, ..attr }, cpu)?, false)
+            }
+            event => (event?, true),
+        };
         let mapping = PerfMapping::new(event.as_fd(), data_bytes)?;
-        Ok(Self { mapping, _event: event })
+        Ok(Self { mapping, event, counts_lost, state: PerfEventState::default() })
     }
 
     /// Takes all events out of the ring, each with its time; `scratch` is working space.
+    ///
+    /// The kernel tells what it had no room for in front of the next event, which may never come: a ring that is found full
+    /// counts as one that lost something.
     pub fn read(&mut self, scratch: &mut Vec<u8>, events: &mut Vec<(u64, TaskEvent)>) {
         scratch.clear();
-        self.mapping.read_all(scratch);
+        let (left, before) = (self.mapping.read_all(scratch), events.len());
         parse_records(scratch, events);
+        for (_, event) in &mut events[before..] {
+            if let TaskEvent::Lost { count } = event
+                && self.counts_lost
+            {
+                *count = 0;
+            }
+        }
+        if left < LARGEST_RECORD {
+            events.push((sys::monotonic_ns(), TaskEvent::Lost { count: 0 }));
+        }
+    }
+
+    /// Whether the ring was listening since this was last asked: it is not any more once its CPU has been offline. Also
+    /// tells how many events were lost since then, where the kernel counts them (Linux 6.0).
+    pub fn check(&mut self, events: &mut Vec<(u64, TaskEvent)>) -> bool {
+        let Ok(state) = sys::read_perf_event(self.event.as_fd()) else { return false };
+        let before = std::mem::replace(&mut self.state, state);
+        if state.lost > before.lost {
+            events.push((sys::monotonic_ns(), TaskEvent::Lost { count: state.lost - before.lost }));
+        }
+        state.enabled_ns > before.enabled_ns
     }
 }
 

@@ -204,6 +204,7 @@ pub fn record(
 
     session.stop();
     let end_ns = sys::monotonic_ns();
+    let _ = rings.check();
     if failure.is_none() {
         failure = run.window(&mut session, &mut rings).err();
     }
@@ -290,17 +291,19 @@ impl Run {
         Ok(self.store.send(located))
     }
 
-    /// Looks for CPUs that came online. One that cannot be sampled costs a warning, not the recording.
+    /// Looks for CPUs that came online, or were offline and are back. One that cannot be sampled costs a warning, not the
+    /// recording.
     fn follow_cpus(&mut self, session: &mut Session, rings: &mut TaskRings) {
-        let online = online_cpus();
-        if online == self.online {
+        let (online, stood_still) = (online_cpus(), rings.check());
+        if online == self.online && stood_still.is_empty() {
             return;
         }
+        let stayed: Vec<u32> = online.iter().copied().filter(|cpu| !stood_still.contains(cpu)).collect();
         let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
-        let new = rings.follow_cpus(&online, &mut self.tasks).and_then(|()| {
+        let new = rings.follow_cpus(&stayed, &online, &mut self.tasks).and_then(|()| {
             // Between coming online and now, nobody listened to it.
             self.tasks.rescan(sys::monotonic_ns());
-            session.follow_cpus(&online)
+            session.follow_cpus(&stayed, &online)
         });
         match new {
             Ok(new) => self.warnings.extend(new.into_iter().map(|cpu| {

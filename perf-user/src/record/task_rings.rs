@@ -34,10 +34,21 @@ impl TaskRings {
         Ok(rings)
     }
 
-    /// Listens on CPUs that came online, after a last look at those that went.
-    pub(super) fn follow_cpus(&mut self, online: &[u32], tasks: &mut Tasks) -> Result<(), AttachError> {
+    /// The CPUs that were offline since this was last asked, though they may be back; takes count of lost events.
+    pub(super) fn check(&mut self) -> Vec<u32> {
+        let mut stood_still = Vec::new();
+        for (cpu, ring) in &mut self.rings {
+            if !ring.check(&mut self.events) {
+                stood_still.push(*cpu);
+            }
+        }
+        stood_still
+    }
+
+    /// Listens on all CPUs that are online, those that `stayed` so apart anew, after a last look at those that went.
+    pub(super) fn follow_cpus(&mut self, stayed: &[u32], online: &[u32], tasks: &mut Tasks) -> Result<(), AttachError> {
         self.apply_until_now(tasks);
-        self.rings.retain(|cpu, _| online.contains(cpu));
+        self.rings.retain(|cpu, _| stayed.contains(cpu));
         self.open_missing(online)
     }
 

@@ -4,14 +4,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::Hash,
-    path::Path,
 };
 
 use perf_ebpf::stack::{STACK_ID_SEED, mix};
 use rusqlite::{Transaction, params};
 
 use crate::{
-    symbolize::{Names, Unnamed},
+    symbolize::{Names, Unnamed, build_id},
     task::{LocatedSample, LocatedWindow, Module, ModuleId, ModuleKind, RawFrame},
 };
 
@@ -175,10 +174,4 @@ fn string(strings: &mut Rows<String, u32>, transaction: &Transaction<'_>, text: 
     transaction.prepare_cached("INSERT INTO string VALUES (?1, ?2)")?.execute(params![id, text])?;
     strings.known.insert(text.to_owned(), id);
     Ok(id)
-}
-
-/// The build id in hexadecimal, if the file has one.
-fn build_id(path: &Path) -> Option<String> {
-    let bytes = blazesym::helper::read_elf_build_id(&path).ok()??;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

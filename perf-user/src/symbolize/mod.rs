@@ -15,7 +15,7 @@ use blazesym::{
 };
 
 use crate::{
-    host::kernel_symbols_hidden,
+    host::{kernel_symbols_hidden, sys},
     task::{Module, ModuleId, ModuleKind},
 };
 use marks::is_mark;
@@ -51,6 +51,8 @@ pub enum Unnamed {
     NoSymbol,
     /// The file could not be read as ELF.
     Unreadable,
+    /// The file was cut short while it was read.
+    Shrunk,
     /// The kernel hides its symbols.
     KernelHidden,
 }
@@ -68,6 +70,7 @@ impl Unnamed {
             Self::Stripped => "file is stripped",
             Self::NoSymbol => "no symbol covers the address",
             Self::Unreadable => "file is not readable as ELF",
+            Self::Shrunk => "file was cut short",
             Self::KernelHidden => "kernel symbols hidden",
         }
     }
@@ -97,10 +100,10 @@ pub struct Named {
     pub unnamed: Option<Unnamed>,
 }
 
-/// Files whose symbols are kept parsed, and the bytes of those files: beyond either, what was not asked for the longest time
-/// is forgotten. Places already stored are not asked for again, so few files are parsed twice.
+/// Files whose symbols are kept parsed, and the memory that all these symbols may take: beyond either, what was not asked for
+/// the longest time is forgotten. Places already stored are not asked for again, so few files are parsed twice.
 const PARSED: usize = 256;
-const PARSED_BYTES: u64 = 1 << 30;
+const PARSED_BYTES: i64 = 96 << 20;
 
 /// Names places, and remembers what it parsed.
 #[derive(Debug)]
@@ -117,7 +120,8 @@ struct Parsed {
     symbolizer: Symbolizer,
     /// Holds the file open, so that its path stays its own.
     _module: Arc<Module>,
-    bytes: u64,
+    /// Memory that its symbols take so far.
+    bytes: i64,
     /// [`Names::asked`] when it was last.
     asked: u64,
     /// Whether its debug information may be read.
@@ -130,7 +134,7 @@ impl Parsed {
         Self {
             symbolizer: symbolizer(),
             _module: Arc::clone(module),
-            bytes: path.metadata().map_or(0, |metadata| metadata.len()),
+            bytes: 0,
             asked: 0,
             debug_syms: trust::debug_information_is_sane(path),
             stubs: Plt::read(path),
@@ -170,15 +174,24 @@ impl Names {
 
     fn file(&mut self, module: &Arc<Module>, path: &Path, offsets: &[u64]) -> Vec<Named> {
         self.asked += 1;
-        let file = self.files.entry(module.id).or_insert_with(|| Parsed::new(module, path));
+        let before = sys::heap_bytes_of_thread();
+        let mut file = self.files.remove(&module.id).unwrap_or_else(|| Parsed::new(module, path));
         file.asked = self.asked;
         let elf = Elf { debug_syms: file.debug_syms, ..Elf::new(path) };
-        let mut named = batch(&file.symbolizer, module, &Source::Elf(elf), Input::FileOffset(offsets), offsets);
+        let (mut named, shrunk) = sys::with_files_that_shrink(|| {
+            batch(&file.symbolizer, module, &Source::Elf(elf), Input::FileOffset(offsets), offsets)
+        });
+        if shrunk {
+            return made_up(module, offsets, Unnamed::Shrunk);
+        }
         for (named, offset) in named.iter_mut().zip(offsets) {
             if let Some(name) = file.stubs.name(*offset) {
                 *named = Named { functions: vec![Function { name, ..Function::default() }], unnamed: None };
             }
         }
+        // The names are in this, too, though they are the caller's to free: little beside the symbols.
+        file.bytes += sys::heap_bytes_of_thread() - before;
+        self.files.insert(module.id, file);
         self.forget();
         named
     }
@@ -186,7 +199,7 @@ impl Names {
     /// Forgets what was not asked for the longest time, until the rest fits; what was asked last stays.
     fn forget(&mut self) {
         let fits = |files: &HashMap<ModuleId, Parsed>| {
-            let bytes: u64 = files.values().map(|file| file.bytes).sum();
+            let bytes: i64 = files.values().map(|file| file.bytes).sum();
             files.len() <= 1 || files.len() <= PARSED && bytes <= PARSED_BYTES
         };
         while !fits(&self.files) {
@@ -194,6 +207,14 @@ impl Names {
             oldest.and_then(|id| self.files.remove(&id));
         }
     }
+}
+
+/// The build id of a file in hexadecimal, if it has one.
+#[must_use]
+pub fn build_id(path: &Path) -> Option<String> {
+    let (id, shrunk) = sys::with_files_that_shrink(|| blazesym::helper::read_elf_build_id(&path));
+    let bytes = id.ok().flatten().filter(|_| !shrunk)?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn batch(

@@ -121,8 +121,10 @@ impl Tasks {
         }
     }
 
-    /// Looks at all living processes again: they may have executed or mapped something on a CPU that nobody listened to.
+    /// Looks at all living processes again: they may have executed or mapped something, or ended, on a CPU that nobody
+    /// listened to.
     pub fn rescan(&mut self, time_ns: u64) {
+        self.exits_missed = true;
         let living = self.processes.iter().filter(|(_, process)| process.ended_ns.is_none());
         let living: Vec<u32> = living.map(|(tgid, _)| *tgid).collect();
         for tgid in living {

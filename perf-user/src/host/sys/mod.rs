@@ -1,20 +1,26 @@
 //! The system calls that have no safe form in `std` or aya, each wrapped once.
 
 mod bpf;
+mod heap;
 mod perf_event;
 mod process;
 mod rights;
 mod shared_map;
+mod shrunk;
 mod signal;
 
 pub use bpf::{
     drain_hash_map, enable_bpf_stats, has_batches, memlock_bytes, raise_memlock, refused_calls,
     wait_for_running_programs,
 };
-pub use perf_event::{PerfEventAttr, PerfMapping, perf_event_open};
+pub use heap::heap_bytes_of_thread;
+pub use perf_event::{
+    PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open, read_perf_event,
+};
 pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};
 pub use rights::FileRights;
 pub use shared_map::SharedMap;
+pub use shrunk::with_files_that_shrink;
 pub use signal::{Signal, read_signal, restore_signals, signal_fd};
 
 use std::{

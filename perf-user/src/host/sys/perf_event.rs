@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering, fence},
 };
 
-use super::check_fd;
+use super::{check, check_fd};
 
 /// `struct perf_event_attr` up to its fifth published size.
 #[repr(C)]
@@ -64,6 +64,34 @@ pub fn perf_event_open(mut attr: PerfEventAttr, cpu: u32) -> io::Result<OwnedFd>
     })
 }
 
+/// What an event tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerfEventState {
+    /// Nanoseconds for which it was enabled: those of its CPU are not once that has gone offline, even if it came back.
+    pub enabled_ns: u64,
+    /// Records that its ring had no room for; 0 unless it was opened with [`PERF_FORMAT_LOST`].
+    pub lost: u64,
+}
+
+/// Bits of [`PerfEventAttr::read_format`] for [`read_perf_event`]; the second since Linux 6.0.
+pub const PERF_FORMAT_ENABLED: u64 = 1;
+/// See [`PERF_FORMAT_ENABLED`].
+pub const PERF_FORMAT_LOST: u64 = 1 << 4;
+
+/// Asks an event that was opened with [`PERF_FORMAT_ENABLED`] for its state. One that has lost its CPU may tell nothing,
+/// which reads as zeros.
+///
+/// # Errors
+/// What the kernel says.
+pub fn read_perf_event(fd: BorrowedFd<'_>) -> io::Result<PerfEventState> {
+    let mut words = [0_u64; 3];
+    // SAFETY: the buffer is as long as said; the kernel writes as many words as the format asks for.
+    let read = unsafe { libc::read(fd.as_raw_fd(), words.as_mut_ptr().cast(), size_of_val(&words)) };
+    check(read as libc::c_long)?;
+    let [_count, enabled_ns, lost] = words;
+    Ok(PerfEventState { enabled_ns, lost })
+}
+
 /// The memory of a perf event's ring: one control page, then a power of two of data pages.
 #[derive(Debug)]
 pub struct PerfMapping {
@@ -104,12 +132,12 @@ impl PerfMapping {
         unsafe { &*self.base.add(offset).cast::<AtomicU64>() }
     }
 
-    /// Appends all that is in the ring to `out`, and frees it.
-    pub fn read_all(&mut self, out: &mut Vec<u8>) {
+    /// Appends all that is in the ring to `out`, and frees it; how many bytes of the ring were left.
+    pub fn read_all(&mut self, out: &mut Vec<u8>) -> usize {
         let head = self.control(DATA_HEAD).load(Ordering::Acquire);
         let tail = self.control(DATA_TAIL).load(Ordering::Relaxed);
         if head == tail {
-            return;
+            return self.data_bytes;
         }
         let used = (head.wrapping_sub(tail) as usize).min(self.data_bytes);
         let start = tail as usize % self.data_bytes;
@@ -123,6 +151,7 @@ impl PerfMapping {
         }
         fence(Ordering::SeqCst);
         self.control(DATA_TAIL).store(head, Ordering::Release);
+        self.data_bytes - used
     }
 }
 
