@@ -10,6 +10,9 @@ use crate::command;
 /// The package index is refreshed once a run.
 static UPDATED: AtomicBool = AtomicBool::new(false);
 
+/// Installs without questions, after whoever else is installing something.
+pub(crate) const INSTALL: &[&str] = &["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"];
+
 /// Makes sure these Debian packages are there; installs the missing ones, as root or through `sudo`.
 pub(crate) fn packages(names: &[&str], why: &str) -> Result<()> {
     let missing: Vec<&str> = names.iter().copied().filter(|name| !is_installed(name)).collect();
@@ -26,7 +29,7 @@ pub(crate) fn packages(names: &[&str], why: &str) -> Result<()> {
     if !UPDATED.swap(true, Ordering::Relaxed) {
         command::run(as_root("apt-get")?.args(["-q", "update"]))?;
     }
-    command::run(as_root("apt-get")?.args(["-q", "install", "-y", "--no-install-recommends"]).args(&missing))
+    command::run(as_root("apt-get")?.args(INSTALL).arg("-q").args(&missing))
 }
 
 /// SQLite is compiled from its C sources: makes sure that there is a C compiler.

@@ -121,7 +121,7 @@ impl Archive {
         let install = |release: &[&str]| -> Result<()> {
             let mut command = install::as_root("apt-get")?;
             command.arg("-c").arg(self.folder.join("apt.conf")).args(release);
-            command.args(["-qq", "install", "-y", "--no-install-recommends"]).args(packages);
+            command.args(install::INSTALL).arg("-qq").args(packages);
             command::read(&mut command).map(drop)
         };
         install(&["-t", &backports]).or_else(|_| install(&[]))
