@@ -23,7 +23,7 @@ fn a_chain_of_sixty_calls_is_whole_and_in_order() {
 #[test]
 fn a_stack_deeper_than_what_is_kept_is_cut_at_its_root_and_counted() {
     let Some(lab) = Lab::open() else { return };
-    let recording = lab.record().command(&Program::c("deep.c"), &["1.5", "300"]).run();
+    let recording = lab.record().option("--unwind", "fp").command(&Program::c("deep.c"), &["1.5", "300"]).run();
     let dives = |line: &tests::Line| line.frames().iter().filter(|frame| *frame == "dive").count();
     let longest = recording.folded.lines.iter().map(dives).max().unwrap_or(0);
     assert!(longest >= KEPT_FRAMES - 2, "{longest} of 300 frames kept, in:\n{}", recording.folded.top());

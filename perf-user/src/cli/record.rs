@@ -17,7 +17,7 @@ use crate::{
     collect::{
         EventKind,
         cpu::{Clock, CpuCollector, max_frequency},
-        session::{SessionOptions, Sides, Unwind},
+        session::{SessionOptions, Sides, Unwind, can_walk},
         target::Target,
     },
     host::{Host, privileges, sys},
@@ -67,9 +67,8 @@ pub(super) struct Args {
     #[arg(long)]
     kernel_only: bool,
 
-    /// How to find the callers in user stacks: by frame pointers, or, for programs built without, by tables made of
-    /// their call frame information (.eh_frame; Linux 5.17, x86-64; new, and to become the default)
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = UnwindArg::Fp)]
+    /// How to find the callers in user stacks
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = UnwindArg::Auto)]
     unwind: UnwindArg,
 
     /// Print nothing but errors
@@ -77,13 +76,25 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// The two ways of [`Unwind`].
+/// The two ways of [`Unwind`], and the better one of them.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum UnwindArg {
-    /// By frame pointers
+    /// By tables where the machine can (Linux 5.17, x86-64), else by frame pointers
+    Auto,
+    /// By frame pointers alone
     Fp,
-    /// By tables
+    /// By tables made of each file's call frame information (.eh_frame), and by frame pointers where a file has none
     Tables,
+}
+
+impl UnwindArg {
+    fn choose(self, host: &Host) -> Unwind {
+        match self {
+            Self::Fp => Unwind::FramePointers,
+            Self::Auto if can_walk(host).is_err() => Unwind::FramePointers,
+            Self::Auto | Self::Tables => Unwind::Tables,
+        }
+    }
 }
 
 /// Often enough for most questions, and not in step with work that is done by the clock.
@@ -111,12 +122,13 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     }
     let outputs = Outputs::prepare(outputs, &chosen)?;
     let clock = Clock::best(host.cpus.first().copied().unwrap_or(0));
+    let unwind = args.unwind.choose(&host);
     let recording = Recording {
         host: host.name.clone(),
         kernel: host.kernel.clone(),
         cpus: host.cpus.len() as u32,
         target: chosen.description(),
-        options: options_json(&args, clock),
+        options: options_json(&args, clock, unwind),
         target_label: chosen.label.clone(),
         warnings: chosen.warnings.clone(),
         ..Recording::default()
@@ -127,10 +139,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             target: chosen.target.clone(),
             inherit: !args.no_inherit,
             sides: sides(&args),
-            unwind: match args.unwind {
-                UnwindArg::Fp => Unwind::FramePointers,
-                UnwindArg::Tables => Unwind::Tables,
-            },
+            unwind,
             entries,
         },
         collector: CpuCollector::new(frequency_hz, clock, entries),
@@ -226,14 +235,14 @@ fn entries(frequency_hz: u64, cpus: usize) -> u32 {
     (frequency_hz.saturating_mul(cpus as u64) * 3 / 2).clamp(LEAST, MOST) as u32
 }
 
-fn options_json(args: &Args, clock: Clock) -> serde_json::Value {
+fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {
     json!({
         "events": EventKind::ALL.map(EventKind::name),
         "frequency_hz": frequency(args),
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,
-        "unwind": match args.unwind { UnwindArg::Fp => "fp", UnwindArg::Tables => "tables" },
+        "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables => "tables" },
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },
     })
 }

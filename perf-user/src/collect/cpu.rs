@@ -11,7 +11,10 @@ use aya::{
 use perf_ebpf::cpu::{CpuKey, CpuValue};
 use zerocopy::FromBytes as _;
 
-use super::{AttachError, Collector, RawSample, ValueType, session::Unwind};
+use super::{
+    AttachError, Collector, RawSample, ValueType,
+    session::{Unwind, can_walk},
+};
 use crate::host::{Host, Unsupported, online_cpus, sys};
 
 /// What makes the CPUs take samples.
@@ -177,15 +180,12 @@ impl Collector for CpuCollector {
     }
 
     fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: Unwind) -> Result<(), AttachError> {
-        let lacks = |why: &str| {
-            let remedy = "leave out --unwind tables: stacks are then walked by frame pointers";
-            AttachError::from(Unsupported::new("walking stacks by unwind tables", why, remedy))
-        };
         self.program = match unwind {
             Unwind::FramePointers => PROGRAM,
-            Unwind::Tables if bpf.program(WALKING).is_none() => return Err(lacks("it is for x86-64 only so far")),
-            Unwind::Tables if host.is_before(5, 17) => return Err(lacks("it needs Linux 5.17 (bpf_loop)")),
-            Unwind::Tables => WALKING,
+            Unwind::Tables => {
+                can_walk(host)?;
+                WALKING
+            }
         };
         let name = self.program;
         program(bpf, name)?.load().map_err(AttachError::program(name))

@@ -2,7 +2,7 @@
 
 mod walk;
 
-pub use walk::{Unwind, WalkRoom, try_walk};
+pub use walk::{Unwind, WalkRoom, can_walk, try_walk};
 
 use std::{
     collections::HashSet,

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use super::sys::{
@@ -72,18 +72,19 @@ const RECORD_MMAP2: u32 = 10;
 const MISC_COMM_EXEC: u16 = 1 << 13;
 
 impl TaskRing {
-    /// Starts listening on `cpu`, with a ring of `data_bytes` (a power of two).
+    /// Starts listening on `cpu`, with a ring of `data_bytes` (a power of two); `wakes` makes every event wake who polls
+    /// [`Self::event`], else only a full ring does.
     ///
     /// # Errors
     /// What the kernel says: `EACCES` without `CAP_PERFMON`.
-    pub fn open(cpu: u32, data_bytes: usize) -> io::Result<Self> {
+    pub fn open(cpu: u32, data_bytes: usize, wakes: bool) -> io::Result<Self> {
         let attr = PerfEventAttr {
             kind: PERF_TYPE_SOFTWARE,
             config: PERF_COUNT_SW_DUMMY,
             sample_type: PERF_SAMPLE_TIME,
             flags: FLAGS,
-            // The reader looks at the ring by the clock; nothing is to wake it for each mapping of the machine.
-            wakeup: u32::MAX,
+            // Bytes.
+            wakeup: if wakes { 1 } else { u32::MAX },
             clock: libc::CLOCK_MONOTONIC,
             read_format: PERF_FORMAT_ENABLED | PERF_FORMAT_LOST,
             ..PerfEventAttr::default()
@@ -97,6 +98,12 @@ impl TaskRing {
         };
         let mapping = PerfMapping::new(event.as_fd(), data_bytes)?;
         Ok(Self { mapping, event, counts_lost, state: PerfEventState::default() })
+    }
+
+    /// The event, to be polled.
+    #[must_use]
+    pub fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 
     /// Takes all events out of the ring, each with its time; `scratch` is working space.

@@ -2,10 +2,11 @@
 
 mod store_thread;
 mod task_rings;
+mod wait;
 mod walks;
 
 use std::{
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use crate::{
     collect::{
         AttachError, Collector as _, EventKind,
         cpu::CpuCollector,
-        session::{Session, SessionOptions},
+        session::{Session, SessionOptions, Unwind},
         target::{Target, comm_from, comm_text},
     },
     drain::{Drain, DrainError},
@@ -25,10 +26,8 @@ use crate::{
 };
 use store_thread::StoreThread;
 use task_rings::TaskRings;
+use wait::wait;
 use walks::Walks;
-
-/// How often rings are looked at, and ends noticed.
-const TICK_MS: i32 = 20;
 
 /// The length of a window, unless the maps could not hold what comes in it.
 const WINDOW_NS: u64 = 1_000_000_000;
@@ -132,7 +131,7 @@ pub fn record(
 ) -> Result<Outcome, RecordError> {
     sys::raise_open_files();
     let target = options.session.target.clone();
-    let mut rings = TaskRings::open(&host.cpus)?;
+    let mut rings = TaskRings::open(&host.cpus, options.session.unwind == Unwind::Tables)?;
     let mut tasks = Tasks::new(follow(&target));
     let scan_first = !matches!(target, Target::All | Target::Cgroup(_));
     if scan_first {
@@ -177,7 +176,7 @@ pub fn record(
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
     let (mut failure, mut remapped) = (None, false);
     let ended = loop {
-        if let Some(ended) = wait(signals, &mut watched, ends.is_empty(), deadline) {
+        if let Some(ended) = wait(signals, &mut watched, &rings, ends.is_empty(), deadline) {
             break ended;
         }
         rings.apply(&mut run.tasks);
@@ -332,27 +331,6 @@ fn follow(target: &Target) -> Follow {
         Target::Comm(name) => Follow::Named(comm_text(&comm_from(name))),
         Target::Cgroup(_) | Target::All => Follow::All,
     }
-}
-
-/// Waits a tick; what ended the recording meanwhile, if anything did.
-fn wait(signals: &OwnedFd, watched: &mut Vec<OwnedFd>, endless: bool, deadline: Option<u64>) -> Option<Ended> {
-    let now = sys::monotonic_ns();
-    let left_ms =
-        deadline.map_or(TICK_MS, |deadline| (deadline.saturating_sub(now) / 1_000_000).min(TICK_MS as u64) as i32);
-    let fds: Vec<BorrowedFd<'_>> =
-        std::iter::once(signals.as_fd()).chain(watched.iter().map(|fd| fd.as_fd())).collect();
-    let ready = sys::poll_readable(&fds, left_ms);
-    if ready.first() == Some(&true)
-        && let Some(signal) = sys::read_signal(signals.as_fd())
-    {
-        return Some(Ended::Signal(signal));
-    }
-    let mut ended = ready[1..].iter();
-    watched.retain(|_| !ended.next().copied().unwrap_or(false));
-    if !endless && watched.is_empty() {
-        return Some(Ended::TargetEnded);
-    }
-    deadline.filter(|deadline| sys::monotonic_ns() >= *deadline).map(|_| Ended::Duration)
 }
 
 /// How long a window may last so that maps of `entries` are never full: every CPU sampling something else each time.

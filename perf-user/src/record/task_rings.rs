@@ -1,6 +1,6 @@
 //! The task history of all CPUs, merged in the order of time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::BorrowedFd};
 
 use crate::{
     collect::AttachError,
@@ -23,15 +23,23 @@ const LEAST_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct TaskRings {
     rings: BTreeMap<u32, TaskRing>,
+    wakes: bool,
     scratch: Vec<u8>,
     events: Vec<(u64, TaskEvent)>,
 }
 
 impl TaskRings {
-    pub(super) fn open(cpus: &[u32]) -> Result<Self, AttachError> {
-        let mut rings = Self { rings: BTreeMap::new(), scratch: Vec::new(), events: Vec::new() };
+    /// Listens on these CPUs. If it `wakes`, every event makes a descriptor of [`Self::events`] readable: for who has to
+    /// know at once what was mapped. Else rings are looked at by the clock.
+    pub(super) fn open(cpus: &[u32], wakes: bool) -> Result<Self, AttachError> {
+        let mut rings = Self { rings: BTreeMap::new(), wakes, scratch: Vec::new(), events: Vec::new() };
         rings.open_missing(cpus)?;
         Ok(rings)
+    }
+
+    /// What to poll for new events; nothing if rings are looked at by the clock.
+    pub(super) fn events(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.rings.values().filter(|_| self.wakes).map(TaskRing::event)
     }
 
     /// The CPUs that were offline since this was last asked, though they may be back; takes count of lost events.
@@ -55,7 +63,7 @@ impl TaskRings {
     fn open_missing(&mut self, online: &[u32]) -> Result<(), AttachError> {
         for cpu in online {
             if !self.rings.contains_key(cpu) {
-                match open(*cpu) {
+                match open(*cpu, self.wakes) {
                     Ok(ring) => _ = self.rings.insert(*cpu, ring),
                     // It has gone offline since it was looked for.
                     Err(_) if !host::online_cpus().contains(cpu) => {}
@@ -91,10 +99,10 @@ impl TaskRings {
 }
 
 /// Opens a ring as large as the kernel lets this user have it.
-fn open(cpu: u32) -> Result<TaskRing, AttachError> {
+fn open(cpu: u32, wakes: bool) -> Result<TaskRing, AttachError> {
     let mut bytes = DATA_BYTES;
     loop {
-        match TaskRing::open(cpu, bytes) {
+        match TaskRing::open(cpu, bytes, wakes) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) && bytes > LEAST_BYTES => bytes /= 2,
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
                 let limit = host::setting("kernel/perf_event_mlock_kb").unwrap_or(0);

@@ -73,12 +73,14 @@ pub struct SeriesReport {
     pub processes_omitted: usize,
     /// The value of samples that have no frame at all.
     pub without_stack: u64,
-    /// The value of samples whose user stack shows no caller of the innermost function, or goes astray: code that keeps
-    /// no frame pointers.
+    /// The value of samples whose user stack shows no caller of the innermost function, goes astray, or could not be
+    /// walked to its end.
     pub stacks_cut_short: u64,
     /// Whether user stacks were walked by tables of call frame information.
     #[serde(skip)]
     pub walked_by_tables: bool,
+    /// The most frequent ways in which walks by tables ended before the outermost caller.
+    pub walk_ends: Vec<WalkEndReport>,
     /// All frames in the stacks, weighted by value.
     pub frames: u64,
     /// Those of `frames` whose function has no name.
@@ -144,6 +146,17 @@ pub struct ModuleReport {
     pub module: String,
     /// Its frames without a name.
     pub frames: u64,
+}
+
+/// Why walks of user stacks ended early, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WalkEndReport {
+    /// The reason, in words.
+    pub why: String,
+    /// The module of the outermost frame that was reached; empty if there is none.
+    pub module: String,
+    /// The value of the samples.
+    pub samples: u64,
 }
 
 impl SeriesReport {

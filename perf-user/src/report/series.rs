@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, human};
+use super::{FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WalkEndReport, human};
 use crate::profile::{Frame, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
 
-/// The modules listed as the worst to symbolize.
+/// The modules listed as the worst to symbolize, or to walk.
 const MODULES: usize = 10;
 
 /// What makes two frames the same function; the function is the empty string where it has no name.
@@ -41,14 +41,19 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
 fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &mut SeriesReport) {
     let mut functions: HashMap<FunctionKey, Counted> = HashMap::new();
     let mut modules: HashMap<StringId, u64> = HashMap::new();
+    let mut ends: HashMap<(StringId, StringId), u64> = HashMap::new();
     for (&stack, &value) in stacks {
-        let (mut user_frames, mut astray, mut hidden, mut empty) = (0, false, false, true);
+        let (mut user_frames, mut astray, mut hidden, mut callee) = (0, false, false, None::<&Frame>);
         let frames = profile.stacks.leaf_to_root(stack).filter_map(|id| profile.frames.get(id.0 as usize));
         for (depth, frame) in frames.enumerate() {
             // Deep stacks count a value many times.
             report.frames = report.frames.saturating_add(value);
             user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit));
-            astray |= [UNMAPPED, CUT_OFF].contains(&profile.strings.get(frame.module));
+            astray |= profile.strings.get(frame.module) == UNMAPPED;
+            if profile.strings.get(frame.module) == CUT_OFF {
+                astray = true;
+                *ends.entry((frame.function, callee.map_or(NO_NAME, |callee| callee.module))).or_default() += value;
+            }
             hidden |= profile.strings.get(frame.module) == HIDDEN;
             if !frame.symbolized {
                 report.frames_unnamed = report.frames_unnamed.saturating_add(value);
@@ -64,15 +69,25 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
                 counted.total += value;
                 counted.last = Some(stack);
             }
-            empty = false;
+            callee = Some(frame);
         }
-        if empty {
+        if callee.is_none() {
             report.without_stack += value;
         }
         if astray || (user_frames == 1 && !hidden) {
             report.stacks_cut_short += value;
         }
     }
+    report.walk_ends = ends
+        .into_iter()
+        .map(|((why, module), samples)| WalkEndReport {
+            why: profile.strings.get(why).trim_start_matches(WHY).trim_end_matches(']').into(),
+            module: profile.strings.get(module).into(),
+            samples,
+        })
+        .collect();
+    report.walk_ends.sort_by(|a, b| (b.samples, &a.why, &a.module).cmp(&(a.samples, &b.why, &b.module)));
+    report.walk_ends.truncate(MODULES);
     report.functions = functions
         .into_iter()
         .map(|((function, module, kind), Counted { self_value, total, .. })| {
@@ -108,6 +123,9 @@ const UNMAPPED: &str = "[unmapped]";
 
 /// The module of what stands for callers that a walk by tables could not reach.
 const CUT_OFF: &str = "[unwound no further]";
+
+/// What the name of such a frame has before the reason.
+const WHY: &str = "[unwound no further: ";
 
 /// The module of frames in a process that could not be looked into.
 const HIDDEN: &str = "[hidden]";

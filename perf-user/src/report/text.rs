@@ -246,12 +246,18 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     }
     if series.stacks_cut_short * 10 > series.selected {
         let share = percent(series.stacks_cut_short, series.selected);
-        if series.walked_by_tables {
-            labelled(f, "Stacks", &format!("{share} end early; their first frame says why: [unwound no further: ..]"))?;
-        } else {
+        if !series.walked_by_tables {
             let why = "end early: their code keeps no frame pointers. To see its callers, record with";
             labelled(f, "Stacks", &format!("{share} {why}"))?;
             labelled(f, "", "--unwind tables, or build it with -fno-omit-frame-pointer")?;
+        }
+    }
+    let ended: u64 = series.walk_ends.iter().map(|end| end.samples).sum();
+    if ended as f64 > Accounting::NOTABLE_LOSS * series.selected as f64 {
+        labelled(f, "Stacks", &format!("{} end early:", percent(ended, series.selected)))?;
+        for end in series.walk_ends.iter().take(3) {
+            let (samples, module) = (thousands(end.samples), shorten(file_name(&end.module), 40));
+            labelled(f, "", &format!("{samples:>9}  {} in {module}", end.why))?;
         }
     }
     // The timer's own ticks are for programs that check the balance; they tell a reader nothing.

@@ -1,6 +1,6 @@
 //! The part of a session by which the kernel half walks user stacks: room for tables, and where processes have theirs.
 
-use std::os::fd::AsFd as _;
+use std::{os::fd::AsFd as _, path::Path};
 
 use aya::{
     EbpfLoader,
@@ -16,7 +16,7 @@ use crate::{
         object::OBJECT,
         target::Target,
     },
-    host::{Host, sys::SharedMap},
+    host::{Host, Unsupported, btf, sys::SharedMap},
 };
 
 /// How user stacks are walked.
@@ -82,6 +82,27 @@ impl Session {
             let _ = spaces.remove(&tgid);
         }
     }
+}
+
+/// Whether stacks can be walked by tables on this machine.
+///
+/// # Errors
+/// What it lacks.
+pub fn can_walk(host: &Host) -> Result<(), Unsupported> {
+    let lacks = |why: &str| {
+        let remedy = "use --unwind fp: stacks are then followed by frame pointers";
+        Err(Unsupported::new("walking stacks by unwind tables", why, remedy))
+    };
+    if !cfg!(target_arch = "x86_64") {
+        return lacks("it is for x86-64 only so far");
+    }
+    if host.is_before(5, 17) {
+        return lacks("it needs Linux 5.17 (bpf_loop)");
+    }
+    if !Path::new(btf::VMLINUX).exists() {
+        return lacks("the kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)");
+    }
+    Ok(())
 }
 
 /// Loads the program that walks stacks by tables into the kernel and lets go of it again.
