@@ -37,7 +37,7 @@ impl Workload {
             .spawn()
             .unwrap_or_else(|error| panic!("start the workload {}: {error}", executable.display()));
         let workload = Self { child, log };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while logged(&workload.log, "ready").is_empty() {
             assert!(Instant::now() < deadline, "the workload {} does not get ready", executable.display());
             std::thread::sleep(Duration::from_millis(2));

@@ -73,6 +73,9 @@ pub enum AttachError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The thread that makes unwind tables could not be started.
+    #[error("no pipe to the thread that makes unwind tables")]
+    Loader(#[source] io::Error),
     /// The object lacks a part: object and user half do not belong together.
     #[error("perfprobe's BPF object has no {0}; rebuild it with `cargo xtask ebpf`")]
     Missing(&'static str),

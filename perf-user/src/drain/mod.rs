@@ -66,6 +66,13 @@ const DEEP_STACKS_BATCH: usize = 64;
 /// How long no BPF program runs, for kernels where membarrier cannot wait for them: programs take microseconds.
 const GRACE: Duration = Duration::from_millis(20);
 
+/// Waits until no BPF program runs that runs now.
+pub fn wait_for_running_programs() {
+    if sys::wait_for_running_programs().is_err() {
+        std::thread::sleep(GRACE);
+    }
+}
+
 impl Drain {
     /// Begins with generation 0, which is what programs start with.
     #[must_use]
@@ -87,9 +94,7 @@ impl Drain {
         let (full, next) = (self.generation, 1 - self.generation);
         session.set_generation(next)?;
         let end_ns = sys::monotonic_ns();
-        if sys::wait_for_running_programs().is_err() {
-            std::thread::sleep(GRACE);
-        }
+        wait_for_running_programs();
         let mut window = RawWindow { start_ns: self.start_ns, end_ns, ..RawWindow::default() };
         (self.generation, self.start_ns) = (next, end_ns);
         let slot = full as usize;

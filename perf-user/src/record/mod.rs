@@ -6,7 +6,7 @@ mod wait;
 mod walks;
 
 use std::{
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
     time::Duration,
 };
@@ -144,7 +144,7 @@ pub fn record(
     let value = options.collector.value();
     let mut session = Session::load(host, &options.session, options.collector)?;
     let mut walks = Walks::new(&session, &options.session)?;
-    walks.follow(&mut session, &mut tasks)?;
+    walks.follow_whole(&mut session, &mut tasks);
     session.attach(host)?;
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
@@ -170,17 +170,18 @@ pub fn record(
         warnings: Vec::new(),
         walks,
     };
-    run.walks.follow(&mut session, &mut run.tasks)?;
+    run.walks.follow(&mut session, &mut run.tasks);
     let window_ns = window_ns(options.session.entries, frequency_hz, host.cpus.len());
     let mut meter = Meter::start(start_ns);
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
     let (mut failure, mut remapped) = (None, false);
     let ended = loop {
-        if let Some(ended) = wait(signals, &mut watched, &rings, ends.is_empty(), deadline) {
+        let news: Vec<BorrowedFd<'_>> = rings.events().chain(run.walks.ready()).collect();
+        if let Some(ended) = wait(signals, &mut watched, &news, ends.is_empty(), deadline) {
             break ended;
         }
         rings.apply(&mut run.tasks);
-        run.walks.follow(&mut session, &mut run.tasks)?;
+        run.walks.follow(&mut session, &mut run.tasks);
         remapped |= run.tasks.take_remapped();
         let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();
         if age_ns < if remapped { window_ns.min(REMAP_WINDOW_NS) } else { window_ns } {

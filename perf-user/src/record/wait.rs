@@ -2,20 +2,20 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use super::{Ended, task_rings::TaskRings};
+use super::Ended;
 use crate::host::sys;
 
 /// How often rings are looked at, and ends noticed.
 const TICK_MS: i32 = 20;
 
-/// Rings that wake are looked at no sooner than this after the last time: stacks in what was mapped meanwhile end early.
+/// Where news wake, they are looked at no sooner than this after the last: stacks in what was mapped meanwhile end early.
 const LEAST_MS: i32 = 2;
 
-/// Waits a tick, or less if rings wake and something has happened to a task; what ended the recording, if anything did.
+/// Waits a tick, or less if one of the descriptors of `news` becomes readable; what ended the recording, if anything did.
 pub(super) fn wait(
     signals: &OwnedFd,
     watched: &mut Vec<OwnedFd>,
-    rings: &TaskRings,
+    news: &[BorrowedFd<'_>],
     endless: bool,
     deadline: Option<u64>,
 ) -> Option<Ended> {
@@ -25,7 +25,7 @@ pub(super) fn wait(
     let mut fds: Vec<BorrowedFd<'_>> =
         std::iter::once(signals.as_fd()).chain(watched.iter().map(|fd| fd.as_fd())).collect();
     let ends = fds.len();
-    fds.extend(rings.events());
+    fds.extend_from_slice(news);
     let first_ms = if fds.len() > ends { left_ms.min(LEAST_MS) } else { left_ms };
     let mut ready = sys::poll_readable(&fds[..ends], first_ms);
     if first_ms < left_ms && !ready.contains(&true) {

@@ -1,5 +1,7 @@
 //! Keeps the tables by which the kernel half walks stacks up with what processes have mapped.
 
+use std::os::fd::BorrowedFd;
+
 use perf_ebpf::unwind::Code;
 
 use crate::{
@@ -7,13 +9,14 @@ use crate::{
         AttachError,
         session::{Session, SessionOptions, Unwind, WalkRoom},
     },
-    task::Tasks,
-    unwind::{Room, Unwinder},
+    drain::wait_for_running_programs,
+    task::{CodeMapping, Tasks},
+    unwind::{Cache, Loader, Room, Unwinder},
 };
 
 /// The tables, if the kernel half walks by them.
 #[derive(Debug)]
-pub(super) struct Walks(Option<Unwinder>);
+pub(super) struct Walks(Option<(Unwinder, Loader)>);
 
 impl Walks {
     pub(super) fn new(session: &Session, options: &SessionOptions) -> Result<Self, AttachError> {
@@ -22,32 +25,60 @@ impl Walks {
         }
         let WalkRoom { rows, pages, code, .. } = WalkRoom::of(&options.target);
         let shared = |name, elements: u32, bytes| session.shared(name, elements as usize * bytes);
-        Ok(Self(Some(Unwinder::new(
+        let unwinder = Unwinder::new(
             shared("UNWIND_CODE", code, size_of::<Code>())?,
             shared("UNWIND_PAGES", pages, size_of::<u64>())?,
             shared("UNWIND_ROWS", rows, size_of::<u64>())?,
             Room { rows, pages, code },
-        ))))
+        );
+        let loader = Loader::start(Cache::open()).map_err(AttachError::Loader)?;
+        Ok(Self(Some((unwinder, loader))))
+    }
+
+    /// Readable when [`Self::follow`] has something to do that no task event tells of.
+    pub(super) fn ready(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(|(_, loader)| loader.ready())
     }
 
     /// Tells the kernel half what has changed.
-    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) -> Result<(), AttachError> {
+    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) {
         let changed = tasks.take_changed();
-        let Some(unwinder) = &mut self.0 else { return Ok(()) };
-        for (tgid, mappings) in changed {
-            // Without any the kernel's own walk is better; the kernel's threads have none.
-            let space = if mappings.is_empty() { None } else { unwinder.place(tgid, &mappings) };
-            match space {
-                Some(space) => session.set_space(tgid, space)?,
-                None => session.remove_space(tgid),
+        let Some((unwinder, loader)) = &mut self.0 else { return };
+        for (file, table) in loader.take() {
+            for tgid in unwinder.add(file, table.as_ref().ok()) {
+                place(unwinder, session, tgid, &tasks.code(tgid));
             }
         }
-        Ok(())
+        for tgid in changed {
+            place(unwinder, session, tgid, &tasks.code(tgid));
+        }
+        if unwinder.should_clear() {
+            let known = unwinder.clear();
+            known.iter().for_each(|tgid| session.remove_space(*tgid));
+            wait_for_running_programs();
+            for tgid in known {
+                place(unwinder, session, tgid, &tasks.code(tgid));
+            }
+        }
+        unwinder.take_wanted().into_iter().for_each(|file| loader.want(file));
+    }
+
+    /// The same, and waits for all tables that it takes: before the first event.
+    pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) {
+        self.follow(session, tasks);
+        let Some((unwinder, loader)) = &mut self.0 else { return };
+        let mut waited = Vec::new();
+        while let Some((file, table)) = loader.wait() {
+            waited.extend(unwinder.add(file, table.as_ref().ok()));
+        }
+        waited.sort_unstable();
+        waited.dedup();
+        waited.into_iter().for_each(|tgid| place(unwinder, session, tgid, &tasks.code(tgid)));
     }
 
     /// Processes have ended.
     pub(super) fn forget(&mut self, session: &mut Session, ended: &[u32]) {
-        let Some(unwinder) = &mut self.0 else { return };
+        let Some((unwinder, _)) = &mut self.0 else { return };
         for tgid in ended {
             unwinder.forget(*tgid);
             session.remove_space(*tgid);
@@ -56,8 +87,17 @@ impl Walks {
 
     /// No program runs any more that ran when this was last called.
     pub(super) fn settle(&mut self) {
-        if let Some(unwinder) = &mut self.0 {
+        if let Some((unwinder, _)) = &mut self.0 {
             unwinder.settle();
         }
+    }
+}
+
+/// Tells what a process has mapped now. Without any mappings, as the kernel's threads are, and where the maps have no room, the
+/// kernel's own walk is all there is.
+fn place(unwinder: &mut Unwinder, session: &mut Session, tgid: u32, mappings: &[CodeMapping]) {
+    let space = if mappings.is_empty() { None } else { unwinder.place(tgid, mappings) };
+    if space.is_none_or(|space| session.set_space(tgid, space).is_err()) {
+        session.remove_space(tgid);
     }
 }

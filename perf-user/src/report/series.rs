@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WalkEndReport, human};
+use super::{
+    FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WalkEndReport, human,
+};
 use crate::profile::{Frame, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
 
 /// The modules listed as the worst to symbolize, or to walk.

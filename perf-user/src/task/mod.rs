@@ -263,11 +263,16 @@ impl Tasks {
         std::mem::take(&mut self.exits_missed)
     }
 
-    /// The processes whose mappings have changed since this was last asked, with what they have mapped now, sorted by address.
-    pub fn take_changed(&mut self) -> Vec<(u32, Vec<CodeMapping>)> {
-        let changed = std::mem::take(&mut self.changed);
-        let living = |tgid: u32| self.processes.get(&tgid).filter(|process| process.ended_ns.is_none());
-        changed.into_iter().filter_map(|tgid| Some((tgid, living(tgid)?.spaces.last()?.1.code()))).collect()
+    /// The processes whose mappings have changed since this was last asked.
+    pub fn take_changed(&mut self) -> HashSet<u32> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What a process has mapped now, sorted by address; nothing if it has ended.
+    #[must_use]
+    pub fn code(&self, tgid: u32) -> Vec<CodeMapping> {
+        let living = self.processes.get(&tgid).filter(|process| process.ended_ns.is_none());
+        living.and_then(|process| process.spaces.last()).map_or_else(Vec::new, |(_, space)| space.code())
     }
 
     /// Whether, since this was last asked, code came to lie where other code had been: what is counted under these

@@ -2,21 +2,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
     sync::Arc,
 };
 
 use perf_ebpf::unwind::{Code, PAGE_BITS, Space};
 use zerocopy::IntoBytes as _;
 
-use super::{NoTable, read};
+use super::Table;
 use crate::{
     host::sys::SharedMap,
     task::{CodeMapping, Module, ModuleId},
 };
 
 /// How much the maps hold, in elements.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Room {
     /// Rows of all files.
     pub rows: u32,
@@ -33,6 +32,14 @@ struct Placed {
     end_page: u32,
     /// What a page of file offset gains to become an index of the map of pages.
     bias: u32,
+    rows: u32,
+}
+
+/// What is in the kernel of one process.
+#[derive(Clone, Debug)]
+struct Process {
+    space: Space,
+    files: Vec<ModuleId>,
 }
 
 /// The tables in the kernel.
@@ -44,13 +51,16 @@ pub struct Unwinder {
     room: Room,
     used: Room,
     files: HashMap<ModuleId, Placed>,
-    /// Why files have no table.
-    without: HashMap<String, NoTable>,
-    spaces: HashMap<u32, Space>,
+    /// Processes that have files mapped whose tables are still being made.
+    waiting: HashMap<ModuleId, HashSet<u32>>,
+    /// Files whose tables are to be made.
+    wanted: Vec<Arc<Module>>,
+    processes: HashMap<u32, Process>,
     /// Places of mappings that programs may still read; then those that are free, both by their size.
     retired: Vec<Space>,
     free: HashMap<u32, Vec<u32>>,
-    full: HashSet<&'static str>,
+    /// Whether something has found no room.
+    full: bool,
 }
 
 impl Unwinder {
@@ -62,23 +72,26 @@ impl Unwinder {
             pages,
             rows,
             room,
-            used: Room { rows: 0, pages: 0, code: 0 },
+            used: Room::default(),
             files: HashMap::new(),
-            without: HashMap::new(),
-            spaces: HashMap::new(),
+            waiting: HashMap::new(),
+            wanted: Vec::new(),
+            processes: HashMap::new(),
             retired: Vec::new(),
             free: HashMap::new(),
-            full: HashSet::new(),
+            full: false,
         }
     }
 
-    /// Writes what a process has mapped, sorted by address, with the tables of files that are new; what its entry in the map
-    /// of processes has to be. `None` when there is no room.
+    /// Writes what a process has mapped, sorted by address; what its entry in the map of processes has to be. `None` when
+    /// there is no room. Files whose tables are not there yet are wanted, and the process is told of when they come.
     pub fn place(&mut self, tgid: u32, mappings: &[CodeMapping]) -> Option<Space> {
+        let mut files = Vec::new();
         let codes: Vec<Code> = mappings
             .iter()
             .map(|mapping| {
-                let Placed { first_page, end_page, bias } = self.file(&mapping.module);
+                files.push(mapping.module.id);
+                let Placed { first_page, end_page, bias, .. } = self.file(tgid, &mapping.module);
                 let (start, end) = (mapping.start, mapping.end);
                 let offset_bias = mapping.offset.wrapping_sub(start);
                 Code { start, end, bias: offset_bias, pages: bias, first_page, end_page, reserved: 0 }
@@ -93,19 +106,19 @@ impl Unwinder {
             })
         });
         let Some(first) = first else {
-            self.full.insert("processes");
+            self.full = true;
             return None;
         };
         self.code.write(first as usize * size_of::<Code>(), codes.as_bytes());
         let space = Space { first, count: codes.len() as u32 };
         self.forget(tgid);
-        self.spaces.insert(tgid, space);
+        self.processes.insert(tgid, Process { space, files });
         Some(space)
     }
 
     /// Forgets a process; its place is used again when programs that read it have ended.
     pub fn forget(&mut self, tgid: u32) {
-        self.retired.extend(self.spaces.remove(&tgid));
+        self.retired.extend(self.processes.remove(&tgid).map(|process| process.space));
     }
 
     /// No program runs any more that ran when the last place was given up.
@@ -115,10 +128,37 @@ impl Unwinder {
         }
     }
 
-    /// Files without a table, and why.
-    #[must_use]
-    pub fn without(&self) -> &HashMap<String, NoTable> {
-        &self.without
+    /// The files whose tables are to be made, for [`Self::add`]; each is named once.
+    pub fn take_wanted(&mut self) -> Vec<Arc<Module>> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Writes a file's table; the processes that are to be placed anew, because they wait for it.
+    pub fn add(&mut self, file: ModuleId, table: Option<&Table>) -> HashSet<u32> {
+        let placed = table.and_then(|table| self.write(table)).unwrap_or_default();
+        self.files.insert(file, placed);
+        self.waiting.remove(&file).unwrap_or_default()
+    }
+
+    /// Whether something found no room since this was last asked, and clearing the maps would make much of it: half is of
+    /// files that nobody maps.
+    pub fn should_clear(&mut self) -> bool {
+        if !std::mem::take(&mut self.full) {
+            return false;
+        }
+        let used: HashSet<ModuleId> = self.processes.values().flat_map(|process| &process.files).copied().collect();
+        let rows = |(_, placed): (_, &Placed)| placed.rows;
+        let needed: u32 = self.files.iter().filter(|(file, _)| used.contains(file)).map(rows).sum();
+        needed <= self.room.rows / 2
+    }
+
+    /// Forgets everything; the processes that were known, whose entries have to go before anything is placed anew.
+    pub fn clear(&mut self) -> Vec<u32> {
+        self.used = Room::default();
+        self.files.clear();
+        self.retired.clear();
+        self.free.clear();
+        self.processes.drain().map(|(tgid, _)| tgid).collect()
     }
 
     /// Bytes of tables in use.
@@ -127,29 +167,26 @@ impl Unwinder {
         u64::from(self.used.rows) * 8 + u64::from(self.used.pages) * 8
     }
 
-    fn file(&mut self, module: &Arc<Module>) -> Placed {
+    fn file(&mut self, tgid: u32, module: &Arc<Module>) -> Placed {
         if let Some(placed) = self.files.get(&module.id) {
             return *placed;
         }
-        let placed = match self.load(module) {
-            Ok(placed) => placed,
-            Err(why) => {
-                self.without.insert(module.path.clone(), why);
-                Placed::default()
-            }
-        };
-        self.files.insert(module.id, placed);
-        placed
+        if module.symbols_path.is_some() {
+            let waiting = self.waiting.entry(module.id).or_insert_with(|| {
+                self.wanted.push(Arc::clone(module));
+                HashSet::new()
+            });
+            waiting.insert(tgid);
+        }
+        Placed::default()
     }
 
-    fn load(&mut self, module: &Module) -> Result<Placed, NoTable> {
-        let Some(path) = &module.symbols_path else { return Err(NoTable::Absent) };
-        let file = File::open(path).map_err(|error| NoTable::Unreadable(error.to_string()))?;
-        let table = read(&file)?;
+    /// Writes a table to the maps; `None` if they have no room for it.
+    fn write(&mut self, table: &Table) -> Option<Placed> {
         let (rows, pages) = (table.rows.len() as u32, table.pages.len().saturating_sub(1) as u32);
         if self.used.rows + rows > self.room.rows || self.used.pages + pages > self.room.pages {
-            self.full.insert("files");
-            return Err(NoTable::Full);
+            self.full = true;
+            return None;
         }
         let words: Vec<u64> = table.rows.iter().map(|row| row.0).collect();
         self.rows.write(self.used.rows as usize * 8, words.as_bytes());
@@ -161,9 +198,10 @@ impl Unwinder {
             first_page: self.used.pages,
             end_page: self.used.pages + pages,
             bias: self.used.pages.wrapping_sub(table.first_page as u32),
+            rows,
         };
         self.used.rows += rows;
         self.used.pages += pages;
-        Ok(placed)
+        Some(placed)
     }
 }

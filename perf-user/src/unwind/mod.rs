@@ -1,12 +1,16 @@
 //! From a file's call frame information to the table by which the kernel half walks stacks.
 
+mod cache;
 mod kernel;
+mod loader;
 mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use cache::Cache;
 pub use kernel::{Room, Unwinder};
+pub use loader::Loader;
 pub use table::Table;
 
 use std::{
@@ -18,7 +22,7 @@ use std::{
 
 use gimli::{BaseAddresses, CieOrFde, CommonInformationEntry, EndianSlice, LittleEndian, UnwindContext, UnwindSection};
 use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, SegmentFlags, elf, read::ReadRef};
-use perf_ebpf::unwind::Rule;
+use perf_ebpf::unwind::{Cfa, Rule, SavedFp};
 
 use rules::rule;
 use table::Stretches;
@@ -35,9 +39,6 @@ pub enum NoTable {
     /// What it has cannot be parsed.
     #[error("its call frame information is damaged: {0}")]
     Damaged(gimli::Error),
-    /// The kernel's maps have no room for it.
-    #[error("the maps for tables are full")]
-    Full,
 }
 
 /// Executable parts of a file: addresses as the file's own sections name them, and where those lie in the file.
@@ -99,8 +100,15 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
     if eh_frame.is_none() && debug_frame.is_none() {
         return Err(NoTable::Absent);
     }
+    // Where the kernel begins has no caller; the dynamic linker's has no call frame information either. What has some holds.
+    if let Some((start, end)) = segments.offsets(elf.entry(), elf.entry().saturating_add(ENTRY_BYTES)) {
+        stretches.fill(start, end, Rule::of(Cfa::End, SavedFp::Kept, 0));
+    }
     Ok(stretches.into_table())
 }
+
+/// The code at a file's entry, of which only some instructions are written by hand.
+const ENTRY_BYTES: u64 = 64;
 
 type Slice<'data> = EndianSlice<'data, LittleEndian>;
 

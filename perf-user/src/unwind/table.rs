@@ -49,6 +49,15 @@ impl Stretches {
         self.rows.push((start, rule));
     }
 
+    /// Adds one rule from `start` up to the next stretch, at most to `end`, if there is none at `start`.
+    pub(super) fn fill(&mut self, start: u64, end: u64, rule: Rule) {
+        let covered = |(from, until, _): &(u64, u64, u32)| *from <= start && start < *until;
+        let next = self.all.iter().map(|(from, ..)| *from).filter(|from| *from > start).min();
+        if !self.all.iter().any(covered) && self.begin(Some((start, next.map_or(end, |next| next.min(end))))) {
+            self.add(start, rule);
+        }
+    }
+
     /// The table of all stretches. Where two overlap, the one that was added first holds.
     pub(super) fn into_table(self) -> Table {
         let Self { all, rows } = self;
@@ -181,6 +190,23 @@ mod tests {
     fn what_was_added_first_holds_where_two_overlap() {
         let table = table(&[(0x100, 0x200, &[(0x100, 8)]), (0x180, 0x280, &[(0x180, 16), (0x1f0, 24), (0x240, 32)])]);
         let expected = [(0x100, Some(8)), (0x1ff, Some(8)), (0x200, Some(24)), (0x240, Some(32)), (0x280, None)];
+        for (offset, rule) in expected {
+            assert_eq!(found(&table, offset), rule, "{offset:#x}");
+        }
+    }
+
+    #[test]
+    fn a_gap_is_filled_up_to_the_next_function_and_nothing_is_covered() {
+        let mut made = Stretches::default();
+        for (start, end) in [(0x100, 0x120), (0x148, 0x200)] {
+            assert!(made.begin(Some((start, end))));
+            made.add(start, sp(8));
+        }
+        made.fill(0x120, 0x160, sp(99));
+        made.fill(0x100, 0x160, sp(77));
+        made.fill(0x400, 0x440, sp(55));
+        let table = made.into_table();
+        let expected = [(0x11f, Some(8)), (0x120, Some(99)), (0x147, Some(99)), (0x148, Some(8)), (0x43f, Some(55))];
         for (offset, rule) in expected {
             assert_eq!(found(&table, offset), rule, "{offset:#x}");
         }

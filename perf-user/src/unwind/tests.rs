@@ -106,7 +106,7 @@ fn compare(path: &str) -> (u64, u64) {
                     continue;
                 }
                 let found = table.find(offset).unwrap();
-                if found.kind() == perf_ebpf::unwind::Cfa::Unknown as u8 {
+                if found.kind() == Cfa::Unknown as u8 {
                     unknown += 1;
                     continue;
                 }

@@ -100,8 +100,14 @@ pub fn is_last_descriptor(fd: BorrowedFd<'_>) -> bool {
 /// Whether this process is root.
 #[must_use]
 pub fn is_root() -> bool {
+    effective_uid() == 0
+}
+
+/// The user with whose rights this process opens files.
+#[must_use]
+pub fn effective_uid() -> u32 {
     // SAFETY: takes no pointer.
-    unsafe { libc::geteuid() == 0 }
+    unsafe { libc::geteuid() }
 }
 
 /// An anonymous file with a copy of this process's own memory.
