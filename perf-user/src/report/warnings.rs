@@ -40,11 +40,12 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
             warnings
                 .push(format!("{event}: {} child processes were not followed: too many at once", thousands(*missed)));
         }
-        for side in ["user", "kernel"] {
+        let by_tables = profile.recording.options.get("unwind").is_some_and(|how| how == "tables");
+        for (side, kept) in [("user", if by_tables { 510 } else { 127 }), ("kernel", 127)] {
             let cut = series.counters.get(&format!("{side}_stack_truncated")).copied().unwrap_or(0);
             if cut as f64 > Accounting::NOTABLE_LOSS * accounting.taken as f64 {
                 warnings.push(format!(
-                    "{event}: {} of the {side} stacks are deeper than 127 frames and lack their outermost callers, whose totals \
+                    "{event}: {} of the {side} stacks are deeper than {kept} frames and lack their outermost callers, whose totals \
                      are too low",
                     percent(cut, accounting.taken),
                 ));
