@@ -1,6 +1,8 @@
 //! Changing the machine under a test, and changing it back.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Lab;
 
@@ -58,7 +60,44 @@ impl Drop for Setting {
 /// Whether nobody will use the machine after the tests: a guest of `cargo xtask vm`, or a machine of continuous integration.
 #[must_use]
 pub fn may_be_changed() -> bool {
-    Path::new("/run/vm/settings").exists() || std::env::var_os("CI").is_some()
+    in_guest() || std::env::var_os("CI").is_some()
+}
+
+/// Whether this is a guest of `cargo xtask vm`.
+fn in_guest() -> bool {
+    Path::new("/run/vm/settings").exists()
+}
+
+/// The clock that people read, moved in a guest, and put right when this is dropped.
+#[derive(Debug)]
+pub struct MovedClock(i64);
+
+impl MovedClock {
+    /// Moves it by so many seconds. `None`, with the reason printed and counted, outside of guests: others read that clock.
+    ///
+    /// # Panics
+    /// If it can't be moved.
+    #[must_use]
+    pub fn by(seconds: i64) -> Option<Self> {
+        if !in_guest() {
+            Lab::skip("the clock is moved in guests only (cargo xtask test --vm)");
+            return None;
+        }
+        move_clock(seconds);
+        Some(Self(seconds))
+    }
+}
+
+impl Drop for MovedClock {
+    fn drop(&mut self) {
+        move_clock(-self.0);
+    }
+}
+
+fn move_clock(seconds: i64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    let status = Command::new("date").args(["-s", &format!("@{}", now + seconds)]).stdout(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "the clock can't be moved");
 }
 
 /// CPU 1, taken offline until the value is dropped.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{
-    Lab, MemoryLimit, Program, Report, Workload, assert_bpf_programs_freed, bpf_programs_of, followed_processes,
-    perfprobe,
+    Lab, MemoryLimit, MovedClock, Program, Report, Workload, assert_bpf_programs_freed, bpf_programs_of,
+    followed_processes, perfprobe,
 };
 
 /// Stack, kernel stack and bookkeeping of a thread, and room for everything else.
@@ -85,6 +85,26 @@ fn a_target_that_is_stopped_and_continued_is_recorded_to_its_end() {
     std::thread::sleep(Duration::from_secs(1));
     kill_process(target, Signal::CONT).unwrap();
     let recording = session.wait().succeeded().recording();
+    recording.assert_cpu_time_of(meter, 8.0);
+    recording.assert_share("take_seventy", 70.0, 5.0);
+}
+
+#[test]
+fn a_clock_that_jumps_moves_nothing_but_the_date() {
+    let Some(lab) = Lab::open() else { return };
+    let running = lab.start(&Program::c("split.c"), &[]);
+    let meter = running.meter();
+    let mut session = lab.record().pid(running.pid()).duration("4s").start();
+    session.wait_until_recording("out.perfprobe");
+    std::thread::sleep(Duration::from_millis(500));
+    for jump in [86_400, -3 * 86_400] {
+        let Some(moved) = MovedClock::by(jump) else { return };
+        std::thread::sleep(Duration::from_secs(1));
+        drop(moved);
+    }
+    let recording = session.wait().succeeded().recording();
+    let seconds = recording.report.recording.duration_ns as f64 / 1e9;
+    assert!((3.9..6.0).contains(&seconds), "{seconds:.1} s of a recording of 4");
     recording.assert_cpu_time_of(meter, 8.0);
     recording.assert_share("take_seventy", 70.0, 5.0);
 }

@@ -32,6 +32,7 @@ const CORE: &[&str] = &[
     "tiny_maps_lose_samples_and_say_so",
     "a_cpu_that_is_away_for_less_than_a_window_is_noticed",
     "processes_whose_end_was_missed_are_forgotten",
+    "a_clock_that_jumps_moves_nothing_but_the_date",
     "a_recorder_that_ends_leaves_nothing_in_the_kernel",
     "settings_of_perf_and_bpf_are_heeded_or_named",
     "a_small_limit_of_locked_memory_is_raised_or_named",
