@@ -14,6 +14,7 @@ use super::initramfs::Initramfs;
 use super::kernel::Kernel;
 use super::owned::{Owned, RunFolder, serve_root};
 use super::tools::Tools;
+use crate::workspace;
 
 const INIT: &str = include_str!("init.sh");
 const START: &str = include_str!("start.sh");
@@ -217,6 +218,7 @@ impl Guest {
         let interactive = if self.command.is_none() { "yes" } else { "no" };
         let path = format!("/run/vm/files:{path}");
         let folder = env::current_dir()?.display().to_string();
+        let workspace = workspace::root().display().to_string();
         let term = env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
         let settings = [
             ("ROOT", root),
@@ -226,6 +228,7 @@ impl Guest {
             ("GUEST_PATH", &path),
             ("GUEST_TERM", &term),
             ("FOLDER", &folder),
+            ("WORKSPACE", &workspace),
         ];
         Ok(settings.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect())
     }

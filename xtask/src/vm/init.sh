@@ -18,6 +18,11 @@ $B mount -t virtiofs -o ro host $R || { echo "the host's root cannot be mounted"
 # Below /mnt: what the folders that are about to be covered hold on the host.
 $B mount --bind $R $R/mnt
 for folder in tmp run var/tmp; do $B mount -t tmpfs tmp $R/$folder; done
+# The sources themselves may lie in one of them.
+if [ ! -d "$R$WORKSPACE" ]; then
+    $B mkdir -p "$R$WORKSPACE"
+    $B mount --bind "$R/mnt$WORKSPACE" "$R$WORKSPACE"
+fi
 for folder in proc sys dev; do $B mount --move /$folder $R/$folder; done
 $B mkdir $R/run/vm $R/run/vm/files
 $B cp -r /run/vm/. $R/run/vm/
