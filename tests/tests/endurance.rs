@@ -93,7 +93,6 @@ fn a_target_that_is_stopped_and_continued_is_recorded_to_its_end() {
 fn a_clock_that_jumps_moves_nothing_but_the_date() {
     let Some(lab) = Lab::open() else { return };
     let running = lab.start(&Program::c("split.c"), &[]);
-    let meter = running.meter();
     let mut session = lab.record().pid(running.pid()).duration("4s").start();
     session.wait_until_recording("out.perfprobe");
     std::thread::sleep(Duration::from_millis(500));
@@ -105,7 +104,8 @@ fn a_clock_that_jumps_moves_nothing_but_the_date() {
     let recording = session.wait().succeeded().recording();
     let seconds = recording.report.recording.duration_ns as f64 / 1e9;
     assert!((3.9..6.0).contains(&seconds), "{seconds:.1} s of a recording of 4");
-    recording.assert_cpu_time_of(meter, 8.0);
+    // Nothing else wants the guest's second CPU.
+    recording.assert_cpu_time(recording.report.recording.duration_ns, 10.0);
     recording.assert_share("take_seventy", 70.0, 5.0);
 }
 

@@ -21,10 +21,8 @@ use work::Work;
 
 /// While this is 1, the kernel counts runs and time of BPF programs.
 const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-/// Where the table stands in the docs, between these two lines.
+/// Where tables stand in the docs.
 const PAGE: &str = "docs/benchmarks.md";
-const BEGIN: &str = "<!-- table: begin -->";
-const END: &str = "<!-- table: end -->";
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -90,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let page = format!("{}\n{}", machine(args, pairs, &ready)?, results.markdown(&wanted));
     println!("{page}");
     if args.write {
-        write(&page)?;
+        write("table", &page)?;
     }
     Ok(())
 }
@@ -135,13 +133,15 @@ fn machine(args: &Args, pairs: u32, tools: &[Ready]) -> Result<String> {
     ))
 }
 
-fn write(page: &str) -> Result<()> {
+/// Writes a table to the docs, between the lines that begin and end what has this name.
+pub(crate) fn write(name: &str, page: &str) -> Result<()> {
+    let (begin, end) = (format!("<!-- {name}: begin -->"), format!("<!-- {name}: end -->"));
     let path = workspace::root().join(PAGE);
     let old = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
-    let (Some((head, _)), Some((_, tail))) = (old.split_once(BEGIN), old.split_once(END)) else {
-        bail!("{PAGE} has no lines `{BEGIN}` and `{END}` to write between");
+    let (Some((head, _)), Some((_, tail))) = (old.split_once(&begin), old.split_once(&end)) else {
+        bail!("{PAGE} has no lines `{begin}` and `{end}` to write between");
     };
-    let new = format!("{head}{BEGIN}\n{page}{END}{tail}");
+    let new = format!("{head}{begin}\n{page}{end}{tail}");
     fs::write(&path, new).with_context(|| format!("cannot write {PAGE}"))?;
     println!("written: {PAGE}");
     Ok(())

@@ -4,6 +4,7 @@
 mod arch;
 mod bench;
 mod command;
+mod corpus;
 mod demo;
 mod deny;
 mod dist;
@@ -36,6 +37,8 @@ struct Cli {
 enum Verb {
     /// Compare perfprobe with its peers on the same work, and print a table
     Bench(bench::Args),
+    /// How many stacks of real programs are whole, beside perf's
+    Corpus(corpus::Args),
     /// Build perfprobe, profile a real program for some seconds, leave a flame graph
     Demo(demo::Args),
     /// Licences, sources and known weaknesses of what is linked in
@@ -61,6 +64,7 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Bench(args) => bench::run(&args),
+        Verb::Corpus(args) => corpus::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Deny => deny::run(),
         Verb::Ebpf(args) => ebpf::run(&args),
