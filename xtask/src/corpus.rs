@@ -17,8 +17,8 @@ use subjects::{SUBJECTS, Subject};
 /// Often enough that a program of some seconds gives thousands of stacks.
 const FREQUENCY: &str = "999";
 
-/// What perf copies of each user stack: twice its default.
-const CALL_GRAPH: &str = "dwarf,16384";
+/// What perf copies of each user stack, twice its default, and a ring large enough that it loses nothing of it, nor mappings.
+const PERF: &[&str] = &["--call-graph", "dwarf,16384", "-m", "8M"];
 
 /// Options of `cargo xtask corpus`.
 #[derive(clap::Args)]
@@ -79,7 +79,7 @@ fn measure(subject: &Subject, folder: &Path, perf: bool) -> Result<String> {
     if perf {
         let data = folder.join("perf.data");
         let mut record = Command::new("perf");
-        record.args(["record", "-q", "-F", FREQUENCY, "--call-graph", CALL_GRAPH, "-o"]).arg(&data).arg("--");
+        record.args(["record", "-q", "-F", FREQUENCY]).args(PERF).arg("-o").arg(&data).arg("--");
         end(under(record, subject, folder))?;
         let mut script = Command::new("perf");
         script.args(["script", "-F", "comm,ip,sym,dso", "--no-inline", "-i"]).arg(&data);
