@@ -182,8 +182,37 @@ pub const fn page_rows(element: u64) -> (u32, u32) {
 /// Set in a frame's address if it was found through the frame pointer, for want of a row.
 pub const BY_FRAME_POINTER: u64 = 1 << 63;
 
+/// Set in a caller's address if it is where the caller was interrupted, or where a signal's trampoline begins: no call lies
+/// before it.
+pub const EXACT: u64 = 1 << 61;
+
+/// Set in a frame's address if it was found by what looks like the return address of a function that has nothing else on the
+/// stack: for hand-written code without rows.
+pub const BY_RETURN_ADDRESS: u64 = 1 << 60;
+
+/// All marks that a frame's address may have. Addresses of user space have 57 bits at the most.
+pub const MARKS: u64 = BY_FRAME_POINTER | EXACT | BY_RETURN_ADDRESS;
+
 /// Set in what stands for the frames that could not be reached; the low bits say why: [`Stop`].
 pub const CUT_OFF: u64 = 1 << 62;
+
+/// Whether the eight bytes of code before an address, the last one highest, end in a call: near by a distance, or through a
+/// register or memory (Intel's manual, volume 2A, CALL).
+#[inline(always)]
+#[must_use]
+pub const fn ends_in_call(before: u64) -> bool {
+    // The opcode FF, and 2 in the middle of the byte behind it.
+    const fn indirect(before: u64, length: u32) -> bool {
+        let at = before >> (64 - 8 * length);
+        at & 0x38ff == 0x10ff
+    }
+    before >> 24 & 0xff == 0xe8
+        || indirect(before, 2)
+        || indirect(before, 3)
+        || indirect(before, 4)
+        || indirect(before, 6)
+        || indirect(before, 7)
+}
 
 /// The registers that a walk carries from frame to frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,6 +300,28 @@ pub fn step(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_of_every_form_are_seen_and_other_code_is_not() {
+        let ends = |code: &[u8]| {
+            let mut before = [0x90; 8];
+            before[8 - code.len()..].copy_from_slice(code);
+            ends_in_call(u64::from_le_bytes(before))
+        };
+        let calls: [&[u8]; 7] = [
+            &[0xe8, 0x10, 0x20, 0x30, 0x40],
+            &[0xff, 0xd0],
+            &[0x41, 0xff, 0xd4],
+            &[0xff, 0x53, 0x18],
+            &[0xff, 0x54, 0xc8, 0x10],
+            &[0xff, 0x15, 0x01, 0x02, 0x03, 0x04],
+            &[0xff, 0x94, 0xc8, 0x01, 0x02, 0x03, 0x04],
+        ];
+        assert!(calls.into_iter().all(ends));
+        let others: [&[u8]; 4] =
+            [&[0x90], &[0xe9, 1, 2, 3, 4], &[0xff, 0xe0], &[0x48, 0x8b, 0x05, 0x01, 0x02, 0x03, 0x04]];
+        assert!(!others.into_iter().any(ends));
+    }
 
     #[test]
     fn rows_hold_what_rules_say() {

@@ -65,6 +65,17 @@ fn stacks_without_frame_pointers_are_whole() {
 }
 
 #[test]
+fn hand_written_code_without_information_has_its_caller() {
+    let Some(lab) = lab() else { return };
+    let recording = record(&lab, &Program::c_named("handmade.c", "handmade", FRAMELESS), "0", "tables");
+    for caller in ["direct", "indirect"] {
+        let chain = ["main", caller, "handmade"];
+        let share = share(&recording, |line| line.has_chain(&chain) && line.has("_start"));
+        assert!((share - 50.0).abs() < 6.0, "{share:.1} % on the path {chain:?}, in:\n{}", recording.folded.top());
+    }
+}
+
+#[test]
 fn a_recursion_of_four_hundred_calls_is_whole() {
     let Some(lab) = lab() else { return };
     let recording = record(&lab, &Program::c_named("frameless.c", "frameless", FRAMELESS), "400", "tables");

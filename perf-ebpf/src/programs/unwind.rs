@@ -13,8 +13,8 @@ use core::ffi::c_void;
 use perf_ebpf::{
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
     unwind::{
-        BY_FRAME_POINTER, CODE_STEPS, CUT_OFF, Cfa, Code, PAGE_BITS, ROW_STEPS, Registers, Row, Space, Stop, page_rows,
-        step,
+        BY_FRAME_POINTER, BY_RETURN_ADDRESS, CODE_STEPS, CUT_OFF, Cfa, Code, EXACT, PAGE_BITS, ROW_STEPS, Registers,
+        Row, Space, Stop, ends_in_call, page_rows, step,
     },
 };
 
@@ -51,7 +51,7 @@ pub(super) struct Walk {
     id: u64,
     used: u32,
     stop: u32,
-    /// How the frame was found: 0, or [`BY_FRAME_POINTER`].
+    /// How the frame was found: 0, or one of the marks.
     how: u64,
     /// 1 if the frame's address is where it returns to, 0 if it is where it was interrupted.
     returns: u64,
@@ -138,19 +138,26 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
             None => return Err(Stop::Astray),
         }
     }
-    walk.keep(walk.frame.ip | walk.how);
     let row = find_row(&walk.code, ip.wrapping_add(walk.code.bias));
     let signal = row.kind() == Cfa::Signal as u8;
+    let exact = if signal || walk.returns == 0 { EXACT } else { 0 };
+    walk.keep(walk.frame.ip | walk.how | exact);
     let registers = &walk.registers;
     // SAFETY: the helper fails rather than faults.
     let read = |at| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
     let stepped = step(row, walk.frame, read, |number| leaf.then(|| registers[number as usize & 15]));
     walk.how = 0;
     walk.frame = match stepped {
-        Err(Stop::Unknown) => {
-            walk.how = BY_FRAME_POINTER;
-            by_frame_pointer(walk.frame)?
-        }
+        Err(Stop::Unknown) => match if leaf { by_return_address(walk) } else { None } {
+            Some(caller) => {
+                walk.how = BY_RETURN_ADDRESS;
+                caller
+            }
+            None => {
+                walk.how = BY_FRAME_POINTER;
+                by_frame_pointer(walk.frame)?
+            }
+        },
         other => other?,
     };
     if walk.frame.ip == 0 {
@@ -158,6 +165,21 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     }
     walk.returns = u64::from(!signal);
     Ok(())
+}
+
+/// The caller, if the interrupted function is one of a file with a table that leaves it out, as it does hand-written code, and
+/// has only its return address on the stack: what lies there is in code, behind a call.
+#[inline(always)]
+fn by_return_address(walk: &Walk) -> Option<Registers> {
+    let Registers { sp, fp, .. } = walk.frame;
+    if walk.code.first_page == walk.code.end_page {
+        return None;
+    }
+    // SAFETY: the helper fails rather than faults.
+    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
+    let ip = read(sp)?;
+    find_code(walk.space, ip.wrapping_sub(1))?;
+    ends_in_call(read(ip.wrapping_sub(8))?).then_some(Registers { ip, sp: sp.wrapping_add(8), fp })
 }
 
 /// The caller, if this frame keeps a frame pointer: its own saved one, and above that the return address.

@@ -7,7 +7,7 @@ use std::{
 
 use perf_ebpf::{
     counters::{COUNTER_SLOTS, Counter},
-    unwind::{BY_FRAME_POINTER, CUT_OFF},
+    unwind::{CUT_OFF, EXACT, MARKS},
 };
 
 use super::{Module, ModuleId, ModuleKind, Tasks};
@@ -147,11 +147,11 @@ impl Tasks {
             modules.entry(module.id).or_insert_with(|| Arc::clone(module));
             RawFrame { module: module.id, address }
         };
-        frames.extend(callers_and_leaf(user).map(|address| {
-            if address & CUT_OFF != 0 {
-                return place(self.modules.cut_off(), (address & 0xff) + 1);
+        frames.extend(user.iter().enumerate().rev().map(|(depth, frame)| {
+            if frame & CUT_OFF != 0 {
+                return place(self.modules.cut_off(), frame & 0xff);
             }
-            let address = address & !BY_FRAME_POINTER;
+            let address = if frame & EXACT != 0 { frame & !MARKS } else { in_call(frame & !MARKS, depth) };
             let found = space.and_then(|space| space.find(address, sample.first_ns));
             let Some(mapping) = found else {
                 // Which addresses these were says nothing.
@@ -166,7 +166,8 @@ impl Tasks {
         }));
         // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
         frames.dedup_by(|next, before| next == before && matches!(next.module, ModuleId::UNMAPPED | ModuleId::HIDDEN));
-        frames.extend(callers_and_leaf(kernel).map(|address| place(self.modules.kernel(), address)));
+        let kernel = kernel.iter().enumerate().rev().map(|(depth, address)| in_call(*address, depth));
+        frames.extend(kernel.map(|address| place(self.modules.kernel(), address)));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
         let process =
             process.and_then(|process| process.name_at(window.end_ns)).map_or_else(|| comm.clone(), str::to_owned);
@@ -174,12 +175,7 @@ impl Tasks {
     }
 }
 
-/// The addresses of a stack outermost first; those of callers point back into the call.
-fn callers_and_leaf(leaf_first: &[u64]) -> impl Iterator<Item = u64> + '_ {
-    let last = leaf_first.len().saturating_sub(1);
-    leaf_first
-        .iter()
-        .rev()
-        .enumerate()
-        .map(move |(at, address)| if at == last { *address } else { address.saturating_sub(1) })
+/// The address of the leaf as it is; those of callers point back into the call.
+fn in_call(address: u64, depth: usize) -> u64 {
+    address.saturating_sub(u64::from(depth > 0))
 }
