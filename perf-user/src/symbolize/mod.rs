@@ -105,6 +105,9 @@ pub struct Named {
 const PARSED: usize = 256;
 const PARSED_BYTES: i64 = 96 << 20;
 
+/// After so much was freed, it is given back to the system.
+const TRIM_BYTES: i64 = 16 << 20;
+
 /// Names places, and remembers what it parsed.
 #[derive(Debug)]
 pub struct Names {
@@ -112,6 +115,8 @@ pub struct Names {
     files: HashMap<ModuleId, Parsed>,
     /// How often files were asked.
     asked: u64,
+    /// Memory freed since it was last given back.
+    freed: i64,
 }
 
 /// A file and what was found out about it when it was first asked for names.
@@ -144,7 +149,7 @@ impl Parsed {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { kernel: symbolizer(), files: HashMap::new(), asked: 0 }
+        Self { kernel: symbolizer(), files: HashMap::new(), asked: 0, freed: 0 }
     }
 }
 
@@ -204,7 +209,11 @@ impl Names {
         };
         while !fits(&self.files) {
             let oldest = self.files.iter().min_by_key(|(_, file)| file.asked).map(|(id, _)| *id);
-            oldest.and_then(|id| self.files.remove(&id));
+            self.freed += oldest.and_then(|id| self.files.remove(&id)).map_or(0, |file| file.bytes);
+        }
+        if self.freed > TRIM_BYTES {
+            self.freed = 0;
+            sys::trim_heap();
         }
     }
 }

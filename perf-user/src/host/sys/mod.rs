@@ -13,7 +13,7 @@ pub use bpf::{
     drain_hash_map, enable_bpf_stats, has_batches, memlock_bytes, raise_memlock, refused_calls,
     wait_for_running_programs,
 };
-pub use heap::heap_bytes_of_thread;
+pub use heap::{heap_bytes_of_thread, trim_heap};
 pub use perf_event::{
     PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open, read_perf_event,
 };
