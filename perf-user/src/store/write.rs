@@ -34,8 +34,8 @@ pub struct Counts {
     pub lost: u64,
 }
 
-/// What the writer remembers of what it has written: some 20 MB.
-const INTERNED_LIMIT: usize = 250_000;
+/// What the writer remembers of what it has written: some 8 MB.
+const INTERNED_LIMIT: usize = 100_000;
 
 /// A recording being written.
 #[derive(Debug)]
