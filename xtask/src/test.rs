@@ -13,8 +13,19 @@ use crate::{command, deny, ebpf, fuzz, install, lint, mounts, pins, toolchain, w
 use counts::{Counts, SKIP_MARK};
 
 /// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
-const PACKAGES: &[&str] =
-    &["gcc", "g++", "libc6-dev", "binutils", "util-linux", "chromium", "golang-go", "python3", "sqlite3"];
+const PACKAGES: &[&str] = &[
+    "gcc",
+    "g++",
+    "libc6-dev",
+    "binutils",
+    "util-linux",
+    "chromium",
+    "golang-go",
+    "python3",
+    "sqlite3",
+    "nodejs",
+    "openjdk-17-jdk-headless",
+];
 /// What starts a test program: a script's background job ignores these signals, and what the tests start would inherit that.
 const RUNNER: &str = "env --default-signal=INT,QUIT,HUP";
 

@@ -71,6 +71,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = UnwindArg::Auto)]
     unwind: UnwindArg,
 
+    /// Have Java virtual machines (JDK 17 and later) name the code they compile: each that is sampled is sent SIGQUIT
+    /// once, as jcmd does, and writes /tmp/perf-PID.map once a second
+    #[arg(long)]
+    java_map: bool,
+
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -144,6 +149,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         },
         collector: CpuCollector::new(frequency_hz, clock, entries),
         duration: args.duration,
+        java_map: args.java_map,
         path: outputs.recording().to_owned(),
         program_start_ns,
     };
@@ -242,6 +248,7 @@ fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value 
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,
+        "java_map": args.java_map,
         "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables => "tables" },
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },
     })

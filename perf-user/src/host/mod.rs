@@ -7,6 +7,7 @@ pub mod files;
 pub mod perf_ring;
 pub mod privileges;
 pub mod proc;
+pub mod status;
 #[expect(unsafe_code, reason = "the one place for system calls that libc gives no safe form of")]
 pub mod sys;
 

@@ -78,6 +78,7 @@ pub fn thread_group(status: &[u8]) -> Option<u32> {
 pub struct Stat {
     state: u8,
     flags: u64,
+    started_ticks: u64,
 }
 
 impl Stat {
@@ -88,7 +89,13 @@ impl Stat {
         let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;
         let mut fields = fields.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
-        Some(Self { state, flags: fields.nth(5)?.parse().ok()? })
+        Some(Self { state, flags: fields.nth(5)?.parse().ok()?, started_ticks: fields.nth(12)?.parse().ok()? })
+    }
+
+    /// When it began, in ticks of the kernel's clock since the machine was started.
+    #[must_use]
+    pub fn started_ticks(self) -> u64 {
+        self.started_ticks
     }
 
     /// Only the kernel's own threads have the flag `PF_KTHREAD`.

@@ -50,6 +50,8 @@ pub struct RecordOptions {
     pub collector: CpuCollector,
     /// When to end, if nothing else ends it.
     pub duration: Option<Duration>,
+    /// Whether Java virtual machines are asked for what they have compiled.
+    pub java_map: bool,
     /// The recording to write.
     pub path: PathBuf,
     /// `CLOCK_MONOTONIC` time at which this program began.
@@ -162,7 +164,7 @@ pub fn record(
 
     let mut run = Run {
         drain: Drain::new(start_ns),
-        store: StoreThread::start(writer),
+        store: StoreThread::start(writer, options.java_map),
         tasks,
         start_ns,
         online: host.cpus.clone(),
@@ -215,7 +217,8 @@ pub fn record(
     let (bpf_ns, bpf_runs) = session.cost().unzip();
     drop((session, rings));
     recording.warnings.extend(run.final_warnings());
-    let (writer, written) = run.store.finish();
+    let (writer, refused, written) = run.store.finish();
+    recording.warnings.extend(refused);
     failure = failure.or(written.err().map(RecordError::Store));
     recording.duration_ns = end_ns - start_ns;
     recording.complete = failure.is_none();

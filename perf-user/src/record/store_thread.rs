@@ -18,7 +18,8 @@ const RECORDER_SLOW: &str = "recorder_slow";
 /// Windows that may wait to be stored: so many seconds of slowness cost nothing but memory.
 const BACKLOG: usize = 60;
 
-type Written = (Writer, Result<(), StoreError>);
+/// The recording, why some names could not be had, and whether all was stored.
+type Written = (Writer, Vec<String>, Result<(), StoreError>);
 
 /// The thread, and the way to it.
 pub(super) struct StoreThread {
@@ -28,9 +29,9 @@ pub(super) struct StoreThread {
 }
 
 impl StoreThread {
-    pub(super) fn start(writer: Writer) -> Self {
+    pub(super) fn start(writer: Writer, java_map: bool) -> Self {
         let (sender, receiver) = sync_channel(BACKLOG);
-        let thread = std::thread::spawn(move || write_all(writer, &receiver));
+        let thread = std::thread::spawn(move || write_all(writer, java_map, &receiver));
         Self { sender, thread, dropped: None }
     }
 
@@ -64,12 +65,13 @@ impl StoreThread {
     }
 }
 
-fn write_all(mut writer: Writer, windows: &Receiver<LocatedWindow>) -> Written {
-    let mut names = Names::default();
-    for window in windows {
+fn write_all(mut writer: Writer, java_map: bool, windows: &Receiver<LocatedWindow>) -> Written {
+    let mut names = Names::default().asking_java(java_map);
+    for mut window in windows {
+        names.locate_generated(&mut window);
         if let Err(error) = writer.window(EventKind::Cpu.name(), &window, &mut names) {
-            return (writer, Err(error));
+            return (writer, names.refused(), Err(error));
         }
     }
-    (writer, Ok(()))
+    (writer, names.refused(), Ok(()))
 }

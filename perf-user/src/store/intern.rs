@@ -70,24 +70,27 @@ impl Interner {
         window: &LocatedWindow,
         names: &mut Names,
     ) -> rusqlite::Result<()> {
-        let mut new: BTreeMap<ModuleId, Vec<u64>> = BTreeMap::new();
+        let mut new: BTreeMap<ModuleId, Vec<RawFrame>> = BTreeMap::new();
         for frame in window.samples.iter().flat_map(|sample| &sample.frames) {
             if !self.frames.known.contains_key(frame) {
                 let Some(module) = window.modules.get(&frame.module) else { continue };
-                let hash = mix(self.module(transaction, module)?.hash, frame.address);
+                let mut hash = mix(self.module(transaction, module)?.hash, frame.address);
+                if frame.code != 0 {
+                    hash = mix(hash, frame.code);
+                }
                 let id = self.frames.next_id();
                 self.frames.known.insert(*frame, Stored { id, hash });
-                new.entry(frame.module).or_default().push(frame.address);
+                new.entry(frame.module).or_default().push(*frame);
             }
         }
-        for (module, addresses) in new {
+        for (module, frames) in new {
             let row = self.modules.known[&module].id;
-            for (named, address) in names.name(&window.modules[&module], &addresses).iter().zip(addresses) {
-                let id = self.frames.known[&RawFrame { module, address }].id;
+            for (named, frame) in names.name_frames(&window.modules[&module], &frames).iter().zip(&frames) {
+                let id = self.frames.known[frame].id;
                 transaction.prepare_cached("INSERT INTO frame VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     id,
                     row,
-                    address as i64,
+                    frame.address as i64,
                     named.unnamed.map(Unnamed::name)
                 ])?;
                 for (depth, function) in named.functions.iter().enumerate() {

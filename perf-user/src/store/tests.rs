@@ -20,8 +20,9 @@ const SECOND: u64 = 1_000_000_000;
 const START: u64 = 50 * SECOND;
 
 fn sample(tid: u32, comm: &str, addresses: &[u64], value: u64) -> LocatedSample {
-    let frames = addresses.iter().map(|address| RawFrame { module: ModuleId::JIT, address: *address }).collect();
-    LocatedSample { tgid: 7, tid, comm: comm.into(), process: "main".into(), value, frames }
+    let frame = |address: &u64| RawFrame { module: ModuleId::JIT, address: *address, code: 0 };
+    let frames = addresses.iter().map(frame).collect();
+    LocatedSample { tgid: 7, tid, comm: comm.into(), process: "main".into(), first_ns: START, value, frames }
 }
 
 fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> LocatedWindow {
@@ -30,6 +31,7 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
         end_ns: START + (second + 1) * SECOND,
         samples,
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
+        generated: Vec::new(),
         taken,
         lost: vec![("counts_full", lost), ("stacks_full", 0)],
         counters: vec![("user_stack_truncated", second)],

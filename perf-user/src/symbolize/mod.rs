@@ -1,5 +1,6 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
+pub mod jit;
 mod marks;
 mod plt;
 mod trust;
@@ -39,6 +40,8 @@ pub enum Unnamed {
     Unmapped,
     /// Code generated at run time.
     Jit,
+    /// Code generated at run time, by a process that tells of more than can be kept.
+    TooMuchCode,
     /// The kernel does not show the mappings of the process.
     ProcessHidden,
     /// The file could not be opened any more.
@@ -64,6 +67,7 @@ impl Unnamed {
         match self {
             Self::Unmapped => "address not mapped",
             Self::Jit => "generated code",
+            Self::TooMuchCode => "too much generated code",
             Self::ProcessHidden => "process may not be looked into",
             Self::FileGone => "file gone or unreadable",
             Self::FileDenied => "file may not be opened",
@@ -117,6 +121,7 @@ pub struct Names {
     asked: u64,
     /// Memory freed since it was last given back.
     freed: i64,
+    generated: jit::Generated,
 }
 
 /// A file and what was found out about it when it was first asked for names.
@@ -149,7 +154,7 @@ impl Parsed {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { kernel: symbolizer(), files: HashMap::new(), asked: 0, freed: 0 }
+        Self { kernel: symbolizer(), files: HashMap::new(), asked: 0, freed: 0, generated: jit::Generated::default() }
     }
 }
 

@@ -1,11 +1,15 @@
 //! Who ran: processes, their names, and what was mapped where at any moment of the recording.
 
+mod generated;
+mod java;
 mod module;
+mod process;
 mod resolve;
 mod space;
 #[cfg(test)]
 mod tests;
 
+pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use resolve::{LocatedSample, LocatedWindow, RawFrame};
 
@@ -15,35 +19,14 @@ use std::{
     sync::Arc,
 };
 
+use generated::Generator;
+use process::Process;
 use space::{AddressSpace, Mapping};
 
 use crate::host::{
     perf_ring::{MapEvent, TaskEvent},
     proc,
 };
-
-/// A process as the recording knows it: its address spaces, one after another (an exec starts a new one).
-#[derive(Clone, Debug, Default)]
-struct Process {
-    /// Name of the main thread, by the time it took it.
-    names: Vec<(u64, String)>,
-    spaces: Vec<(u64, Arc<AddressSpace>)>,
-    /// Its threads. The process ends with the last of them, which need not be the main one.
-    tids: HashSet<u32>,
-    ended_ns: Option<u64>,
-}
-
-impl Process {
-    fn space_at(&self, time_ns: u64) -> Option<&AddressSpace> {
-        let later = self.spaces.partition_point(|(from_ns, _)| *from_ns <= time_ns);
-        self.spaces.get(later.max(1) - 1).map(|(_, space)| space.as_ref())
-    }
-
-    fn name_at(&self, time_ns: u64) -> Option<&str> {
-        let later = self.names.partition_point(|(from_ns, _)| *from_ns <= time_ns);
-        self.names.get(later.max(1) - 1).map(|(_, name)| name.as_str())
-    }
-}
 
 /// A mapping of executable code, as a process has it now.
 #[derive(Clone, Debug)]
@@ -121,6 +104,18 @@ impl Tasks {
         if let Some(name) = proc::comm(tgid) {
             process.names.push((0, name));
         }
+        self.look_for_generators(tgid);
+    }
+
+    /// Finds out where the process tells what code it generates, if it does, as long as it is there to be asked.
+    fn look_for_generators(&mut self, tgid: u32) {
+        let Some(process) = self.processes.get_mut(&tgid) else { return };
+        for (_, space) in &process.spaces {
+            if process.generator(space).is_none() && space.has_generated() {
+                let module = self.modules.jit_of(tgid, process.name_at(u64::MAX));
+                process.generators.push(Generator::new(tgid, space.executed_ns, module));
+            }
+        }
     }
 
     /// Looks at all living processes again: they may have executed or mapped something, or ended, on a CPU that nobody
@@ -130,9 +125,10 @@ impl Tasks {
         let living = self.processes.iter().filter(|(_, process)| process.ended_ns.is_none());
         let living: Vec<u32> = living.map(|(tgid, _)| *tgid).collect();
         for tgid in living {
-            let Some((tids, space)) = self.look_at(tgid) else { continue };
+            let Some((tids, mut space)) = self.look_at(tgid) else { continue };
             let process = self.processes.entry(tgid).or_default();
             process.tids = tids;
+            space.executed_ns = process.spaces.last().map_or(0, |(_, space)| space.executed_ns);
             process.spaces.push((time_ns, Arc::new(space)));
             process.names.extend(proc::comm(tgid).map(|name| (time_ns, name)));
             self.changed.insert(tgid);
@@ -178,13 +174,14 @@ impl Tasks {
                 process.tids.insert(tid);
                 process.names.push((time_ns, comm));
                 if exec {
-                    process.spaces.push((time_ns, Arc::default()));
+                    process.spaces.push((time_ns, Arc::new(AddressSpace::of_exec(time_ns))));
                 }
             }
             TaskEvent::Map { tgid, .. } | TaskEvent::Comm { tgid, .. } if !self.is_followed(tgid) => {}
             TaskEvent::Fork { parent_tgid, .. } if !self.is_followed(parent_tgid) => {}
             TaskEvent::Map { tgid, mapping } => {
                 let mapping = self.mapping(tgid, &mapping, time_ns);
+                let generated = mapping.module.kind == ModuleKind::Jit;
                 let process = self.processes.entry(tgid).or_default();
                 if process.spaces.is_empty() {
                     process.spaces.push((0, Arc::default()));
@@ -193,11 +190,14 @@ impl Tasks {
                     self.remapped |= Arc::make_mut(space).insert(mapping);
                     self.changed.insert(tgid);
                 }
+                if generated {
+                    self.look_for_generators(tgid);
+                }
             }
             TaskEvent::Comm { tgid, tid, comm, exec } => {
                 let process = self.processes.entry(tgid).or_default();
                 if exec {
-                    process.spaces.push((time_ns, Arc::default()));
+                    process.spaces.push((time_ns, Arc::new(AddressSpace::of_exec(time_ns))));
                     // Whichever thread executed it, it is the only one now, and has the process's id.
                     process.tids = HashSet::from([tgid]);
                 }
@@ -217,6 +217,7 @@ impl Tasks {
                 let name = parent.and_then(|parent| parent.names.last()).map(|(_, name)| name.clone());
                 let process = self.processes.entry(tgid).or_default();
                 process.ended_ns = None;
+                process.generators.clear();
                 process.tids = HashSet::from([tid]);
                 process.spaces.push((time_ns, space.unwrap_or_default()));
                 self.changed.insert(tgid);
@@ -256,6 +257,8 @@ impl Tasks {
             for (_, space) in process.spaces.iter_mut().filter(|(_, space)| space.has_replaced_before(time_ns)) {
                 Arc::make_mut(space).forget_before(time_ns);
             }
+            let Process { spaces, generators, .. } = process;
+            generators.retain(|generator| spaces.iter().any(|(_, space)| space.executed_ns == generator.executed_ns));
         }
         forgotten
     }

@@ -13,6 +13,7 @@ use std::{
     sync::Arc,
 };
 
+use super::GrowingFile;
 use crate::host::{perf_ring::MapEvent, proc, sys};
 
 /// Names a module; none is given out twice.
@@ -64,7 +65,7 @@ pub struct Module {
     pub symbols_path: Option<PathBuf>,
     /// Whether it could not be opened for want of a privilege.
     pub denied: bool,
-    _file: Option<File>,
+    file: Option<Arc<File>>,
 }
 
 impl PartialEq for Module {
@@ -86,15 +87,21 @@ impl Module {
             path: shown,
             symbols_path: Some(path),
             denied: false,
-            _file: None,
+            file: None,
         }
     }
 
     /// The last part of its path, for frames without a symbol.
     #[must_use]
     pub fn short_name(&self) -> &str {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        name.trim_start_matches('[').trim_end_matches(']')
+        // In brackets there is no path, though there can be a process's name, and a slash in that.
+        let name = if self.path.starts_with('[') { None } else { self.path.rsplit('/').next() };
+        name.unwrap_or(&self.path).trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The file as long as it is now, if it is held open.
+    pub(super) fn growing(&self) -> Option<GrowingFile> {
+        GrowingFile::now(Arc::clone(self.file.as_ref()?)).ok()
     }
 }
 
@@ -118,7 +125,7 @@ pub struct Modules {
 impl Default for Modules {
     fn default() -> Self {
         let made_up = |id, kind, path: &str| {
-            Arc::new(Module { id, kind, path: path.into(), symbols_path: None, denied: false, _file: None })
+            Arc::new(Module { id, kind, path: path.into(), symbols_path: None, denied: false, file: None })
         };
         Self {
             kernel: made_up(ModuleId::KERNEL, ModuleKind::Kernel, "[kernel]"),
@@ -156,10 +163,10 @@ impl Modules {
         let (kind, opened) =
             if path == "[vdso]" { (ModuleKind::Vdso, vdso()) } else { (ModuleKind::File, open(tgid, mapping, path)) };
         let denied = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-        let file = opened.ok();
-        let symbols_path = file.as_ref().map(held);
+        let file = opened.ok().map(Arc::new);
+        let symbols_path = file.as_deref().map(held);
         self.last.0 += 1;
-        let module = Module { id: self.last, kind, path: path.to_owned(), symbols_path, denied, _file: file };
+        let module = Module { id: self.last, kind, path: path.to_owned(), symbols_path, denied, file };
         let module = Arc::new(module);
         self.files.insert(key, Arc::clone(&module));
         module
@@ -189,10 +196,18 @@ impl Modules {
         &self.hidden
     }
 
-    /// What stands for code that was generated at run time.
+    /// What stands for code that was generated at run time, by whomever.
     #[must_use]
     pub fn jit(&self) -> Arc<Module> {
         Arc::clone(&self.jit)
+    }
+
+    /// A module for the code that a process generates: at the same address as another's it is other code.
+    pub(super) fn jit_of(&mut self, tgid: u32, comm: Option<&str>) -> Arc<Module> {
+        self.last.0 += 1;
+        let space = if comm.is_some() { " " } else { "" };
+        let path = format!("[jit of {tgid}{space}{}]", comm.unwrap_or_default());
+        Arc::new(Module { id: self.last, kind: ModuleKind::Jit, path, symbols_path: None, denied: false, file: None })
     }
 
     /// Drops, once there are many, the modules that no address space, no window and no symbolizer refers to.

@@ -10,7 +10,7 @@ use perf_ebpf::{
     unwind::{CUT_OFF, EXACT, MARKS},
 };
 
-use super::{Module, ModuleId, ModuleKind, Tasks};
+use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
     collect::{RawSample, target::comm_text},
     drain::RawWindow,
@@ -25,6 +25,8 @@ pub struct RawFrame {
     pub module: ModuleId,
     /// Where in it.
     pub address: u64,
+    /// Which code that was, of what lay there one after another, as far as it is generated and has a name.
+    pub code: u64,
 }
 
 /// A sample whose frames are places.
@@ -38,6 +40,8 @@ pub struct LocatedSample {
     pub comm: String,
     /// The name of the process at the end of the window.
     pub process: String,
+    /// When it was first seen in the window, `CLOCK_MONOTONIC`.
+    pub first_ns: u64,
     /// How much.
     pub value: u64,
     /// Outermost first: user frames, then kernel frames.
@@ -55,6 +59,8 @@ pub struct LocatedWindow {
     pub samples: Vec<LocatedSample>,
     /// The modules of its samples' frames.
     pub modules: HashMap<ModuleId, Arc<Module>>,
+    /// What is known of those that are generated code.
+    pub generated: Vec<GeneratedCode>,
     /// Events taken.
     pub taken: u64,
     /// Losses by cause.
@@ -93,6 +99,9 @@ impl Tasks {
         let unknown = |sample: &&RawSample| sample.user_stack != 0 && !self.processes.contains_key(&sample.tgid);
         let unknown: HashSet<u32> = window.samples.iter().filter(unknown).map(|sample| sample.tgid).collect();
         unknown.into_iter().for_each(|tgid| self.scan(tgid));
+        let sampled: HashSet<u32> = window.samples.iter().map(|sample| sample.tgid).collect();
+        // A child that was forked has the code of its parent without having mapped any.
+        sampled.iter().for_each(|tgid| self.look_for_generators(*tgid));
         let mut missing = 0;
         let mut names = HashMap::new();
         let mut modules = HashMap::new();
@@ -104,6 +113,8 @@ impl Tasks {
             located
         });
         let samples: Vec<_> = samples.collect();
+        let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
+        let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
         let counter = |counter: Counter| window.counters[counter as usize];
         let mut lost: Vec<_> = Counter::ALL
             .into_iter()
@@ -125,6 +136,7 @@ impl Tasks {
             end_ns: window.end_ns,
             samples,
             modules,
+            generated,
             taken: counter(Counter::Taken),
             lost,
             counters: counters.map(|fact| (fact.name(), counter(fact))).to_vec(),
@@ -142,10 +154,11 @@ impl Tasks {
         let (user, kernel) = (stack(sample.user_stack)?, stack(sample.kernel_stack)?);
         let process = self.processes.get(&sample.tgid);
         let space = process.and_then(|process| process.space_at(sample.first_ns));
+        let generator = process.zip(space).and_then(|(process, space)| process.generator(space));
         let mut frames = Vec::with_capacity(user.len() + kernel.len());
         let mut place = |module: &Arc<Module>, address| {
             modules.entry(module.id).or_insert_with(|| Arc::clone(module));
-            RawFrame { module: module.id, address }
+            RawFrame { module: module.id, address, code: 0 }
         };
         frames.extend(user.iter().enumerate().rev().map(|(depth, frame)| {
             if frame & CUT_OFF != 0 {
@@ -158,11 +171,10 @@ impl Tasks {
                 let hidden = space.is_some_and(|space| space.hidden);
                 return place(if hidden { self.modules.hidden() } else { self.modules.unmapped() }, 0);
             };
-            let in_file = !matches!(mapping.module.kind, ModuleKind::Jit);
-            place(
-                &mapping.module,
-                if in_file { (address - mapping.start).wrapping_add(mapping.offset) } else { address },
-            )
+            if mapping.module.kind == ModuleKind::Jit {
+                return place(generator.map_or(&mapping.module, |generator| &generator.module), address);
+            }
+            place(&mapping.module, (address - mapping.start).wrapping_add(mapping.offset))
         }));
         // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
         frames.dedup_by(|next, before| next == before && matches!(next.module, ModuleId::UNMAPPED | ModuleId::HIDDEN));
@@ -171,7 +183,8 @@ impl Tasks {
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
         let process =
             process.and_then(|process| process.name_at(window.end_ns)).map_or_else(|| comm.clone(), str::to_owned);
-        Some(LocatedSample { tgid: sample.tgid, tid: sample.tid, comm, process, value: sample.value, frames })
+        let RawSample { tgid, tid, first_ns, value, .. } = *sample;
+        Some(LocatedSample { tgid, tid, comm, process, first_ns, value, frames })
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct AddressSpace {
     replaced: Vec<(u64, Mapping)>,
     /// Whether there is more in it, which the kernel does not show.
     pub(super) hidden: bool,
+    /// When its program was executed, 0 if that was before the recording.
+    pub(super) executed_ns: u64,
 }
 
 impl AddressSpace {
@@ -67,6 +69,25 @@ impl AddressSpace {
         }
         self.current.insert(new.start, new);
         other_code
+    }
+
+    /// The empty one of a program that is executed.
+    pub(super) fn of_exec(executed_ns: u64) -> Self {
+        Self { executed_ns, ..Self::default() }
+    }
+
+    /// Whether code is, or was, in memory that no file was mapped to.
+    pub(super) fn has_generated(&self) -> bool {
+        let mut mappings = self.current.values().chain(self.replaced.iter().map(|(_, mapping)| mapping));
+        mappings.any(|mapping| mapping.module.kind == ModuleKind::Jit)
+    }
+
+    /// The modules that are mapped now.
+    pub(super) fn modules(&self) -> Vec<Arc<Module>> {
+        let mut modules: Vec<_> = self.current.values().map(|mapping| Arc::clone(&mapping.module)).collect();
+        modules.sort_unstable_by_key(|module| module.id);
+        modules.dedup();
+        modules
     }
 
     /// What is mapped now, sorted by address.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use perf_user::host::proc;
+use perf_user::host::{proc, status::Status};
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, text)) = data.split_first() else { return };
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
             let _ = proc::Stat::parse(text);
         }
         _ => {
-            let _ = proc::thread_group(text);
+            let _ = (proc::thread_group(text), Status::parse(text));
         }
     }
 });

@@ -2,6 +2,7 @@
 
 mod bpf;
 mod heap;
+mod open;
 mod perf_event;
 mod process;
 mod rights;
@@ -14,10 +15,11 @@ pub use bpf::{
     wait_for_running_programs,
 };
 pub use heap::{heap_bytes_of_thread, trim_heap};
+pub use open::handle_in_root;
 pub use perf_event::{
     PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open, read_perf_event,
 };
-pub use process::{StoppedChild, pidfd_open, send_signal, spawn_stopped, wait_for_child};
+pub use process::{StoppedChild, pidfd_open, send_signal, send_signal_by, spawn_stopped, wait_for_child};
 pub use rights::FileRights;
 pub use shared_map::SharedMap;
 pub use shrunk::with_files_that_shrink;
@@ -51,13 +53,30 @@ pub fn poll_readable(fds: &[BorrowedFd<'_>], timeout_ms: i32) -> Vec<bool> {
 /// Nanoseconds on `CLOCK_MONOTONIC`, the clock of every time stamp in a recording.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since the machine was started, suspended or not, by which `/proc` tells when processes began.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    clock_ns(libc::CLOCK_BOOTTIME)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     // SAFETY: `time` is written in full.
     let time = unsafe {
         let mut time: libc::timespec = mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
+        libc::clock_gettime(clock, &raw mut time);
         time
     };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// How many ticks of the kernel's clock `/proc` counts in a second.
+#[must_use]
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: takes no pointer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1)
 }
 
 /// CPU time of this process so far, user and system, in nanoseconds, and its peak resident memory in bytes.

@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     ptr,
 };
 
@@ -111,4 +111,15 @@ pub fn send_signal(tgid: u32, signal: i32) {
 pub fn pidfd_open(tgid: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes no pointer.
     check_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, tgid as libc::pid_t, 0) })
+}
+
+/// Sends a signal to the process of a descriptor, and to no other that has come to have its id.
+///
+/// # Errors
+/// `ESRCH` when it has ended.
+pub fn send_signal_by(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let no_info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: takes no pointer but the one that may be null.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0) })?;
+    Ok(())
 }

@@ -1,0 +1,150 @@
+//! Names of generated code, as the processes that generate it tell them.
+
+mod code;
+mod dump;
+mod perf_map;
+mod process;
+mod window;
+
+pub use dump::JitDump;
+pub use perf_map::PerfMap;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use perf_ebpf::stack::{STACK_ID_SEED, mix};
+
+use super::{Function, Named, Names, Unnamed, unnamed};
+use crate::task::{LocatedWindow, Module, ModuleId, ModuleKind, RawFrame};
+use process::Process;
+
+/// Pieces of code that are remembered of one file, some 50 MB.
+const MOST_CODE: usize = 500_000;
+
+/// And of all together: beyond, those of the process that was sampled the longest time ago are forgotten, and read again if
+/// it is sampled again.
+const MOST_CODE_OF_ALL: usize = 1_000_000;
+
+/// A name is cut behind this.
+const MOST_NAME_BYTES: usize = 4096;
+
+/// What is known of the generated code of all processes.
+#[derive(Debug, Default)]
+pub(super) struct Generated {
+    processes: HashMap<ModuleId, Process>,
+    /// The functions of the window that was located last, by their frames.
+    functions: HashMap<RawFrame, Function>,
+    /// Whether Java virtual machines are asked for their perf maps.
+    java_map: bool,
+    /// What they said instead.
+    refused: BTreeSet<String>,
+    /// How many windows there were.
+    windows: u64,
+}
+
+impl Names {
+    /// Whether Java virtual machines are to be asked for what they have compiled.
+    #[must_use]
+    pub fn asking_java(mut self, java_map: bool) -> Self {
+        self.generated.java_map = java_map;
+        self
+    }
+
+    /// Finds out which generated code the frames of a window are in; has to be called before they are named.
+    pub fn locate_generated(&mut self, window: &mut LocatedWindow) {
+        self.generated.locate(window);
+    }
+
+    /// Names many frames of one module at once, in their order.
+    #[must_use]
+    pub fn name_frames(&mut self, module: &Arc<Module>, frames: &[RawFrame]) -> Vec<Named> {
+        if module.kind == ModuleKind::Jit {
+            return frames.iter().map(|frame| self.generated.name(module, frame)).collect();
+        }
+        let addresses: Vec<u64> = frames.iter().map(|frame| frame.address).collect();
+        self.name(module, &addresses)
+    }
+
+    /// Why virtual machines that were asked have not told what they have compiled.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        self.generated.refused.iter().cloned().collect()
+    }
+}
+
+impl Generated {
+    fn locate(&mut self, window: &mut LocatedWindow) {
+        self.windows += 1;
+        self.functions.clear();
+        let mut places: HashMap<ModuleId, Vec<(usize, usize)>> = HashMap::new();
+        for (at, sample) in window.samples.iter().enumerate() {
+            for (depth, frame) in sample.frames.iter().enumerate() {
+                if window.modules.get(&frame.module).is_some_and(|module| module.kind == ModuleKind::Jit) {
+                    places.entry(frame.module).or_default().push((at, depth));
+                }
+            }
+        }
+        // One after another, so that no more than one has to be remembered beyond what all may take.
+        for code in std::mem::take(&mut window.generated) {
+            let id = code.module.id;
+            let mut process = self.processes.remove(&id).unwrap_or_else(|| Process::new(&code.module));
+            process.window = self.windows;
+            process.read(code, self.java_map, window.start_ns, &mut self.refused);
+            for (at, depth) in places.remove(&id).unwrap_or_default() {
+                let sample = &mut window.samples[at];
+                let frame = &mut sample.frames[depth];
+                if let Some(function) = process.function(frame.address, sample.first_ns) {
+                    frame.code = hash(function);
+                    self.functions.entry(*frame).or_insert_with(|| function.clone());
+                }
+            }
+            self.processes.insert(id, process);
+            self.forget(id);
+        }
+        // What nothing else knows any more has ended.
+        self.processes.retain(|_, process| Arc::strong_count(&process.module) > 1);
+    }
+
+    fn name(&self, module: &Module, frame: &RawFrame) -> Named {
+        if let Some(function) = self.functions.get(frame) {
+            return Named { functions: vec![function.clone()], unnamed: None };
+        }
+        let why = self.processes.get(&frame.module).map_or(Unnamed::Jit, Process::why_unnamed);
+        unnamed(module, frame.address, why)
+    }
+
+    /// Forgets what was sampled the longest time ago, until the rest fits; `last` stays.
+    fn forget(&mut self, last: ModuleId) {
+        while self.processes.values().map(Process::len).sum::<usize>() > MOST_CODE_OF_ALL {
+            let others = self.processes.iter_mut().filter(|(id, process)| **id != last && process.len() > 0);
+            let Some((_, oldest)) = others.min_by_key(|(_, process)| process.window) else { break };
+            oldest.forget();
+        }
+    }
+}
+
+/// A name as it is told, without what could be taken for an order to a terminal; `None` if there is none.
+fn name_of(bytes: &[u8]) -> Option<String> {
+    let kept = &bytes[..bytes.len().min(MOST_NAME_BYTES)];
+    let mut name: String = String::from_utf8_lossy(kept).chars().map(printable).collect();
+    if kept.len() < bytes.len() {
+        name.push('\u{2026}');
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+fn printable(character: char) -> char {
+    if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }
+}
+
+/// What tells a function from others at its place, the same in every recording; never 0, which stands for none.
+fn hash(function: &Function) -> u64 {
+    let Function { name, file, line } = function;
+    let bytes = name.bytes().chain([0]).chain(file.bytes()).map(u64::from);
+    bytes.chain([u64::from(*line)]).fold(STACK_ID_SEED, mix) | 1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Windows of generated code that comes, goes and is replaced.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::{fs::File, io::Write as _};
+
+use super::*;
+use crate::task::{GeneratedCode, GrowingFile, LocatedSample, Modules};
+
+struct Target {
+    module: Arc<Module>,
+    map: Arc<File>,
+}
+
+impl Target {
+    fn new() -> Self {
+        Self { module: Modules::default().jit(), map: Arc::new(tempfile::tempfile().unwrap()) }
+    }
+
+    /// A window at whose end the map has grown by `text`, with a sample at each of these addresses.
+    fn window(&self, text: &str, addresses: &[u64]) -> LocatedWindow {
+        (&*self.map).write_all(text.as_bytes()).unwrap();
+        let sample = |address: &u64| LocatedSample {
+            tgid: 1,
+            tid: 1,
+            comm: "a".into(),
+            process: "a".into(),
+            first_ns: 5,
+            value: 1,
+            frames: vec![RawFrame { module: self.module.id, address: *address, code: 0 }],
+        };
+        let generated = GeneratedCode {
+            module: Arc::clone(&self.module),
+            perf_map: Some(GrowingFile::now(Arc::clone(&self.map)).unwrap()),
+            denied: false,
+            dumps: Vec::new(),
+            java: None,
+        };
+        LocatedWindow {
+            start_ns: 0,
+            end_ns: 10,
+            samples: addresses.iter().map(sample).collect(),
+            modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
+            generated: vec![generated],
+            taken: 0,
+            lost: Vec::new(),
+            counters: Vec::new(),
+        }
+    }
+}
+
+/// The frames of a window and their names.
+fn named(names: &mut Names, mut window: LocatedWindow) -> Vec<(RawFrame, String)> {
+    names.locate_generated(&mut window);
+    let frames: Vec<RawFrame> = window.samples.iter().map(|sample| sample.frames[0]).collect();
+    let module = &window.modules[&frames[0].module];
+    let functions = names.name_frames(module, &frames).into_iter().map(|named| named.functions[0].name.clone());
+    frames.iter().copied().zip(functions).collect()
+}
+
+#[test]
+fn code_that_is_replaced_is_another_frame() {
+    let (target, mut names) = (Target::new(), Names::default());
+    // Two windows wait at once: each has the names that held at its own end.
+    let windows = [
+        target.window("1000 100 first\n", &[0x1010, 0x2000]),
+        target.window("1000 100 second\n", &[0x1010, 0x2000]),
+        target.window("3000 100 third\n", &[0x1010, 0x2000]),
+    ];
+    let [first, second, third] = windows.map(|window| named(&mut names, window));
+    assert_eq!((&*first[0].1, &*first[1].1), ("first", "[jit+0x2000]"));
+    assert_eq!((&*second[0].1, &*third[0].1), ("second", "second"));
+    assert_ne!(first[0].0, second[0].0);
+    assert_eq!((second[0].0, first[1].0, first[1].0.code), (third[0].0, third[1].0, 0), "what stays is the same frame");
+}
+
+#[test]
+fn what_was_forgotten_is_read_again() {
+    let (target, mut names) = (Target::new(), Names::default());
+    let first = named(&mut names, target.window("1000 100 first\n", &[0x1010]));
+    names.generated.processes.values_mut().for_each(Process::forget);
+    assert_eq!(names.generated.processes.values().map(Process::len).sum::<usize>(), 0);
+    assert_eq!(named(&mut names, target.window("", &[0x1010])), first);
+}
+
+#[test]
+fn a_process_that_nobody_knows_any_more_is_forgotten() {
+    let (target, mut names) = (Target::new(), Names::default());
+    named(&mut names, target.window("1000 100 first\n", &[0x1010]));
+    assert_eq!(names.generated.processes.len(), 1);
+    let mut empty = target.window("", &[]);
+    empty.generated.clear();
+    names.locate_generated(&mut empty);
+    assert_eq!(names.generated.processes.len(), 1, "the target is still known");
+    empty.modules.clear();
+    drop(target);
+    names.locate_generated(&mut empty);
+    assert!(names.generated.processes.is_empty());
+}
+
+#[test]
+fn names_are_cut_and_hold_no_orders() {
+    assert_eq!(name_of(b""), None);
+    assert_eq!(name_of(b"a\x1b[2Jb").as_deref(), Some("a\u{fffd}[2Jb"));
+    let long = name_of(&[b'x'; 2 * MOST_NAME_BYTES]).unwrap();
+    assert_eq!((long.chars().count(), long.ends_with('\u{2026}')), (MOST_NAME_BYTES + 1, true));
+}

@@ -1,0 +1,106 @@
+//! Asking a Java virtual machine for its perf map, the way `jcmd PID Compiler.perfmap` does: by a file and a signal it is made
+//! to listen on a socket, which then takes commands. OpenJDK has no document on this but its sources,
+//! `src/hotspot/os/posix/attachListener_posix.cpp`.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::{
+            fs::{FileTypeExt as _, OpenOptionsExt as _, fchown},
+            net::UnixStream,
+        },
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::OwnFiles;
+use crate::host::{status::Status, sys};
+
+/// How long it may take to listen, and to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Protocol version, command and three arguments.
+const REQUEST: &[u8] = b"1\0jcmd\0Compiler.perfmap\0\0\0";
+
+/// Of an answer no more is read.
+const MOST_ANSWER: u64 = 4096;
+
+impl OwnFiles {
+    /// Whether the process has not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        Status::of(self.tgid()).is_ok_and(|status| self.is_same(status))
+    }
+
+    /// Has the virtual machine write its perf map anew, and waits until it has.
+    ///
+    /// # Errors
+    /// What the virtual machine says, or what keeps it from being asked.
+    pub fn ask_java(&self) -> io::Result<()> {
+        let mut socket = match self.connect() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.have_it_listen()?;
+                self.connect()?
+            }
+            connected => connected?,
+        };
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.write_all(REQUEST)?;
+        let mut answer = Vec::new();
+        socket.take(MOST_ANSWER).read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        match answer.split_once('\n') {
+            Some(("0", _)) if self.perf_map().is_ok() => Ok(()),
+            Some(("0", said)) => Err(io::Error::other(format!("it wrote no perf map, and said: {}", said.trim()))),
+            _ => Err(io::Error::other(format!("it said: {}", answer.trim().replace('\n', " ")))),
+        }
+    }
+
+    fn is_same(&self, status: Status) -> bool {
+        (status.own_tgid, status.uid) == (self.own_tgid(), self.uid())
+    }
+
+    /// Connects to the socket. The directory is the target's, so what is there must be of the target.
+    fn connect(&self) -> io::Result<UnixStream> {
+        let (handle, metadata) = self.handle(&format!(".java_pid{}", self.own_tgid()))?;
+        if !metadata.file_type().is_socket() {
+            return Err(io::Error::other("its socket is something else"));
+        }
+        UnixStream::connect(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+    }
+
+    fn have_it_listen(&self) -> io::Result<()> {
+        let process = sys::pidfd_open(self.tgid())?;
+        // From here on the id is that of the same process, or of none.
+        let status = Status::of(self.tgid()).ok().filter(|status| self.is_same(*status));
+        let status = status.ok_or(io::ErrorKind::NotFound)?;
+        // A virtual machine that has just begun, or has -Xrs, would be ended by the signal.
+        if status.handled & (1 << (libc::SIGQUIT - 1)) == 0 {
+            return Err(io::Error::other("it does not handle SIGQUIT (it is starting, or has the option -Xrs)"));
+        }
+        let wish = self.path(&format!(".attach_pid{}", self.own_tgid()));
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&wish)?;
+        let asked = fchown(&made, Some(self.uid()), None).and_then(|()| {
+            sys::send_signal_by(process.as_fd(), libc::SIGQUIT)?;
+            self.wait_for_socket()
+        });
+        // Not for long, and of no use to anybody else.
+        let _ = fs::remove_file(&wish);
+        asked
+    }
+
+    fn wait_for_socket(&self) -> io::Result<()> {
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE {
+            if self.handle(&format!(".java_pid{}", self.own_tgid())).is_ok() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::other("it does not listen (it has the option -XX:+DisableAttachMechanism, or is no JVM)"))
+    }
+}
