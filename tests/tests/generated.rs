@@ -2,11 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::{fs, path::Path, process::Command};
+use std::{ffi::OsStr, fs, path::Path, process::Command};
 
-use tests::{Lab, Launcher, Program, Recording, Workload};
+use tests::{Lab, Launcher, Program, Recorder, Recording, Workload};
 
-/// The frame that stands on the caller.
+/// Records, and removes what the recorded processes left.
+fn run(recorder: Recorder<'_>) -> Recording {
+    let recording = recorder.run();
+    for thread in &recording.report.cpu.threads {
+        for left in [format!("/tmp/perf-{}.map", thread.tgid), format!("/tmp/.java_pid{}", thread.tgid)] {
+            let _ = fs::remove_file(left);
+        }
+    }
+    recording
+}
+
+/// The share of the samples in which one function stands on the other.
 fn share_of_call(recording: &Recording, caller: &str, callee: &str) -> f64 {
     recording.folded.share(|line| line.has_chain(&[caller, callee]))
 }
@@ -18,7 +29,7 @@ fn jitnames() -> Program {
 #[test]
 fn a_perf_map_names_generated_code_also_after_its_process_has_ended() {
     let Some(lab) = Lab::open() else { return };
-    let recording = lab.record().command(&jitnames(), &["0.4", "map", "JS:~alpha file.js:1:2"]).run();
+    let recording = run(lab.record().command(&jitnames(), &["0.4", "map", "JS:~alpha file.js:1:2"]));
     let share = share_of_call(&recording, "call_first", "JS:~alpha file.js:1:2_[j]");
     assert!(share > 95.0, "{share:.1} % are named, in:\n{}", recording.folded.top());
     let function = recording.report.cpu.functions.iter().find(|function| function.name.starts_with("JS:~")).unwrap();
@@ -26,9 +37,18 @@ fn a_perf_map_names_generated_code_also_after_its_process_has_ended() {
 }
 
 #[test]
+fn code_in_a_memory_file_is_generated_code() {
+    let Some(lab) = Lab::open() else { return };
+    let program = Program::c_named("jitnames.c", "jitmemfd", &["-DIN_MEMORY_FILE"]);
+    let recording = run(lab.record().command(&program, &["0.4", "map", "alpha"]));
+    let share = share_of_call(&recording, "call_first", "alpha_[j]");
+    assert!(share > 95.0, "{share:.1} % are named, in:\n{}", recording.folded.top());
+}
+
+#[test]
 fn code_that_takes_the_place_of_other_code_does_not_take_its_samples() {
     let Some(lab) = Lab::open() else { return };
-    let recording = lab.record().command(&jitnames(), &["3", "map", "alpha", "beta"]).run();
+    let recording = run(lab.record().command(&jitnames(), &["3", "map", "alpha", "beta"]));
     // In the window in which it was replaced the map says no more than what came last: less than a second of three.
     let wrong = share_of_call(&recording, "call_first", "beta_[j]");
     assert!(wrong < 25.0, "{wrong:.1} % of alpha's are said to be beta's, in:\n{}", recording.folded.top());
@@ -47,7 +67,7 @@ fn equal_addresses_in_two_processes_are_not_mixed() {
     let program = jitnames();
     let path = program.path().display();
     let script = format!("{path} 1 map alpha & {path} 1 map beta & {path} 1 none gamma & wait");
-    let recording = lab.record().shell(&script).run();
+    let recording = run(lab.record().shell(&script));
     for (name, others) in [("alpha_[j]", "beta_[j]"), ("beta_[j]", "alpha_[j]")] {
         let share = share_of_call(&recording, "call_first", name);
         assert!((share - 33.3).abs() < 5.0, "{name} has {share:.1} %, in:\n{}", recording.folded.top());
@@ -62,12 +82,18 @@ fn equal_addresses_in_two_processes_are_not_mixed() {
 fn a_jitdump_tells_what_lay_at_an_address_when_it_was_sampled() {
     let Some(lab) = Lab::open() else { return };
     // All within a window, at whose end only the last is there.
-    let recording = lab.record().command(&jitnames(), &["0.2", "dump", "alpha", "beta"]).output("out.pb.gz").run();
+    let recording =
+        lab.record().command(&jitnames(), &["0.2", "dump", "alpha", "beta"]).output("out.speedscope.json").run();
     for chain in [["call_first", "alpha_[j]"], ["call_second", "beta_[j]"]] {
         let share = share_of_call(&recording, chain[0], chain[1]);
         assert!((share - 50.0).abs() < 6.0, "{chain:?} has {share:.1} %, in:\n{}", recording.folded.top());
     }
-    let running = lab.start(&jitnames(), &["20", "dump", "gamma"]);
+    let lines = fs::read_to_string(recording.finished.directory.join("out.speedscope.json")).unwrap();
+    for source in ["alpha.src", "beta.src"] {
+        assert!(lines.contains(source), "no {source} in {lines}");
+    }
+    let in_lab = Launcher::through(&[OsStr::new("env"), OsStr::new("-C"), lab.path().as_os_str()]);
+    let running = lab.start_by(&in_lab, &jitnames(), &["20", "dump", "gamma"]);
     let recording = lab.record().pid(running.pid()).duration("1s").run();
     let share = share_of_call(&recording, "call_first", "gamma_[j]");
     assert!(share > 95.0, "{share:.1} % of a process that ran before are named, in:\n{}", recording.folded.top());
@@ -145,9 +171,10 @@ fn assert_node_is_named(tells: &str) {
     }
     let script = lab.file("split.js");
     fs::write(&script, SPLIT_JS).unwrap();
-    // Functions that are inlined into their callers have no frames of their own.
-    let flags = "--max-inlined-bytecode-size=0 --max-inlined-bytecode-size-cumulative=0";
-    let recording = lab.record().shell(&format!("exec node {tells} {flags} {} 3", script.display())).run();
+    // Functions that are inlined into their callers have no frames of their own, nor have others before they are compiled.
+    let flags =
+        "--max-inlined-bytecode-size=0 --max-inlined-bytecode-size-cumulative=0 --interpreted-frames-native-stack";
+    let recording = run(lab.record().shell(&format!("exec node {tells} {flags} {} 3", script.display())));
     let share = |name: &str| {
         let is = |frame: &String| frame.starts_with("JS:") && frame.contains(name) && frame.ends_with("_[j]");
         recording.folded.share(|line| line.frames().iter().any(is))
@@ -163,6 +190,11 @@ fn node_names_its_functions_in_a_perf_map() {
     assert_node_is_named("--perf-basic-prof");
 }
 
+#[test]
+fn node_names_its_functions_in_a_jitdump() {
+    assert_node_is_named("--perf-prof");
+}
+
 const SPLIT_JAVA: &str = "
 public class Split {
     static int spin(int rounds) { int x = 0; for (int i = 0; i < rounds; i++) x = x * 31 + i; return x; }
@@ -173,11 +205,27 @@ public class Split {
         long begin = System.nanoTime();
         while (System.nanoTime() - begin < 300_000_000L) x ^= seventy() ^ thirty();
         try (var log = new java.io.FileWriter(System.getenv(\"WORKLOAD_LOG\"), true)) { log.write(\"ready 1\\n\"); }
-        while (System.nanoTime() - begin < 60_000_000_000L) x ^= seventy() ^ thirty();
+        long end = begin + Long.parseLong(arguments[0]) * 1_000_000_000L;
+        while (System.nanoTime() < end) x ^= seventy() ^ thirty();
         System.exit(x & 1);
     }
 }
 ";
+
+/// Asserts that the two methods of the program are where the time of its code goes.
+fn assert_java_is_named(recording: &Recording) {
+    let share = |name: &str| {
+        let is = |frame: &String| frame.contains(name) && frame.ends_with("_[j]");
+        recording.folded.share(|line| line.frames().iter().any(is))
+    };
+    let (seventy, thirty) = (share("Split.seventy"), share("Split.thirty"));
+    let of_both = 100.0 * seventy / (seventy + thirty);
+    assert!((of_both - 70.0).abs() < 4.0, "{seventy:.1} % and {thirty:.1} %, in:\n{}", recording.folded.top());
+    let warnings = &recording.report.warnings;
+    assert!(warnings.iter().all(|warning| !warning.contains("Java")), "{warnings:?}");
+}
+
+const JAVA_FLAGS: [&str; 2] = ["-XX:+PreserveFramePointer", "-XX:-Inline"];
 
 #[test]
 fn java_names_its_methods_when_it_is_asked_to() {
@@ -187,24 +235,28 @@ fn java_names_its_methods_when_it_is_asked_to() {
     }
     let source = lab.file("Split.java");
     fs::write(&source, SPLIT_JAVA).unwrap();
-    let flags = ["-XX:+PreserveFramePointer", "-XX:-Inline", source.to_str().unwrap()];
-    let running = Workload::start(&lab, Path::new("java"), &flags);
-    let map = format!("/tmp/perf-{}.map", running.pid());
+    let arguments = [JAVA_FLAGS[0], JAVA_FLAGS[1], source.to_str().unwrap(), "60"];
+    let running = Workload::start(&lab, Path::new("java"), &arguments);
     let record = || lab.record().pid(running.pid()).duration("3s");
     let unasked = record().run();
-    assert!(!Path::new(&map).exists(), "nothing was asked of it");
+    assert!(!Path::new(&format!("/tmp/perf-{}.map", running.pid())).exists(), "nothing was asked of it");
     assert!(unasked.report.cpu.unsymbolized["generated code"] > 0);
-    let asked = record().flag("--java-map").run();
-    let share = |name: &str| {
-        let is = |frame: &String| frame.contains(name) && frame.ends_with("_[j]");
-        asked.folded.share(|line| line.frames().iter().any(is))
-    };
-    let (seventy, thirty) = (share("Split.seventy"), share("Split.thirty"));
-    let _ = fs::remove_file(&map);
-    let of_both = 100.0 * seventy / (seventy + thirty);
-    assert!(seventy + thirty > 85.0, "{seventy:.1} % and {thirty:.1} %, in:\n{}", asked.folded.top());
-    assert!((of_both - 70.0).abs() < 4.0, "{of_both:.1} % of both, in:\n{}", asked.folded.top());
-    assert!(asked.report.warnings.iter().all(|warning| !warning.contains("Java")), "{:?}", asked.report.warnings);
+    let asked = run(record().flag("--java-map"));
+    assert_java_is_named(&asked);
+    let named = asked.folded.share(|line| line.frames().iter().any(|frame| frame.contains("Split.")));
+    assert!(named > 85.0, "{named:.1} % are in named methods, in:\n{}", asked.folded.top());
+}
+
+#[test]
+fn java_is_asked_as_soon_as_it_can_be() {
+    let Some(lab) = Lab::open() else { return };
+    if !has("javac", "-version") {
+        return;
+    }
+    let source = lab.file("Split.java");
+    fs::write(&source, SPLIT_JAVA).unwrap();
+    let command = format!("exec java {} {} 6", JAVA_FLAGS.join(" "), source.display());
+    assert_java_is_named(&run(lab.record().flag("--java-map").shell(&command)));
 }
 
 #[test]

@@ -33,8 +33,15 @@ typedef void (*generated_function)(void);
 
 // Writes the function to a page, at this address if it is one; NULL if it can't be.
 static generated_function generate(void *address) {
-    int fixed = address ? MAP_FIXED : 0;
-    char *page = mmap(address, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS, file = -1;
+#ifdef IN_MEMORY_FILE
+    // As .NET does, in order to write to memory under another address than the one it is executed at.
+    flags = MAP_SHARED;
+    file = memfd_create("doublemapper", 0);
+    if (ftruncate(file, 4096))
+        return NULL;
+#endif
+    char *page = mmap(address, 4096, PROT_READ | PROT_WRITE, flags | (address ? MAP_FIXED : 0), file, 0);
     if (page == MAP_FAILED)
         return NULL;
     memcpy(page, code, sizeof code);

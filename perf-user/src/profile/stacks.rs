@@ -51,7 +51,7 @@ impl FrameKind {
 pub struct Frame {
     /// The demangled function name, or `[module+0xoffset]` where there is no symbol; never empty.
     pub function: StringId,
-    /// The file the code was mapped from, as the target sees its path; `[kernel]`, `[vdso]`, `[jit]`, `[unmapped]`.
+    /// The file the code was mapped from, as the target sees its path; `[kernel]`, `[vdso]`, `[jit of 7 node]`, `[unmapped]`.
     pub module: StringId,
     /// The source file; the empty string when it is unknown.
     pub file: StringId,

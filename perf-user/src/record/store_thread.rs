@@ -67,11 +67,11 @@ impl StoreThread {
 
 fn write_all(mut writer: Writer, java_map: bool, windows: &Receiver<LocatedWindow>) -> Written {
     let mut names = Names::default().asking_java(java_map);
-    for mut window in windows {
+    let stored = windows.iter().try_for_each(|mut window| {
         names.locate_generated(&mut window);
-        if let Err(error) = writer.window(EventKind::Cpu.name(), &window, &mut names) {
-            return (writer, names.refused(), Err(error));
-        }
-    }
-    (writer, names.refused(), Ok(()))
+        writer.rename(&names.take_late())?;
+        writer.window(EventKind::Cpu.name(), &window, &mut names)
+    });
+    let stored = stored.and_then(|()| writer.rename(&names.take_last()));
+    (writer, names.refused(), stored)
 }

@@ -115,6 +115,16 @@ fn the_text_fits_a_screen() {
 }
 
 #[test]
+fn generated_code_without_a_name_comes_with_the_remedy() {
+    let mut profile = profile();
+    assert!(!full(&profile).to_string().contains("--java-map"));
+    profile.series[0].unsymbolized.insert("generated code".into(), 100);
+    let text = full(&profile).to_string();
+    assert!(text.contains("node --perf-basic-prof") && text.contains("--java-map"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
 fn nothing_sampled_is_said_plainly() {
     let text = full(&Builder::new().build()).to_string();
     assert!(text.contains("taken 0 = reported 0 + lost 0"), "{text}");

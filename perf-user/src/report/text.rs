@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
 use super::{Report, SeriesReport};
-use crate::profile::Accounting;
+use crate::{profile::Accounting, symbolize::Unnamed};
 
 /// The width of the names that start lines.
 const LABEL: usize = 11;
@@ -243,6 +243,11 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
             .map(|module| format!("{} {}", shorten(file_name(&module.module), 24), thousands(module.frames)))
             .collect();
         labelled(f, "", &format!("most in: {}", worst.join(", ")))?;
+    }
+    let generated = series.unsymbolized.get(Unnamed::Jit.name()).copied().unwrap_or(0);
+    if generated as f64 > Accounting::NOTABLE_LOSS * series.selected as f64 {
+        labelled(f, "", "generated code has names if it is started by node --perf-basic-prof, python3 -X perf,")?;
+        labelled(f, "", "DOTNET_PerfMapEnabled=1; Java, if it is recorded with --java-map")?;
     }
     if series.stacks_cut_short * 10 > series.selected {
         let share = percent(series.stacks_cut_short, series.selected);

@@ -10,7 +10,7 @@ use perf_ebpf::stack::{STACK_ID_SEED, mix};
 use rusqlite::{Transaction, params};
 
 use crate::{
-    symbolize::{Names, Unnamed, build_id},
+    symbolize::{Function, Names, Unnamed, build_id},
     task::{LocatedSample, LocatedWindow, Module, ModuleId, ModuleKind, RawFrame},
 };
 
@@ -74,10 +74,9 @@ impl Interner {
         for frame in window.samples.iter().flat_map(|sample| &sample.frames) {
             if !self.frames.known.contains_key(frame) {
                 let Some(module) = window.modules.get(&frame.module) else { continue };
-                let mut hash = mix(self.module(transaction, module)?.hash, frame.address);
-                if frame.code != 0 {
-                    hash = mix(hash, frame.code);
-                }
+                let place = mix(self.module(transaction, module)?.hash, frame.address);
+                // Where code was generated says nothing of what it is.
+                let hash = if frame.code == 0 { place } else { frame.code };
                 let id = self.frames.next_id();
                 self.frames.known.insert(*frame, Stored { id, hash });
                 new.entry(frame.module).or_default().push(*frame);
@@ -106,6 +105,22 @@ impl Interner {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Gives a frame that had none a name, and forgets it. One whose row is not remembered stays as it is.
+    pub(super) fn rename(
+        &mut self,
+        transaction: &Transaction<'_>,
+        frame: &RawFrame,
+        function: &Function,
+    ) -> rusqlite::Result<()> {
+        let Some(Stored { id, .. }) = self.frames.known.remove(frame) else { return Ok(()) };
+        let name = string(&mut self.strings, transaction, &function.name)?;
+        let file = string(&mut self.strings, transaction, &function.file)?;
+        transaction.prepare_cached("UPDATE frame SET unnamed = NULL WHERE id = ?1")?.execute([id])?;
+        let sql = "UPDATE line SET function = ?2, file = ?3, line = ?4 WHERE frame = ?1";
+        transaction.prepare_cached(sql)?.execute(params![id, name, file, function.line])?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     profile::{FoldOptions, Overhead, Profile, Recording},
-    symbolize::Names,
+    symbolize::{Function, Names},
     task::{LocatedSample, LocatedWindow, ModuleId, Modules, RawFrame},
 };
 
@@ -263,4 +263,25 @@ fn small_files_that_unpack_to_much_are_refused() {
     let refused = read(&path, Selection::default());
     assert!(matches!(refused, Err(StoreError::TooMuch { .. })), "{refused:?}");
     assert!(read(&path, Selection { from_ns: Some(SECOND), ..Selection::default() }).is_ok(), "without that window");
+}
+
+#[test]
+fn a_frame_that_is_named_later_has_the_name_in_all_windows_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.perfprobe");
+    let (mut writer, mut names) = (Writer::create(&path).unwrap(), Names::default());
+    writer.event("cpu", "samples", 1, "cpu-clock").unwrap();
+    writer.describe(&Recording::default(), &Overhead::default(), START).unwrap();
+    let mut store = |writer: &mut Writer, second| {
+        let samples = vec![sample(7, "main", &[0x10, 0x20], 1)];
+        writer.window("cpu", &window(second, 1, 0, samples), &mut names).unwrap();
+    };
+    store(&mut writer, 0);
+    let frame = RawFrame { module: ModuleId::JIT, address: 0x20, code: 0 };
+    writer.rename(&[(frame, Function { name: "late".into(), ..Function::default() })]).unwrap();
+    store(&mut writer, 1);
+    let profile = read(&path, Selection::default()).unwrap();
+    let expected = [("main;[jit+0x10]_[j];[jit+0x20]_[j]", 1), ("main;[jit+0x10]_[j];late_[j]", 1)];
+    assert_eq!(folded(&profile), expected.map(|(line, value)| (line.to_owned(), value)));
+    assert_eq!(profile.series("cpu").unwrap().unsymbolized["generated code"], 3);
 }

@@ -19,8 +19,8 @@ use crate::{
         sys::FileRights,
     },
     profile::{Overhead, Recording},
-    symbolize::Names,
-    task::LocatedWindow,
+    symbolize::{Function, Names},
+    task::{LocatedWindow, RawFrame},
 };
 
 /// What has been stored so far.
@@ -128,6 +128,20 @@ impl Writer {
     /// When the file cannot be written; windows before stay in it.
     pub fn window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> Result<(), StoreError> {
         self.try_window(event, window, names).map_err(|source| self.failed(source))
+    }
+
+    /// Names frames that were stored without a name. If they come again, they are other frames.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn rename(&mut self, frames: &[(RawFrame, Function)]) -> Result<(), StoreError> {
+        let mut rename = || {
+            let _rights = rights(&self.place)?;
+            let transaction = self.connection.unchecked_transaction()?;
+            frames.iter().try_for_each(|(frame, function)| self.interner.rename(&transaction, frame, function))?;
+            transaction.commit()
+        };
+        if frames.is_empty() { Ok(()) } else { rename().map_err(|source| self.failed(source)) }
     }
 
     fn try_window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> rusqlite::Result<()> {

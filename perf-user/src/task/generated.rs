@@ -48,7 +48,7 @@ pub struct GeneratedCode {
     /// Whether a perf map could not be opened for want of a privilege.
     pub denied: bool,
     /// Its jitdumps.
-    pub dumps: Vec<GrowingFile>,
+    pub dumps: Vec<Arc<File>>,
     /// The virtual machine that can be asked for a perf map.
     pub java: Option<Arc<OwnFiles>>,
 }
@@ -77,7 +77,7 @@ impl Generator {
         let perf_map = self.files.as_ref().map(|files| files.perf_map());
         let denied = self.denied || perf_map.as_ref().is_some_and(|map| map.as_ref().is_err_and(is_denied));
         let modules = space.map(AddressSpace::modules).unwrap_or_default();
-        let dumps = modules.iter().filter(|module| is_jitdump(module)).filter_map(|module| module.growing());
+        let dumps = modules.iter().filter(|module| is_jitdump(module)).filter_map(|module| module.file());
         let java = modules.iter().any(|module| module.path.ends_with("/libjvm.so"));
         GeneratedCode {
             module: Arc::clone(&self.module),

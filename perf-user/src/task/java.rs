@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, AsRawFd as _},
+        fd::{AsFd as _, BorrowedFd},
         unix::{
             fs::{FileTypeExt as _, OpenOptionsExt as _, fchown},
             net::UnixStream,
@@ -19,40 +19,40 @@ use std::{
 use super::OwnFiles;
 use crate::host::{status::Status, sys};
 
-/// How long it may take to listen, and to answer.
+/// How long it may take to listen and to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Protocol version, command and three arguments.
 const REQUEST: &[u8] = b"1\0jcmd\0Compiler.perfmap\0\0\0";
 
 /// Of an answer no more is read.
-const MOST_ANSWER: u64 = 4096;
+const MOST_ANSWER: usize = 4096;
 
 impl OwnFiles {
     /// Whether the process has not ended.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        Status::of(self.tgid()).is_ok_and(|status| self.is_same(status))
+        sys::pidfd_open(self.tgid()).is_ok_and(|process| !has_ended(process.as_fd()))
+            && Status::of(self.tgid()).is_ok_and(|status| self.is_same(status))
     }
 
     /// Has the virtual machine write its perf map anew, and waits until it has.
     ///
     /// # Errors
-    /// What the virtual machine says, or what keeps it from being asked.
+    /// What the virtual machine says, or what keeps it from being asked: `WouldBlock` if it may answer later, though nobody
+    /// waited for it.
     pub fn ask_java(&self) -> io::Result<()> {
+        let until = Instant::now() + PATIENCE;
         let mut socket = match self.connect() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.have_it_listen()?;
+                self.have_it_listen(until)?;
                 self.connect()?
             }
             connected => connected?,
         };
-        socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.write_all(REQUEST)?;
-        let mut answer = Vec::new();
-        socket.take(MOST_ANSWER).read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
+        let answer = read_answer(&mut socket, until)?;
         match answer.split_once('\n') {
             Some(("0", _)) if self.perf_map().is_ok() => Ok(()),
             Some(("0", said)) => Err(io::Error::other(format!("it wrote no perf map, and said: {}", said.trim()))),
@@ -70,32 +70,35 @@ impl OwnFiles {
         if !metadata.file_type().is_socket() {
             return Err(io::Error::other("its socket is something else"));
         }
-        UnixStream::connect(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+        sys::connect(handle.as_fd())
     }
 
-    fn have_it_listen(&self) -> io::Result<()> {
+    fn have_it_listen(&self, until: Instant) -> io::Result<()> {
         let process = sys::pidfd_open(self.tgid())?;
         // From here on the id is that of the same process, or of none.
         let status = Status::of(self.tgid()).ok().filter(|status| self.is_same(*status));
         let status = status.ok_or(io::ErrorKind::NotFound)?;
-        // A virtual machine that has just begun, or has -Xrs, would be ended by the signal.
+        // A virtual machine that has just begun would be ended by the signal.
         if status.handled & (1 << (libc::SIGQUIT - 1)) == 0 {
-            return Err(io::Error::other("it does not handle SIGQUIT (it is starting, or has the option -Xrs)"));
+            let why = "it does not handle SIGQUIT (it is starting, or is no JVM)";
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, why));
         }
         let wish = self.path(&format!(".attach_pid{}", self.own_tgid()));
         let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&wish)?;
         let asked = fchown(&made, Some(self.uid()), None).and_then(|()| {
             sys::send_signal_by(process.as_fd(), libc::SIGQUIT)?;
-            self.wait_for_socket()
+            self.wait_for_socket(process.as_fd(), until)
         });
         // Not for long, and of no use to anybody else.
         let _ = fs::remove_file(&wish);
         asked
     }
 
-    fn wait_for_socket(&self) -> io::Result<()> {
-        let asked = Instant::now();
-        while asked.elapsed() < PATIENCE {
+    fn wait_for_socket(&self, process: BorrowedFd<'_>, until: Instant) -> io::Result<()> {
+        while Instant::now() < until {
+            if has_ended(process) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             if self.handle(&format!(".java_pid{}", self.own_tgid())).is_ok() {
                 return Ok(());
             }
@@ -103,4 +106,29 @@ impl OwnFiles {
         }
         Err(io::Error::other("it does not listen (it has the option -XX:+DisableAttachMechanism, or is no JVM)"))
     }
+}
+
+/// A process that nobody has waited for yet still has its files in `/proc`.
+fn has_ended(process: BorrowedFd<'_>) -> bool {
+    sys::poll_readable(&[process], 0).contains(&true)
+}
+
+/// Reads to the end of the stream, but not for longer than that, and not more than an answer can be.
+fn read_answer(socket: &mut UnixStream, until: Instant) -> io::Result<String> {
+    let (mut answer, mut chunk) = (Vec::new(), [0; MOST_ANSWER]);
+    while answer.len() < MOST_ANSWER {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::other("it does not answer"));
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(got) => answer.extend(&chunk[..got]),
+            // Time is over.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -7,13 +7,12 @@ use std::{
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::GrowingFile;
 use crate::host::{perf_ring::MapEvent, proc, sys};
 
 /// Names a module; none is given out twice.
@@ -99,9 +98,9 @@ impl Module {
         name.unwrap_or(&self.path).trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The file as long as it is now, if it is held open.
-    pub(super) fn growing(&self) -> Option<GrowingFile> {
-        GrowingFile::now(Arc::clone(self.file.as_ref()?)).ok()
+    /// The file, if it is held open.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.clone()
     }
 }
 
@@ -162,6 +161,11 @@ impl Modules {
         self.make_room();
         let (kind, opened) =
             if path == "[vdso]" { (ModuleKind::Vdso, vdso()) } else { (ModuleKind::File, open(tgid, mapping, path)) };
+        // Memory that is mapped in two places, to be written in one and executed in the other, is a file to the kernel.
+        if path.starts_with("/memfd:") && opened.as_ref().is_ok_and(|file| !is_elf(file)) {
+            self.files.insert(key, Arc::clone(&self.jit));
+            return Arc::clone(&self.jit);
+        }
         let denied = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         let file = opened.ok().map(Arc::new);
         let symbols_path = file.as_deref().map(held);
@@ -239,6 +243,11 @@ fn open(tgid: u32, mapping: &MapEvent, path: &str) -> io::Result<File> {
         .or_else(|error| or(error, open_if(Path::new(&format!("/proc/{tgid}/exe")), same_inode)))
         .or_else(|error| or(error, open_if(Path::new(&format!("/proc/{tgid}/root{path}")), same_inode)))
         .or_else(|error| or(error, open_if(Path::new(path), same_file)))
+}
+
+fn is_elf(file: &File) -> bool {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).is_ok() && &magic == b"\x7fELF"
 }
 
 /// Whether the process still has this mapping, and no other in its place.

@@ -19,8 +19,8 @@ fuzz_target!(|data: &[u8]| {
     pieces.read(&file, bytes * u64::from(*cut) / 255);
     pieces.read(&file, bytes);
     // Whatever stands in it may be an address, or a time.
-    let words: Vec<u64> =
-        dump.windows(8).step_by(4).filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?))).take(64).collect();
+    let word = |bytes: &[u8]| Some(u64::from_ne_bytes(bytes.try_into().ok()?));
+    let words: Vec<u64> = dump.windows(8).step_by(4).filter_map(word).take(64).collect();
     for address in words.iter().copied().chain([0, u64::MAX]) {
         for time_ns in [0, 100, u64::MAX].into_iter().chain(words.last().copied()) {
             let function = whole.function(&file, address, time_ns);

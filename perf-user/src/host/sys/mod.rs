@@ -15,7 +15,7 @@ pub use bpf::{
     wait_for_running_programs,
 };
 pub use heap::{heap_bytes_of_thread, trim_heap};
-pub use open::handle_in_root;
+pub use open::{connect, handle_in_root};
 pub use perf_event::{
     PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open, read_perf_event,
 };

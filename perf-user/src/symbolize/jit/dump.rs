@@ -49,7 +49,7 @@ pub struct JitDump {
 }
 
 impl JitDump {
-    /// Reads the records that were appended, up to the length that the file had at some time.
+    /// Reads the records that were appended, up to this length of the file.
     pub fn read(&mut self, file: &File, bytes: u64) {
         if bytes < self.read {
             *self = Self::default();

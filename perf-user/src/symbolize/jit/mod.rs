@@ -9,16 +9,13 @@ mod window;
 pub use dump::JitDump;
 pub use perf_map::PerfMap;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use perf_ebpf::stack::{STACK_ID_SEED, mix};
 
 use super::{Function, Named, Names, Unnamed, unnamed};
 use crate::task::{LocatedWindow, Module, ModuleId, ModuleKind, RawFrame};
-use process::Process;
+use process::{Java, Process};
 
 /// Pieces of code that are remembered of one file, some 50 MB.
 const MOST_CODE: usize = 500_000;
@@ -36,10 +33,9 @@ pub(super) struct Generated {
     processes: HashMap<ModuleId, Process>,
     /// The functions of the window that was located last, by their frames.
     functions: HashMap<RawFrame, Function>,
-    /// Whether Java virtual machines are asked for their perf maps.
-    java_map: bool,
-    /// What they said instead.
-    refused: BTreeSet<String>,
+    /// Frames of windows before that have a name by now.
+    late: Vec<(RawFrame, Function)>,
+    java: Java,
     /// How many windows there were.
     windows: u64,
 }
@@ -48,7 +44,7 @@ impl Names {
     /// Whether Java virtual machines are to be asked for what they have compiled.
     #[must_use]
     pub fn asking_java(mut self, java_map: bool) -> Self {
-        self.generated.java_map = java_map;
+        self.generated.java.wanted = java_map;
         self
     }
 
@@ -67,10 +63,25 @@ impl Names {
         self.name(module, &addresses)
     }
 
+    /// Takes the frames that were named without a name, and have one by now.
+    #[must_use]
+    pub fn take_late(&mut self) -> Vec<(RawFrame, Function)> {
+        std::mem::take(&mut self.generated.late)
+    }
+
+    /// The same, when no window comes any more.
+    #[must_use]
+    pub fn take_last(&mut self) -> Vec<(RawFrame, Function)> {
+        let processes = self.generated.processes.values_mut();
+        self.generated.late.extend(processes.flat_map(Process::named_at_end));
+        self.take_late()
+    }
+
     /// Why virtual machines that were asked have not told what they have compiled.
     #[must_use]
     pub fn refused(&self) -> Vec<String> {
-        self.generated.refused.iter().cloned().collect()
+        let refused = self.generated.java.refused.iter();
+        refused.map(|(tgid, why)| format!("process {tgid} does not name the Java code it compiles: {why}")).collect()
     }
 }
 
@@ -91,20 +102,26 @@ impl Generated {
             let id = code.module.id;
             let mut process = self.processes.remove(&id).unwrap_or_else(|| Process::new(&code.module));
             process.window = self.windows;
-            process.read(code, self.java_map, window.start_ns, &mut self.refused);
+            process.read(code, &mut self.java, window.start_ns);
+            self.late.extend(process.named_late());
             for (at, depth) in places.remove(&id).unwrap_or_default() {
                 let sample = &mut window.samples[at];
                 let frame = &mut sample.frames[depth];
-                if let Some(function) = process.function(frame.address, sample.first_ns) {
-                    frame.code = hash(function);
-                    self.functions.entry(*frame).or_insert_with(|| function.clone());
+                match process.function(frame.address, sample.first_ns) {
+                    Some(function) => {
+                        frame.code = hash(function);
+                        self.functions.entry(*frame).or_insert_with(|| function.clone());
+                    }
+                    None => process.note_unnamed(frame.address, sample.first_ns),
                 }
             }
             self.processes.insert(id, process);
             self.forget(id);
         }
         // What nothing else knows any more has ended.
-        self.processes.retain(|_, process| Arc::strong_count(&process.module) > 1);
+        let ended = |_: &ModuleId, process: &mut Process| Arc::strong_count(&process.module) == 1;
+        let ended = self.processes.extract_if(ended);
+        self.late.extend(ended.flat_map(|(_, mut process)| process.named_at_end()));
     }
 
     fn name(&self, module: &Module, frame: &RawFrame) -> Named {

@@ -10,22 +10,40 @@ use crate::task::{GeneratedCode, GrowingFile, LocatedSample, Modules};
 struct Target {
     module: Arc<Module>,
     map: Arc<File>,
+    dump: Arc<File>,
 }
 
 impl Target {
     fn new() -> Self {
-        Self { module: Modules::default().jit(), map: Arc::new(tempfile::tempfile().unwrap()) }
+        let file = || Arc::new(tempfile::tempfile().unwrap());
+        Self { module: Modules::default().jit(), map: file(), dump: file() }
+    }
+
+    /// Has the jitdump tell of code at 0x1000.
+    fn dump(&self, time_ns: u64, name: &str) {
+        if self.dump.metadata().unwrap().len() == 0 {
+            let header = [0x4a69_5444_u32, 1, 40, 0, 0, 0, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
+            (&*self.dump).write_all(&header).unwrap();
+        }
+        let size = 57 + name.len() as u64;
+        let words = [size << 32, time_ns, 0, 0x1000, 0x1000, 0x100, 1].map(u64::to_ne_bytes).concat();
+        (&*self.dump).write_all(&[&words, name.as_bytes(), &[0]].concat()).unwrap();
     }
 
     /// A window at whose end the map has grown by `text`, with a sample at each of these addresses.
     fn window(&self, text: &str, addresses: &[u64]) -> LocatedWindow {
+        self.window_at(5, text, addresses)
+    }
+
+    /// The same, with the time of the samples.
+    fn window_at(&self, first_ns: u64, text: &str, addresses: &[u64]) -> LocatedWindow {
         (&*self.map).write_all(text.as_bytes()).unwrap();
         let sample = |address: &u64| LocatedSample {
             tgid: 1,
             tid: 1,
             comm: "a".into(),
             process: "a".into(),
-            first_ns: 5,
+            first_ns,
             value: 1,
             frames: vec![RawFrame { module: self.module.id, address: *address, code: 0 }],
         };
@@ -33,12 +51,12 @@ impl Target {
             module: Arc::clone(&self.module),
             perf_map: Some(GrowingFile::now(Arc::clone(&self.map)).unwrap()),
             denied: false,
-            dumps: Vec::new(),
+            dumps: vec![Arc::clone(&self.dump)],
             java: None,
         };
         LocatedWindow {
-            start_ns: 0,
-            end_ns: 10,
+            start_ns: first_ns,
+            end_ns: first_ns + 1,
             samples: addresses.iter().map(sample).collect(),
             modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
             generated: vec![generated],
@@ -96,6 +114,52 @@ fn a_process_that_nobody_knows_any_more_is_forgotten() {
     drop(target);
     names.locate_generated(&mut empty);
     assert!(names.generated.processes.is_empty());
+}
+
+#[test]
+fn what_a_jitdump_tells_late_names_frames_that_had_no_name() {
+    let (target, mut names) = (Target::new(), Names::default());
+    let [early, late] = [10, 20].map(|time_ns| named(&mut names, target.window_at(time_ns, "", &[0x1010, 0x2000])));
+    assert_eq!((&early, &*early[0].1), (&late, "[jit+0x1010]"));
+    assert!(names.take_late().is_empty());
+    target.dump(9, "first");
+    target.dump(21, "second");
+    let now = named(&mut names, target.window_at(30, "", &[0x1010]));
+    let frames: Vec<_> = names.take_late().into_iter().map(|(frame, function)| (frame, function.name)).collect();
+    assert_eq!((frames, &*now[0].1), (vec![(early[0].0, "first".to_owned())], "second"));
+    assert!(names.take_last().is_empty(), "each once, and nothing is known of the other");
+}
+
+#[test]
+fn frames_that_different_code_lay_under_get_no_name() {
+    let (target, mut names) = (Target::new(), Names::default());
+    for time_ns in [10, 20] {
+        named(&mut names, target.window_at(time_ns, "", &[0x1010]));
+    }
+    target.dump(9, "first");
+    target.dump(15, "second");
+    assert!(names.take_last().is_empty());
+}
+
+#[test]
+fn frames_seen_before_there_was_a_jitdump_count_as_well() {
+    let (target, mut names) = (Target::new(), Names::default());
+    let mut before = target.window_at(5, "", &[0x1010]);
+    before.generated[0].dumps.clear();
+    named(&mut names, before);
+    named(&mut names, target.window_at(20, "", &[0x1010]));
+    target.dump(9, "first");
+    assert!(names.take_last().is_empty(), "at the first of the two times it was other code");
+}
+
+#[test]
+fn what_is_told_at_the_end_counts() {
+    let (target, mut names) = (Target::new(), Names::default());
+    let frame = named(&mut names, target.window_at(10, "", &[0x1010]))[0].0;
+    target.dump(9, "first");
+    let last = names.take_last();
+    assert_eq!(last.len(), 1);
+    assert_eq!((last[0].0, &*last[0].1.name), (frame, "first"));
 }
 
 #[test]
