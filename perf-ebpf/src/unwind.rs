@@ -190,8 +190,11 @@ pub const EXACT: u64 = 1 << 61;
 /// stack: for hand-written code without rows.
 pub const BY_RETURN_ADDRESS: u64 = 1 << 60;
 
-/// All marks that a frame's address may have. Addresses of user space have 57 bits at the most.
+/// All marks that a frame's address may have.
 pub const MARKS: u64 = BY_FRAME_POINTER | EXACT | BY_RETURN_ADDRESS;
+
+/// The first address that no user space has.
+pub const USER_END: u64 = 1 << 57;
 
 /// Set in what stands for the frames that could not be reached; the low bits say why: [`Stop`].
 pub const CUT_OFF: u64 = 1 << 62;
@@ -212,6 +215,16 @@ pub const fn ends_in_call(before: u64) -> bool {
         || indirect(before, 4)
         || indirect(before, 6)
         || indirect(before, 7)
+}
+
+/// Where the call leads that ends right before `after`, if it is one by a distance.
+#[inline(always)]
+#[must_use]
+pub const fn direct_target(before: u64, after: u64) -> Option<u64> {
+    if before >> 24 & 0xff != 0xe8 {
+        return None;
+    }
+    Some(after.wrapping_add((before >> 32) as u32 as i32 as i64 as u64))
 }
 
 /// The registers that a walk carries from frame to frame.
@@ -242,6 +255,17 @@ pub enum Stop {
     Astray = 5,
     /// There are more frames than are kept.
     Deep = 6,
+}
+
+/// The [`Stop`] that a frame stands for, as a number; `None` if it is an address.
+#[must_use]
+pub const fn why_cut_off(frame: u64) -> Option<u64> {
+    let stop = frame & 0xff;
+    if frame & !0xff == CUT_OFF && stop >= Stop::Unknown as u64 && stop <= Stop::Deep as u64 {
+        Some(stop)
+    } else {
+        None
+    }
 }
 
 /// Where the kernel keeps the interrupted registers, in bytes above the stack pointer of a signal's return trampoline:
@@ -321,6 +345,17 @@ mod tests {
         let others: [&[u8]; 4] =
             [&[0x90], &[0xe9, 1, 2, 3, 4], &[0xff, 0xe0], &[0x48, 0x8b, 0x05, 0x01, 0x02, 0x03, 0x04]];
         assert!(!others.into_iter().any(ends));
+        let before = u64::from_le_bytes([0x90, 0x90, 0x90, 0xe8, 0xf0, 0xff, 0xff, 0xff]);
+        assert_eq!(direct_target(before, 0x1010), Some(0x1000));
+        assert_eq!(direct_target(0x90, 0x1010), None);
+    }
+
+    #[test]
+    fn marks_of_cut_off_walks_are_told_from_garbage() {
+        assert_eq!(why_cut_off(CUT_OFF | Stop::Fault as u64), Some(3));
+        for garbage in [CUT_OFF, CUT_OFF | 7, CUT_OFF | 1 << 20 | 3, u64::MAX, 0x7fff_0000_0003] {
+            assert_eq!(why_cut_off(garbage), None);
+        }
     }
 
     #[test]

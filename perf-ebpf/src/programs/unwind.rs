@@ -14,7 +14,7 @@ use perf_ebpf::{
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
     unwind::{
         BY_FRAME_POINTER, BY_RETURN_ADDRESS, CODE_STEPS, CUT_OFF, Cfa, Code, EXACT, PAGE_BITS, ROW_STEPS, Registers,
-        Row, Space, Stop, ends_in_call, page_rows, step,
+        Row, Space, Stop, direct_target, ends_in_call, page_rows, step,
     },
 };
 
@@ -63,8 +63,9 @@ pub(super) struct Walk {
 /// kernel; `None` if the process has no tables.
 #[inline(always)]
 pub(super) fn walk(tgid: u32, interrupted: Option<&pt_regs>) -> Option<Walked<'static>> {
-    // SAFETY: the entry is never removed while a program that may find it runs.
-    let space = unsafe { UNWIND_SPACES.get(tgid) }?;
+    // SAFETY: an entry that is removed meanwhile is memory of the map all the same; it is copied at once, and what another
+    // process has mapped there at worst leads nowhere.
+    let space = *unsafe { UNWIND_SPACES.get(tgid) }?;
     let walk = UNWIND_WALK.get_ptr_mut(0)?;
     // SAFETY: this CPU's; nothing that walks interrupts a walk.
     let walk = unsafe { &mut *walk };
@@ -75,7 +76,7 @@ pub(super) fn walk(tgid: u32, interrupted: Option<&pt_regs>) -> Option<Walked<'s
             &unsafe { bpf_probe_read_kernel(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }.ok()?,
         ),
     }
-    walk.space = *space;
+    walk.space = space;
     // SAFETY: the callback needs no context.
     unsafe { bpf_loop(MAX_DEEP_FRAMES as u32, one as *mut c_void, core::ptr::null_mut(), 0) };
     if walk.stop != Stop::End as u32 {
@@ -148,16 +149,11 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     let stepped = step(row, walk.frame, read, |number| leaf.then(|| registers[number as usize & 15]));
     walk.how = 0;
     walk.frame = match stepped {
-        Err(Stop::Unknown) => match if leaf { by_return_address(walk) } else { None } {
-            Some(caller) => {
-                walk.how = BY_RETURN_ADDRESS;
-                caller
-            }
-            None => {
-                walk.how = BY_FRAME_POINTER;
-                by_frame_pointer(walk.frame)?
-            }
-        },
+        Err(Stop::Unknown) => {
+            let (caller, how) = without_row(walk)?;
+            walk.how = how;
+            caller
+        }
         other => other?,
     };
     if walk.frame.ip == 0 {
@@ -167,19 +163,37 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The caller, if the interrupted function is one of a file with a table that leaves it out, as it does hand-written code, and
-/// has only its return address on the stack: what lies there is in code, behind a call.
+/// The caller of a function of a file whose table leaves it out, as hand-written code is. What lies on top of the stack is the
+/// return address if it is behind a call of this function; behind another call it may be a leftover, and the frame pointer
+/// comes first if that leads behind a call.
 #[inline(always)]
-fn by_return_address(walk: &Walk) -> Option<Registers> {
-    let Registers { sp, fp, .. } = walk.frame;
-    if walk.code.first_page == walk.code.end_page {
-        return None;
+fn without_row(walk: &Walk) -> Result<(Registers, u64), Stop> {
+    let Registers { ip, sp, fp } = walk.frame;
+    let by_pointer = by_frame_pointer(walk.frame);
+    let is_hand_written = walk.used == 1 && walk.code.first_page != walk.code.end_page;
+    if is_hand_written
+        // SAFETY: the helper fails rather than faults.
+        && let Ok(top) = unsafe { bpf_probe_read_user(sp as *const u64) }
+        && let Some(before) = behind_call(walk, top)
+    {
+        let own = direct_target(before, top).is_some_and(|target| target <= ip && ip - target < LARGEST_BYTES);
+        if own || !by_pointer.is_ok_and(|caller| behind_call(walk, caller.ip).is_some()) {
+            return Ok((Registers { ip: top, sp: sp.wrapping_add(8), fp }, BY_RETURN_ADDRESS));
+        }
     }
+    by_pointer.map(|caller| (caller, BY_FRAME_POINTER))
+}
+
+/// Hand-written functions are no larger.
+const LARGEST_BYTES: u64 = 1 << 16;
+
+/// The eight bytes of code before an address, if that is in code and they end in a call.
+#[inline(always)]
+fn behind_call(walk: &Walk, address: u64) -> Option<u64> {
+    find_code(walk.space, address.wrapping_sub(1))?;
     // SAFETY: the helper fails rather than faults.
-    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
-    let ip = read(sp)?;
-    find_code(walk.space, ip.wrapping_sub(1))?;
-    ends_in_call(read(ip.wrapping_sub(8))?).then_some(Registers { ip, sp: sp.wrapping_add(8), fp })
+    let before = unsafe { bpf_probe_read_user(address.wrapping_sub(8) as *const u64) }.ok()?;
+    ends_in_call(before).then_some(before)
 }
 
 /// The caller, if this frame keeps a frame pointer: its own saved one, and above that the return address.

@@ -97,7 +97,8 @@ impl UnwindArg {
         match self {
             Self::Fp => Unwind::FramePointers,
             Self::Auto if can_walk(host).is_err() => Unwind::FramePointers,
-            Self::Auto | Self::Tables => Unwind::Tables,
+            Self::Auto => Unwind::Tables { or_frame_pointers: true },
+            Self::Tables => Unwind::Tables { or_frame_pointers: false },
         }
     }
 }
@@ -249,7 +250,7 @@ fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value 
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,
         "java_map": args.java_map,
-        "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables => "tables" },
+        "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables { .. } => "tables" },
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },
     })
 }

@@ -81,6 +81,12 @@ impl CpuCollector {
         Self { frequency_hz, clock, entries, program: PROGRAM, links: BTreeMap::new() }
     }
 
+    /// The same, not loaded yet.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self::new(self.frequency_hz, self.clock, self.entries)
+    }
+
     /// What drives it.
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -182,7 +188,7 @@ impl Collector for CpuCollector {
     fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: Unwind) -> Result<(), AttachError> {
         self.program = match unwind {
             Unwind::FramePointers => PROGRAM,
-            Unwind::Tables => {
+            Unwind::Tables { .. } => {
                 can_walk(host)?;
                 WALKING
             }

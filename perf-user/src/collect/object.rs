@@ -68,7 +68,7 @@ pub(super) fn load(options: &SessionOptions, collector: &CpuCollector) -> Result
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
         .map_max_entries("STACKS_0", options.entries.saturating_mul(2))
         .map_max_entries("STACKS_1", options.entries.saturating_mul(2));
-    if options.unwind == Unwind::Tables {
+    if options.unwind != Unwind::FramePointers {
         let room = WalkRoom::of(&options.target);
         loader
             .map_max_entries("DEEP_STACKS_0", options.entries)

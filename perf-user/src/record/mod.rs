@@ -133,7 +133,7 @@ pub fn record(
 ) -> Result<Outcome, RecordError> {
     sys::raise_open_files();
     let target = options.session.target.clone();
-    let mut rings = TaskRings::open(&host.cpus, options.session.unwind == Unwind::Tables)?;
+    let mut rings = TaskRings::open(&host.cpus, options.session.unwind != Unwind::FramePointers)?;
     let mut tasks = Tasks::new(follow(&target));
     let scan_first = !matches!(target, Target::All | Target::Cgroup(_));
     if scan_first {
@@ -144,8 +144,7 @@ pub fn record(
     let source = options.collector.clock().name();
     let (period_ns, frequency_hz) = (options.collector.period_ns(), options.collector.frequency_hz());
     let value = options.collector.value();
-    let mut session = Session::load(host, &options.session, options.collector)?;
-    let mut walks = Walks::new(&session, &options.session)?;
+    let (mut session, mut walks) = load(host, options.session.clone(), options.collector, &mut recording)?;
     walks.follow_whole(&mut session, &mut tasks);
     session.attach(host)?;
     let start_ns = sys::monotonic_ns();
@@ -229,6 +228,36 @@ pub fn record(
     Ok(Outcome { ended, failure })
 }
 
+/// Loads the kernel half. Where tables were not asked for and cannot be had, frame pointers do, and the recording says so.
+fn load(
+    host: &Host,
+    options: SessionOptions,
+    collector: CpuCollector,
+    recording: &mut Recording,
+) -> Result<(Session, Walks), AttachError> {
+    let (again, falls_back) = (collector.afresh(), options.unwind == (Unwind::Tables { or_frame_pointers: true }));
+    let load = |options: &SessionOptions, collector| {
+        let session = Session::load(host, options, collector)?;
+        let walks = Walks::new(&session, options)?;
+        Ok((session, walks))
+    };
+    match load(&options, collector) {
+        Err(error) if falls_back => {
+            let options = SessionOptions { unwind: Unwind::FramePointers, ..options };
+            let loaded = load(&options, again)?;
+            recording.warnings.push(format!("stacks are followed by frame pointers only: {}", chain(&error)));
+            recording.options["unwind"] = "fp".into();
+            Ok(loaded)
+        }
+        loaded => loaded,
+    }
+}
+
+/// An error with its causes, in a line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Measures what the recording costs between two looks.
 struct Meter {
     start_ns: u64,
@@ -283,8 +312,9 @@ impl Run {
         let located = self.tasks.locate(&raw);
         let ended = self.tasks.forget_before(raw.start_ns);
         session.forget_processes(&ended)?;
-        if self.tasks.take_exits_missed() {
+        if self.tasks.take_events_missed() {
             session.forget_gone()?;
+            self.tasks.rescan(sys::monotonic_ns());
         }
         self.walks.settle();
         self.walks.forget(session, &ended);
@@ -305,7 +335,7 @@ impl Run {
         let seconds = (sys::monotonic_ns() - self.start_ns) as f64 / 1e9;
         let new = rings.follow_cpus(&stayed, &online, &mut self.tasks).and_then(|()| {
             // Between coming online and now, nobody listened to it.
-            self.tasks.rescan(sys::monotonic_ns());
+            self.tasks.miss();
             session.follow_cpus(&stayed, &online)
         });
         match new {

@@ -1,6 +1,10 @@
 //! Keeps the tables by which the kernel half walks stacks up with what processes have mapped.
 
-use std::os::fd::BorrowedFd;
+use std::{
+    collections::HashSet,
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
 use perf_ebpf::unwind::Code;
 
@@ -13,6 +17,9 @@ use crate::{
     task::{CodeMapping, Tasks},
     unwind::{Cache, Loader, Room, Unwinder},
 };
+
+/// How long a recording waits for tables before it begins: no longer than for a target on a file system that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The tables, if the kernel half walks by them.
 #[derive(Debug)]
@@ -42,37 +49,30 @@ impl Walks {
 
     /// Tells the kernel half what has changed.
     pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) {
-        let changed = tasks.take_changed();
+        let mut changed = tasks.take_changed();
         let Some((unwinder, loader)) = &mut self.0 else { return };
         for (file, table) in loader.take() {
-            for tgid in unwinder.add(file, table.as_ref().ok()) {
-                place(unwinder, session, tgid, &tasks.code(tgid));
-            }
-        }
-        for tgid in changed {
-            place(unwinder, session, tgid, &tasks.code(tgid));
+            changed.extend(unwinder.add(file, table.as_ref().ok()));
         }
         if unwinder.should_clear() {
             let known = unwinder.clear();
             known.iter().for_each(|tgid| session.remove_space(*tgid));
             wait_for_running_programs();
-            for tgid in known {
-                place(unwinder, session, tgid, &tasks.code(tgid));
-            }
+            changed.extend(known);
         }
+        changed.into_iter().for_each(|tgid| place(unwinder, session, tgid, &tasks.code(tgid)));
         unwinder.take_wanted().into_iter().for_each(|file| loader.want(file));
     }
 
-    /// The same, and waits for all tables that it takes: before the first event.
+    /// The same, and waits for the tables that it takes, but not for ever: before the first event.
     pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) {
         self.follow(session, tasks);
         let Some((unwinder, loader)) = &mut self.0 else { return };
-        let mut waited = Vec::new();
-        while let Some((file, table)) = loader.wait() {
+        let deadline = Instant::now() + PATIENCE;
+        let mut waited = HashSet::new();
+        while let Some((file, table)) = loader.wait(deadline) {
             waited.extend(unwinder.add(file, table.as_ref().ok()));
         }
-        waited.sort_unstable();
-        waited.dedup();
         waited.into_iter().for_each(|tgid| place(unwinder, session, tgid, &tasks.code(tgid)));
     }
 
@@ -96,8 +96,15 @@ impl Walks {
 /// Tells what a process has mapped now. Without any mappings, as the kernel's threads are, and where the maps have no room, the
 /// kernel's own walk is all there is.
 fn place(unwinder: &mut Unwinder, session: &mut Session, tgid: u32, mappings: &[CodeMapping]) {
-    let space = if mappings.is_empty() { None } else { unwinder.place(tgid, mappings) };
+    let mut space = unwinder.place(tgid, mappings);
+    if space.is_none() && !mappings.is_empty() {
+        // Places that were given up since the window began are free once the programs that run now have ended.
+        wait_for_running_programs();
+        unwinder.settle();
+        space = unwinder.place(tgid, mappings);
+    }
     if space.is_none_or(|space| session.set_space(tgid, space).is_err()) {
+        unwinder.forget(tgid);
         session.remove_space(tgid);
     }
 }

@@ -21,7 +21,7 @@ use std::{
 
 use generated::Generator;
 use process::Process;
-use space::{AddressSpace, Mapping};
+use space::{AddressSpace, Change, Mapping};
 
 use crate::host::{
     perf_ring::{MapEvent, TaskEvent},
@@ -60,8 +60,8 @@ pub struct Tasks {
     processes: HashMap<u32, Process>,
     modules: Modules,
     lost_events: u64,
-    /// Whether exits may have been among the lost events since processes were last looked for.
-    exits_missed: bool,
+    /// Whether events may have been missed since processes were last looked for.
+    events_missed: bool,
     /// Processes whose mappings have changed since this was last asked.
     changed: HashSet<u32>,
     remapped: bool,
@@ -118,10 +118,13 @@ impl Tasks {
         }
     }
 
-    /// Looks at all living processes again: they may have executed or mapped something, or ended, on a CPU that nobody
-    /// listened to.
+    /// Takes note that nobody listened to a CPU for a while.
+    pub fn miss(&mut self) {
+        self.events_missed = true;
+    }
+
+    /// Looks at all living processes again: they may have executed or mapped something that nobody told of.
     pub fn rescan(&mut self, time_ns: u64) {
-        self.exits_missed = true;
         let living = self.processes.iter().filter(|(_, process)| process.ended_ns.is_none());
         let living: Vec<u32> = living.map(|(tgid, _)| *tgid).collect();
         for tgid in living {
@@ -187,8 +190,11 @@ impl Tasks {
                     process.spaces.push((0, Arc::default()));
                 }
                 if let Some((_, space)) = process.spaces.last_mut() {
-                    self.remapped |= Arc::make_mut(space).insert(mapping);
-                    self.changed.insert(tgid);
+                    let change = Arc::make_mut(space).insert(mapping);
+                    self.remapped |= change == Change::OtherCode;
+                    if change != Change::None {
+                        self.changed.insert(tgid);
+                    }
                 }
                 if generated {
                     self.look_for_generators(tgid);
@@ -233,7 +239,7 @@ impl Tasks {
             }
             TaskEvent::Lost { count } => {
                 self.lost_events = self.lost_events.saturating_add(count);
-                self.exits_missed = true;
+                self.events_missed = true;
             }
         }
     }
@@ -242,7 +248,7 @@ impl Tasks {
     ///
     /// Returns the processes that were forgotten.
     pub fn forget_before(&mut self, time_ns: u64) -> Vec<u32> {
-        if self.exits_missed {
+        if self.events_missed {
             let living: HashSet<u32> = proc::all_processes().collect();
             let missed = self.processes.iter_mut().filter(|(tgid, _)| !living.contains(tgid));
             missed.for_each(|(_, process)| _ = process.ended_ns.get_or_insert(time_ns));
@@ -263,9 +269,9 @@ impl Tasks {
         forgotten
     }
 
-    /// Whether, since this was last asked, the ends of processes may have been missed.
-    pub fn take_exits_missed(&mut self) -> bool {
-        std::mem::take(&mut self.exits_missed)
+    /// Whether, since this was last asked, events may have been missed: then the ends of processes, too.
+    pub fn take_events_missed(&mut self) -> bool {
+        std::mem::take(&mut self.events_missed)
     }
 
     /// The processes whose mappings have changed since this was last asked.

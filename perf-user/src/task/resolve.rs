@@ -7,7 +7,7 @@ use std::{
 
 use perf_ebpf::{
     counters::{COUNTER_SLOTS, Counter},
-    unwind::{CUT_OFF, EXACT, MARKS},
+    unwind::{EXACT, MARKS, USER_END, why_cut_off},
 };
 
 use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
@@ -161,10 +161,13 @@ impl Tasks {
             RawFrame { module: module.id, address, code: 0 }
         };
         frames.extend(user.iter().enumerate().rev().map(|(depth, frame)| {
-            if frame & CUT_OFF != 0 {
-                return place(self.modules.cut_off(), frame & 0xff);
+            if let Some(stop) = why_cut_off(*frame) {
+                return place(self.modules.cut_off(), stop);
             }
-            let address = if frame & EXACT != 0 { frame & !MARKS } else { in_call(frame & !MARKS, depth) };
+            // A walk by frame pointers alone keeps whatever it found, which can look like a marked address.
+            let (address, marks) =
+                if frame & !MARKS < USER_END { (frame & !MARKS, frame & MARKS) } else { (*frame, 0) };
+            let address = if marks & EXACT != 0 { address } else { in_call(address, depth) };
             let found = space.and_then(|space| space.find(address, sample.first_ns));
             let Some(mapping) = found else {
                 // Which addresses these were says nothing.

@@ -30,6 +30,17 @@ impl Mapping {
     }
 }
 
+/// What a mapping changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing: it was there.
+    None,
+    /// It came where no code was, or the same.
+    New,
+    /// It came where other code was.
+    OtherCode,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressSpace {
     current: BTreeMap<u64, Mapping>,
@@ -42,13 +53,13 @@ pub(super) struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// Adds a mapping over whatever was there; whether that was other code.
-    pub(super) fn insert(&mut self, new: Mapping) -> bool {
+    /// Adds a mapping over whatever was there, which may have been the same.
+    pub(super) fn insert(&mut self, new: Mapping) -> Change {
         if new.start >= new.end {
-            return false;
+            return Change::None;
         }
         if self.current.get(&new.start).is_some_and(|old| Mapping { from_ns: new.from_ns, ..old.clone() } == new) {
-            return false;
+            return Change::None;
         }
         let mut other_code = false;
         let overlapped: Vec<u64> = self
@@ -68,7 +79,7 @@ impl AddressSpace {
             self.current.extend(kept.into_iter().flatten().map(|part| (part.start, part)));
         }
         self.current.insert(new.start, new);
-        other_code
+        if other_code { Change::OtherCode } else { Change::New }
     }
 
     /// The empty one of a program that is executed.

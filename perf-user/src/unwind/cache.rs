@@ -28,7 +28,7 @@ const TABLE_BYTES: u64 = 128 << 20;
 /// Changes with the meaning of a row.
 const MAGIC: &[u8; 8] = b"ppunw\0\0\x01";
 
-/// Magic, first page, number of pages, number of rows, digest of all that follows.
+/// Magic, first page, number of pages, number of rows, digest of the first page and of all that follows.
 const HEADER_BYTES: usize = 40;
 
 /// A directory of tables, that of this user alone.
@@ -47,21 +47,27 @@ impl Cache {
         Self::at(&base)
     }
 
-    /// The one in this directory of its user.
+    /// The one in this directory of its user, which is made if it is missing. What another user could exchange is neither
+    /// trusted nor written to: every directory on the way is this user's or root's, and no others may write to it.
     fn at(base: &Path) -> Option<Self> {
-        // What another user could exchange is not trusted, nor written to: neither the directory nor what it is in.
-        let own = |path: &Path| {
+        let trusted = |path: &Path| {
             let metadata = fs::symlink_metadata(path).ok()?;
-            (metadata.is_dir() && metadata.uid() == sys::effective_uid() && metadata.mode() & 0o022 == 0).then_some(())
+            let owned = [0, sys::effective_uid()].contains(&metadata.uid());
+            (metadata.is_dir() && owned && metadata.mode() & 0o022 == 0).then_some(())
         };
         if !base.is_absolute() {
             return None;
         }
-        let directory = base.join("perfprobe").join("unwind");
-        let _ = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-        own(base)?;
-        own(directory.parent()?)?;
-        own(&directory)?;
+        let wanted = base.join("perfprobe").join("unwind");
+        let mut directory = PathBuf::new();
+        for part in wanted.components() {
+            directory.push(part);
+            if trusted(&directory).is_none() {
+                // Fails if something is there.
+                DirBuilder::new().mode(0o700).create(&directory).ok()?;
+                trusted(&directory)?;
+            }
+        }
         Some(Self { directory })
     }
 
@@ -78,26 +84,36 @@ impl Cache {
         Some(table)
     }
 
-    /// Keeps the table of a file. A full disk, or another recorder that does the same, costs no more than the table.
-    pub fn put(&self, file: &File, table: &Table) {
-        let Some(path) = self.path(file) else { return };
+    /// Makes the table of a file, and keeps it, unless the file changes meanwhile, or has just changed: what is written to it in
+    /// the same tick of the clock does not show. A full disk, or another recorder that does the same, costs no more than
+    /// keeping it.
+    ///
+    /// # Errors
+    /// As `make`.
+    pub fn keep<E>(&self, file: &File, make: impl FnOnce() -> Result<Table, E>) -> Result<Table, E> {
+        const TICK_SECONDS: i64 = 2;
+        let before = self.path(file);
+        let table = make()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        let settled = file.metadata().is_ok_and(|metadata| metadata.ctime() + TICK_SECONDS < now);
+        if let Some(path) = before.filter(|before| settled && self.path(file).as_ref() == Some(before)) {
+            self.write(&path, &table);
+            self.evict(LIMIT_BYTES);
+        }
+        Ok(table)
+    }
+
+    fn write(&self, path: &Path, table: &Table) {
         let unfinished = self.directory.join(format!("{}.unfinished", std::process::id()));
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
-            let mut kept = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&unfinished)?;
-            kept.write_all(&encode(table))?;
+            options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            options.open(&unfinished)?.write_all(&encode(table))?;
             fs::rename(&unfinished, path)
         };
         if write().is_err() {
             let _ = fs::remove_file(&unfinished);
         }
-        self.evict(LIMIT_BYTES);
     }
 
     /// Where the table of a file is, if that is one that can be told from others.
@@ -147,7 +163,7 @@ fn encode(table: &Table) -> Vec<u8> {
     data.extend(MAGIC);
     let numbers = [table.first_page, table.pages.len() as u64, table.rows.len() as u64];
     data.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
-    data.extend(digest(&body).to_le_bytes());
+    data.extend(digest(table.first_page, &body).to_le_bytes());
     data.extend(body);
     data
 }
@@ -160,7 +176,7 @@ fn decode(data: &[u8]) -> Option<Table> {
     let (first_page, pages, rows, told) = (number(0)?, number(1)?, number(2)?, number(3)?);
     let page_bytes = usize::try_from(pages).ok()?.checked_mul(4)?;
     let row_bytes = usize::try_from(rows).ok()?.checked_mul(8)?;
-    if page_bytes.checked_add(row_bytes)? != body.len() || digest(body) != told {
+    if page_bytes.checked_add(row_bytes)? != body.len() || digest(first_page, body) != told {
         return None;
     }
     let (page_data, row_data) = body.split_at(page_bytes);
@@ -171,9 +187,9 @@ fn decode(data: &[u8]) -> Option<Table> {
 }
 
 /// Tells damage, not malice: the directory is the user's own.
-fn digest(body: &[u8]) -> u64 {
+fn digest(first_page: u64, body: &[u8]) -> u64 {
     let (words, rest) = body.as_chunks();
-    let hash = words.iter().fold(STACK_ID_SEED, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let hash = words.iter().fold(mix(STACK_ID_SEED, first_page), |hash, word| mix(hash, u64::from_le_bytes(*word)));
     rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
 }
 
@@ -184,6 +200,12 @@ mod tests {
 
     use super::*;
 
+    /// In the user's own folder: `/tmp` is everybody's.
+    fn tempdir() -> tempfile::TempDir {
+        let folder = std::env::current_exe().unwrap();
+        tempfile::tempdir_in(folder.parent().unwrap()).unwrap()
+    }
+
     fn own_table() -> (File, Table) {
         let file = File::open("/proc/self/exe").unwrap();
         let table = super::super::read(&file).unwrap();
@@ -192,11 +214,11 @@ mod tests {
 
     #[test]
     fn a_table_that_was_kept_is_found_again_for_the_same_file_only() {
-        let base = tempfile::tempdir().unwrap();
+        let base = tempdir();
         let cache = Cache::at(base.path()).unwrap();
         let (file, table) = own_table();
         assert_eq!(cache.get(&file), None);
-        cache.put(&file, &table);
+        cache.write(&cache.path(&file).unwrap(), &table);
         assert_eq!(cache.get(&file).as_ref(), Some(&table));
         let other = base.path().join("copy");
         fs::copy("/proc/self/exe", &other).unwrap();
@@ -212,15 +234,14 @@ mod tests {
         for at in 0..data.len() {
             let mut damaged = data.clone();
             damaged[at] ^= 0x10;
-            // The first page has no digest of its own: the name of the file tells which file it is.
-            assert!(decode(&damaged).is_none_or(|_| (8..16).contains(&at)), "byte {at}");
+            assert_eq!(decode(&damaged), None, "byte {at}");
             assert_eq!(decode(&data[..at]), None, "{at} bytes");
         }
     }
 
     #[test]
     fn what_was_not_used_for_the_longest_time_goes() {
-        let base = tempfile::tempdir().unwrap();
+        let base = tempdir();
         let cache = Cache::at(base.path()).unwrap();
         for (name, age) in [("old", 30), ("older", 40), ("new", 10)] {
             let kept = File::create(cache.directory.join(name)).unwrap();
@@ -234,10 +255,13 @@ mod tests {
 
     #[test]
     fn a_directory_that_others_may_write_to_is_not_used() {
-        let base = tempfile::tempdir().unwrap();
+        let base = tempdir();
         assert!(Cache::at(base.path()).is_some());
         fs::set_permissions(base.path().join("perfprobe"), fs::Permissions::from_mode(0o777)).unwrap();
         assert!(Cache::at(base.path()).is_none());
+        std::os::unix::fs::symlink("/usr", base.path().join("link")).unwrap();
+        assert!(Cache::at(&base.path().join("link")).is_none());
+        assert!(Cache::at(&base.path().join("new").join("newer")).is_some());
         assert!(Cache::at(Path::new("relative")).is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use perf_ebpf::unwind::{Code, PAGE_BITS, Space};
+use perf_ebpf::unwind::{CODE_STEPS, Code, PAGE_BITS, Space};
 use zerocopy::IntoBytes as _;
 
 use super::Table;
@@ -32,7 +32,8 @@ struct Placed {
     end_page: u32,
     /// What a page of file offset gains to become an index of the map of pages.
     bias: u32,
-    rows: u32,
+    /// What its table takes, whether it found room or not.
+    needs: Room,
 }
 
 /// What is in the kernel of one process.
@@ -59,7 +60,7 @@ pub struct Unwinder {
     /// Places of mappings that programs may still read; then those that are free, both by their size.
     retired: Vec<Space>,
     free: HashMap<u32, Vec<u32>>,
-    /// Whether something has found no room.
+    /// Whether a table has found no room.
     full: bool,
 }
 
@@ -84,8 +85,11 @@ impl Unwinder {
     }
 
     /// Writes what a process has mapped, sorted by address; what its entry in the map of processes has to be. `None` when
-    /// there is no room. Files whose tables are not there yet are wanted, and the process is told of when they come.
+    /// there is no room, nothing to be placed, or more than can be searched. Files whose tables are not there yet are wanted, and the process is told of when they come.
     pub fn place(&mut self, tgid: u32, mappings: &[CodeMapping]) -> Option<Space> {
+        if mappings.is_empty() || mappings.len() >= 1 << CODE_STEPS {
+            return None;
+        }
         let mut files = Vec::new();
         let codes: Vec<Code> = mappings
             .iter()
@@ -105,10 +109,7 @@ impl Unwinder {
                 first
             })
         });
-        let Some(first) = first else {
-            self.full = true;
-            return None;
-        };
+        let first = first?;
         self.code.write(first as usize * size_of::<Code>(), codes.as_bytes());
         let space = Space { first, count: codes.len() as u32 };
         self.forget(tgid);
@@ -135,21 +136,29 @@ impl Unwinder {
 
     /// Writes a file's table; the processes that are to be placed anew, because they wait for it.
     pub fn add(&mut self, file: ModuleId, table: Option<&Table>) -> HashSet<u32> {
-        let placed = table.and_then(|table| self.write(table)).unwrap_or_default();
-        self.files.insert(file, placed);
+        let needs = table.map_or_else(Room::default, |table| Room {
+            rows: table.rows.len() as u32,
+            pages: table.pages.len().saturating_sub(1) as u32,
+            code: 0,
+        });
+        let placed = table.filter(|_| self.has_room(needs)).map(|table| self.write(table)).unwrap_or_default();
+        self.files.insert(file, Placed { needs, ..placed });
         self.waiting.remove(&file).unwrap_or_default()
     }
 
-    /// Whether something found no room since this was last asked, and clearing the maps would make much of it: half is of
-    /// files that nobody maps.
+    /// Whether the table of a file has found no room since this was last asked, and clearing the maps would make much of it:
+    /// all that processes map, with what found none, takes no more than half.
     pub fn should_clear(&mut self) -> bool {
         if !std::mem::take(&mut self.full) {
             return false;
         }
         let used: HashSet<ModuleId> = self.processes.values().flat_map(|process| &process.files).copied().collect();
-        let rows = |(_, placed): (_, &Placed)| placed.rows;
-        let needed: u32 = self.files.iter().filter(|(file, _)| used.contains(file)).map(rows).sum();
-        needed <= self.room.rows / 2
+        let mut needed = Room::default();
+        for (_, placed) in self.files.iter().filter(|(file, _)| used.contains(file)) {
+            needed.rows = needed.rows.saturating_add(placed.needs.rows);
+            needed.pages = needed.pages.saturating_add(placed.needs.pages);
+        }
+        needed.rows <= self.room.rows / 2 && needed.pages <= self.room.pages / 2
     }
 
     /// Forgets everything; the processes that were known, whose entries have to go before anything is placed anew.
@@ -181,13 +190,15 @@ impl Unwinder {
         Placed::default()
     }
 
-    /// Writes a table to the maps; `None` if they have no room for it.
-    fn write(&mut self, table: &Table) -> Option<Placed> {
+    fn has_room(&mut self, needs: Room) -> bool {
+        let fits = needs.rows <= self.room.rows - self.used.rows && needs.pages <= self.room.pages - self.used.pages;
+        self.full |= !fits;
+        fits
+    }
+
+    /// Writes a table to the maps, which have room for it.
+    fn write(&mut self, table: &Table) -> Placed {
         let (rows, pages) = (table.rows.len() as u32, table.pages.len().saturating_sub(1) as u32);
-        if self.used.rows + rows > self.room.rows || self.used.pages + pages > self.room.pages {
-            self.full = true;
-            return None;
-        }
         let words: Vec<u64> = table.rows.iter().map(|row| row.0).collect();
         self.rows.write(self.used.rows as usize * 8, words.as_bytes());
         let of = |page: &[u32]| u64::from(page[0] + self.used.rows) | u64::from(page[1] + self.used.rows) << 32;
@@ -198,10 +209,10 @@ impl Unwinder {
             first_page: self.used.pages,
             end_page: self.used.pages + pages,
             bias: self.used.pages.wrapping_sub(table.first_page as u32),
-            rows,
+            needs: Room::default(),
         };
         self.used.rows += rows;
         self.used.pages += pages;
-        Some(placed)
+        placed
     }
 }

@@ -4,10 +4,12 @@ use std::{
     fs::File,
     io::{self, PipeReader, Read as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
     },
+    time::Instant,
 };
 
 use super::{Cache, NoTable, Table, read};
@@ -37,7 +39,9 @@ impl Loader {
         let (answer, made) = channel();
         std::thread::spawn(move || {
             for module in files {
-                let table = load(&module, cache.as_ref());
+                // A file that no test has thought of costs its own table, not those of all others.
+                let table = catch_unwind(AssertUnwindSafe(|| load(&module, cache.as_ref())));
+                let table = table.unwrap_or_else(|_| Err(NoTable::Unreadable("reading it failed".into())));
                 if answer.send((module.id, table)).is_err() || tell.write_all(&[0]).is_err() {
                     break;
                 }
@@ -64,9 +68,10 @@ impl Loader {
         made
     }
 
-    /// The next to be made; `None` when nothing is wanted any more.
-    pub fn wait(&mut self) -> Option<Made> {
-        let made = if self.waiting > 0 { self.made.recv().ok() } else { None }?;
+    /// The next to be made; `None` when nothing is wanted any more, or the time is over.
+    pub fn wait(&mut self, deadline: Instant) -> Option<Made> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let made = if self.waiting > 0 { self.made.recv_timeout(left).ok() } else { None }?;
         self.count(1);
         Some(made)
     }
@@ -84,9 +89,8 @@ fn load(module: &Module, cache: Option<&Cache>) -> Result<Table, NoTable> {
     if let Some(table) = cache.and_then(|cache| cache.get(&file)) {
         return Ok(table);
     }
-    let table = read(&file)?;
-    if let Some(cache) = cache {
-        cache.put(&file, &table);
+    match cache {
+        Some(cache) => cache.keep(&file, || read(&file)),
+        None => read(&file),
     }
-    Ok(table)
 }

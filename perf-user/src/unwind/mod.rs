@@ -36,6 +36,9 @@ pub enum NoTable {
     /// It has neither `.eh_frame` nor `.debug_frame`.
     #[error("it has no call frame information: build it with -fasynchronous-unwind-tables")]
     Absent,
+    /// It has more than any program.
+    #[error("its call frame information is too large")]
+    TooLarge,
     /// What it has cannot be parsed.
     #[error("its call frame information is damaged: {0}")]
     Damaged(gimli::Error),
@@ -54,7 +57,7 @@ impl Segments {
             let (offset, size) = segment.file_range();
             (segment.address(), size, offset)
         };
-        Self(segments.map(place).collect())
+        Self(segments.map(place).take(SEGMENTS).collect())
     }
 
     /// The file offsets of the code from `start` to `end`.
@@ -80,25 +83,31 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
     bases = address(".eh_frame").map_or(bases.clone(), |address| bases.set_eh_frame(address));
     bases = address(".text").map_or(bases.clone(), |address| bases.set_text(address));
     bases = address(".got").map_or(bases.clone(), |address| bases.set_got(address));
-    let section = |name: &str| -> Result<Option<Cow<'_, [u8]>>, NoTable> {
-        let Some(section) = elf.section_by_name(name) else { return Ok(None) };
-        section.uncompressed_data().map(|data| Some(data).filter(|data| !data.is_empty())).map_err(unreadable)
+    // One that cannot be read does not spoil the other.
+    let section = |name: &str| -> Result<Cow<'_, [u8]>, NoTable> {
+        let section = elf.section_by_name(name).ok_or(NoTable::Absent)?;
+        if section.compressed_file_range().map_err(unreadable)?.uncompressed_size > SECTION_BYTES {
+            return Err(NoTable::TooLarge);
+        }
+        let data = section.uncompressed_data().map_err(unreadable)?;
+        if data.is_empty() { Err(NoTable::Absent) } else { Ok(data) }
     };
     let mut stretches = Stretches::default();
-    let eh_frame = section(".eh_frame")?;
-    if let Some(data) = &eh_frame {
-        let mut eh_frame = gimli::EhFrame::new(data, LittleEndian);
+    let eh_frame = section(".eh_frame").and_then(|data| {
+        let mut eh_frame = gimli::EhFrame::new(&data, LittleEndian);
         eh_frame.set_address_size(8);
-        collect(&eh_frame, &bases, &segments, &mut stretches).map_err(NoTable::Damaged)?;
-    }
-    let debug_frame = section(".debug_frame")?;
-    if let Some(data) = &debug_frame {
-        let mut debug_frame = gimli::DebugFrame::new(data, LittleEndian);
+        collect(&eh_frame, &bases, &segments, &mut stretches)
+    });
+    let debug_frame = section(".debug_frame").and_then(|data| {
+        let mut debug_frame = gimli::DebugFrame::new(&data, LittleEndian);
         debug_frame.set_address_size(8);
-        collect(&debug_frame, &bases, &segments, &mut stretches).map_err(NoTable::Damaged)?;
-    }
-    if eh_frame.is_none() && debug_frame.is_none() {
-        return Err(NoTable::Absent);
+        collect(&debug_frame, &bases, &segments, &mut stretches)
+    });
+    if stretches.is_empty() {
+        return Err(match (eh_frame, debug_frame) {
+            (Err(NoTable::Absent) | Ok(()), Err(why)) | (Err(why), _) => why,
+            _ => NoTable::Absent,
+        });
     }
     // Where the kernel begins has no caller; the dynamic linker's has no call frame information either. What has some holds.
     if let Some((start, end)) = segments.offsets(elf.entry(), elf.entry().saturating_add(ENTRY_BYTES)) {
@@ -106,6 +115,15 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
     }
     Ok(stretches.into_table())
 }
+
+/// Call frame information of this size makes more rows than the kernel's maps hold. Files are the target's, and may be hostile.
+const SECTION_BYTES: u64 = 128 << 20;
+
+/// So do more rows than this.
+const ROWS: usize = 16 << 20;
+
+/// Executable segments of a file; linkers make one or two.
+const SEGMENTS: usize = 16;
 
 /// The code at a file's entry, of which only some instructions are written by hand.
 const ENTRY_BYTES: u64 = 64;
@@ -118,7 +136,7 @@ fn collect<'data, S>(
     bases: &BaseAddresses,
     segments: &Segments,
     stretches: &mut Stretches,
-) -> gimli::Result<()>
+) -> Result<(), NoTable>
 where
     S: UnwindSection<Slice<'data>>,
     S::Offset: gimli::UnwindOffset<usize> + Hash,
@@ -126,7 +144,7 @@ where
     let mut context = UnwindContext::new();
     let mut cies: HashMap<S::Offset, CommonInformationEntry<Slice<'data>>> = HashMap::new();
     let mut entries = section.entries(bases);
-    while let Some(entry) = entries.next()? {
+    while let Some(entry) = entries.next().map_err(NoTable::Damaged)? {
         let CieOrFde::Fde(partial) = entry else { continue };
         let parsed = partial.parse(|section, bases, offset| match cies.entry(offset) {
             Entry::Occupied(known) => Ok(known.get().clone()),
@@ -138,11 +156,18 @@ where
         }
         let Ok(mut rows) = fde.rows(section, bases, &mut context) else { continue };
         while let Ok(Some(row)) = rows.next_row() {
+            // Nothing keeps a row within its function but the compiler.
+            let (start, end) = (row.start_address(), row.end_address().min(fde.end_address()));
+            if start >= fde.end_address() {
+                break;
+            }
             let rule = rule(section, &fde, row).unwrap_or(Rule::UNKNOWN);
-            if let Some((start, _)) = segments.offsets(row.start_address(), row.end_address().max(row.start_address()))
-            {
+            if let Some((start, _)) = segments.offsets(start, end.max(start)) {
                 stretches.add(start, rule);
             }
+        }
+        if stretches.rows() > ROWS {
+            return Err(NoTable::TooLarge);
         }
     }
     Ok(())

@@ -49,6 +49,16 @@ impl Stretches {
         self.rows.push((start, rule));
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Adds one rule from `start` up to the next stretch, at most to `end`, if there is none at `start`.
     pub(super) fn fill(&mut self, start: u64, end: u64, rule: Rule) {
         let covered = |(from, until, _): &(u64, u64, u32)| *from <= start && start < *until;

@@ -25,7 +25,10 @@ pub enum Unwind {
     /// By frame pointers, by the kernel itself.
     FramePointers,
     /// By tables made of each file's call frame information; by frame pointers where there are none.
-    Tables,
+    Tables {
+        /// Whether frame pointers alone will do, if the kernel refuses what tables take.
+        or_frame_pointers: bool,
+    },
 }
 
 /// Room for unwind tables, in elements of the maps.
@@ -111,5 +114,5 @@ pub fn can_walk(host: &Host) -> Result<(), Unsupported> {
 /// What the kernel refused.
 pub fn try_walk(host: &Host) -> Result<(), AttachError> {
     let mut bpf = EbpfLoader::new().btf(None).load(OBJECT)?;
-    CpuCollector::new(1, Clock::CpuClock, 1).load(&mut bpf, host, Unwind::Tables)
+    CpuCollector::new(1, Clock::CpuClock, 1).load(&mut bpf, host, Unwind::Tables { or_frame_pointers: false })
 }
