@@ -13,6 +13,8 @@ pub enum Kind {
     Inlined,
     /// `_[j]`: generated at run time.
     Jit,
+    /// `_[p]`: Python's, run by its interpreter.
+    Python,
     /// `_[k]`: the kernel.
     Kernel,
     /// In brackets, like `[libfoo.so+0x1234]`: code whose name is not known.
@@ -27,6 +29,7 @@ impl Kind {
         match suffix {
             "_[i]" => Self::Inlined,
             "_[j]" => Self::Jit,
+            "_[p]" => Self::Python,
             "_[k]" => Self::Kernel,
             _ if name.starts_with('[') && name.ends_with(']') => Self::Unnamed,
             _ => Self::User,
@@ -40,6 +43,7 @@ impl Kind {
             Self::User => "user",
             Self::Inlined => "inlined",
             Self::Jit => "JIT",
+            Self::Python => "Python",
             Self::Kernel => "kernel",
             Self::Unnamed => "no symbol",
         }
@@ -51,6 +55,7 @@ impl Kind {
             Self::User => [(348.0, 14.0), (72.0, 14.0), (68.0, 10.0)],
             Self::Inlined => [(176.0, 16.0), (42.0, 14.0), (62.0, 12.0)],
             Self::Jit => [(84.0, 24.0), (44.0, 14.0), (60.0, 10.0)],
+            Self::Python => [(210.0, 20.0), (58.0, 14.0), (70.0, 10.0)],
             Self::Kernel => [(30.0, 12.0), (86.0, 14.0), (56.0, 10.0)],
             Self::Unnamed => [(220.0, 20.0), (5.0, 5.0), (72.0, 10.0)],
         }
@@ -104,6 +109,7 @@ mod tests {
         assert_eq!(Kind::of("vfs_read_[k]"), Kind::Kernel);
         assert_eq!(Kind::of("min_[i]"), Kind::Inlined);
         assert_eq!(Kind::of("Foo.bar_[j]"), Kind::Jit);
+        assert_eq!(Kind::of("Foo.bar_[p]"), Kind::Python);
         assert_eq!(Kind::of("[libc.so.6+0x123]"), Kind::Unnamed);
         assert_eq!(Kind::of("[T]::sort"), Kind::User);
         assert_eq!(Kind::of("é_[k]"), Kind::Kernel);
@@ -119,6 +125,8 @@ mod tests {
         assert!(kernel.r > kernel.g && kernel.g > kernel.b && kernel.b < 100, "orange: {kernel:?}");
         assert!(inlined.g > inlined.r && inlined.b > inlined.r, "aqua: {inlined:?}");
         assert!(jit.g > jit.r && jit.g > jit.b, "green: {jit:?}");
+        let python = of("f_[p]");
+        assert!(python.b > python.g && python.g > python.r && python.b - python.r > 30, "blue: {python:?}");
     }
 
     #[test]

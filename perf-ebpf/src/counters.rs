@@ -26,10 +26,12 @@ pub enum Counter {
     UserStackFailed,
     /// Child processes that were not followed because the map of processes was full.
     ChildrenMissed,
+    /// Stacks of Python frames cut off at the deepest frame that is kept.
+    PythonTruncated,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::ChildrenMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::PythonTruncated as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -47,6 +49,7 @@ impl Counter {
         Self::KernelTruncated,
         Self::UserStackFailed,
         Self::ChildrenMissed,
+        Self::PythonTruncated,
     ];
 
     /// Its name in recordings and reports.
@@ -63,6 +66,7 @@ impl Counter {
             Self::KernelTruncated => "kernel_stack_truncated",
             Self::UserStackFailed => "user_stack_unreadable",
             Self::ChildrenMissed => "children_not_followed",
+            Self::PythonTruncated => "python_stack_truncated",
         }
     }
 

@@ -26,6 +26,8 @@ pub struct CpuKey {
     pub user_stack: u64,
     /// The kernel stack's id; 0 when the thread ran in user mode.
     pub kernel_stack: u64,
+    /// The id of the Python frames of the user stack; 0 when there are none.
+    pub python_stack: u64,
 }
 
 /// How often, and when first.

@@ -7,6 +7,7 @@
 pub mod comm;
 pub mod counters;
 pub mod cpu;
+pub mod python;
 pub mod stack;
 pub mod target;
 pub mod unwind;

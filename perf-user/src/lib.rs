@@ -3,7 +3,7 @@
 //! Data flows one way, and a module may use only modules above it (`cargo xtask lint` checks that):
 //!
 //! ```text
-//! host -> collect -> drain -> task -> unwind -> symbolize -> profile -> store -> record -> report -> output -> cli
+//! host -> collect -> drain -> python -> task -> unwind -> symbolize -> profile -> store -> record -> report -> output -> cli
 //! ```
 
 #![deny(unsafe_code)]
@@ -11,6 +11,7 @@
 pub mod host;
 pub mod collect;
 pub mod drain;
+pub mod python;
 pub mod task;
 pub mod unwind;
 pub mod symbolize;

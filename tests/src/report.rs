@@ -158,5 +158,5 @@ impl Report {
 
 /// A function's name without the suffix that tells its kind.
 pub(crate) fn bare(name: &str) -> &str {
-    ["_[k]", "_[i]", "_[j]"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    ["_[k]", "_[i]", "_[j]", "_[p]"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }

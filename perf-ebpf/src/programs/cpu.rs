@@ -44,20 +44,24 @@ static CPU_COUNTS_1: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0)
 /// Runs at each sampling interrupt of each CPU.
 #[perf_event]
 pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
-    sample(&ctx, |_| None)
+    sample(&ctx, |_| None, |_| None)
 }
 
-/// The same, with user stacks walked by tables: for kernels with `bpf_loop` (5.17).
+/// The same, with user stacks walked by tables, and with Python frames: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[perf_event]
 pub(super) fn cpu_sample_walk(ctx: PerfEventContext) -> u32 {
     // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
     let registers = unsafe { &(*ctx.ctx).regs };
-    sample(&ctx, |tgid| super::unwind::walk(tgid, (!in_kernel(&ctx)).then_some(registers)))
+    sample(&ctx, |tgid| super::unwind::walk(tgid, (!in_kernel(&ctx)).then_some(registers)), super::python::read)
 }
 
 #[inline(always)]
-fn sample(ctx: &PerfEventContext, walk: impl FnOnce(u32) -> Option<Walked<'static>>) -> u32 {
+fn sample(
+    ctx: &PerfEventContext,
+    walk: impl FnOnce(u32) -> Option<Walked<'static>>,
+    read_python: impl FnOnce(u32) -> Option<Walked<'static>>,
+) -> u32 {
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
     count(counters, Counter::Ticks);
@@ -71,10 +75,18 @@ fn sample(ctx: &PerfEventContext, walk: impl FnOnce(u32) -> Option<Walked<'stati
         return 0;
     }
     count(counters, Counter::Taken);
-    let lost = take(ctx.as_ptr(), in_kernel(ctx), || walk(tgid), generation, counters).and_then(|stacks| {
-        let comm = bpf_get_current_comm().unwrap_or_default();
-        let (user_stack, kernel_stack) = (stacks.user, stacks.kernel);
-        let key = CpuKey { tgid, tid, comm, exec_count: exec_count(), reserved: 0, user_stack, kernel_stack };
+    let stacks = take(ctx.as_ptr(), in_kernel(ctx), || walk(tgid), || read_python(tgid), generation, counters);
+    let lost = stacks.and_then(|stacks| {
+        let key = CpuKey {
+            tgid,
+            tid,
+            comm: bpf_get_current_comm().unwrap_or_default(),
+            exec_count: exec_count(),
+            reserved: 0,
+            user_stack: stacks.user,
+            kernel_stack: stacks.kernel,
+            python_stack: stacks.python,
+        };
         add(&key, generation)
     });
     if let Err(cause) = lost {

@@ -3,6 +3,8 @@
 mod counters;
 mod cpu;
 mod follow;
+#[cfg(bpf_target_arch = "x86_64")]
+mod python;
 mod stacks;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;

@@ -36,13 +36,14 @@ static DEEP_STACKS_1: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0)
 #[map]
 static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(1, 0);
 
-/// The ids of a sample's two stacks, 0 for none.
+/// The ids of a sample's stacks, 0 for none.
 pub(super) struct StackIds {
     pub(super) user: u64,
     pub(super) kernel: u64,
+    pub(super) python: u64,
 }
 
-/// A user stack that was walked by tables.
+/// A user stack that was walked by tables, or the Python frames of one.
 pub(super) struct Walked<'map> {
     pub(super) id: u64,
     pub(super) frames: &'map DeepFrames,
@@ -52,18 +53,19 @@ pub(super) struct Walked<'map> {
     pub(super) cut_at_depth: bool,
 }
 
-/// Reads both stacks and stores them, or says why the sample is lost.
+/// Reads the stacks and stores them, or says why the sample is lost.
 #[inline(always)]
 pub(super) fn take(
     ctx: *mut c_void,
     kernel_mode: bool,
     walk: impl FnOnce() -> Option<Walked<'static>>,
+    read_python: impl FnOnce() -> Option<Walked<'static>>,
     generation: u32,
     counters: *mut Counters,
 ) -> Result<StackIds, Counter> {
     let sides = STACK_SIDES.load();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Err(Counter::LostMapBusy) };
-    let mut ids = StackIds { user: 0, kernel: 0 };
+    let mut ids = StackIds { user: 0, kernel: 0, python: 0 };
     if sides & SIDE_USER != 0
         && let Some(walked) = walk()
     {
@@ -82,6 +84,14 @@ pub(super) fn take(
         } else if !kernel_mode {
             count(counters, Counter::UserStackFailed);
         }
+    }
+    if sides & SIDE_USER != 0
+        && let Some(read) = read_python()
+    {
+        if read.cut_at_depth {
+            count(counters, Counter::PythonTruncated);
+        }
+        ids.python = store_walked(&read, generation)?;
     }
     if sides & SIDE_KERNEL != 0 && kernel_mode {
         // SAFETY: as above.

@@ -75,7 +75,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = Host::read();
     let loaded = privileges::are_enough().then(try_load);
     let mut checks = privileges::checks(&host, loaded.as_ref());
-    checks.extend([btf(), unwind_tables(&host), clock(&host), frequency(), statistics(), membarrier(), cgroups()]);
+    checks.extend([btf(), unwind_tables(&host), python_frames(&host), clock(&host), frequency(), statistics()]);
+    checks.extend([membarrier(), cgroups()]);
     let trial = loaded.and_then(Result::ok);
     checks.extend(trial.iter().flat_map(|trial| [batches(trial.has_batches), verifier(trial)]));
     let can_record = checks.iter().all(|check| check.state != State::Missing);
@@ -130,6 +131,17 @@ fn unwind_tables(host: &Host) -> Check {
         Ok(()) => Check::ok(NAME, "stacks can be walked without frame pointers"),
         Err(error) => {
             let detail = format!("stacks are walked by frame pointers only: {error}");
+            Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer on x86-64, and what recording needs")
+        }
+    }
+}
+
+fn python_frames(host: &Host) -> Check {
+    const NAME: &str = "Python frames";
+    match session::try_python(host) {
+        Ok(()) => Check::ok(NAME, "the frames of CPython 3.11 to 3.13 can be read"),
+        Err(error) => {
+            let detail = format!("Python programs show the functions of the interpreter only: {error}");
             Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer on x86-64, and what recording needs")
         }
     }

@@ -76,6 +76,10 @@ pub(super) struct Args {
     #[arg(long)]
     java_map: bool,
 
+    /// Leave out Python's own frames: stacks show the interpreter's functions instead
+    #[arg(long)]
+    no_python: bool,
+
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -146,6 +150,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             inherit: !args.no_inherit,
             sides: sides(&args),
             unwind,
+            python: !args.no_python,
             entries,
         },
         collector: CpuCollector::new(frequency_hz, clock, entries),
@@ -251,6 +256,7 @@ fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value 
         "inherit": !args.no_inherit,
         "java_map": args.java_map,
         "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables { .. } => "tables" },
+        "python": !args.no_python,
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },
     })
 }

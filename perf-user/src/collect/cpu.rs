@@ -61,7 +61,7 @@ pub struct CpuCollector {
     links: BTreeMap<u32, PerfEventLink>,
 }
 
-/// The program's name in the object, and that of the one that walks user stacks by tables.
+/// The program's name in the object, and that of the one that walks user stacks by tables and reads Python frames.
 const PROGRAM: &str = "cpu_sample";
 const WALKING: &str = "cpu_sample_walk";
 
@@ -185,8 +185,9 @@ impl Collector for CpuCollector {
         }
     }
 
-    fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: Unwind) -> Result<(), AttachError> {
+    fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: Unwind, python: bool) -> Result<(), AttachError> {
         self.program = match unwind {
+            Unwind::FramePointers if python => WALKING,
             Unwind::FramePointers => PROGRAM,
             Unwind::Tables { .. } => {
                 can_walk(host)?;
@@ -231,6 +232,7 @@ impl Collector for CpuCollector {
             comm: key.comm,
             user_stack: key.user_stack,
             kernel_stack: key.kernel_stack,
+            python_stack: key.python_stack,
             value: value.count,
             first_ns: value.first_ns,
         })

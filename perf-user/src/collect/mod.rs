@@ -34,6 +34,8 @@ pub struct RawSample {
     pub user_stack: u64,
     /// Id of the kernel stack, 0 for none.
     pub kernel_stack: u64,
+    /// Id of the Python frames of the user stack, 0 for none.
+    pub python_stack: u64,
     /// How much, in the unit of the kind.
     pub value: u64,
     /// `CLOCK_MONOTONIC` time of the first event counted in it.
@@ -133,11 +135,11 @@ pub trait Collector {
     fn check(&self, host: &Host) -> Result<(), Unsupported>;
     /// Sets globals and map sizes, before the object is loaded.
     fn configure<'loader>(&'loader self, loader: &mut EbpfLoader<'loader>);
-    /// Loads its programs.
+    /// Loads its programs; `python` says that they read Python frames too.
     ///
     /// # Errors
     /// What the kernel lacks, or refused.
-    fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: session::Unwind) -> Result<(), AttachError>;
+    fn load(&mut self, bpf: &mut Ebpf, host: &Host, unwind: session::Unwind, python: bool) -> Result<(), AttachError>;
     /// Attaches its programs; they stay attached until [`Collector::detach`].
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     AttachError, Collector as _,
     cpu::{Clock, CpuCollector},
-    session::{SessionOptions, Sides, Unwind, WalkRoom},
+    session::{SessionOptions, Sides, Unwind, WalkRoom, python},
     target::{Target, comm_from},
 };
 use crate::host::{Host, TaskOffsets, Unsupported, cgroup::Cgroup, sys, task_offsets};
@@ -35,8 +35,12 @@ const WALKING: &str = "cpu_sample_walk";
 /// One of the maps that windows are read from.
 const BATCHED: &str = "CPU_COUNTS_0";
 
-/// Creates the maps, and gives the programs what they are told of the run.
-pub(super) fn load(options: &SessionOptions, collector: &CpuCollector) -> Result<Ebpf, AttachError> {
+/// Creates the maps, and gives the programs what they are told of the run; whether they read Python frames.
+pub(super) fn load(
+    host: &Host,
+    options: &SessionOptions,
+    collector: &CpuCollector,
+) -> Result<(Ebpf, bool), AttachError> {
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -55,8 +59,10 @@ pub(super) fn load(options: &SessionOptions, collector: &CpuCollector) -> Result
         Ok(offsets) => offsets,
         Err(missing) if needs_offsets(options) => return Err(missing.into()),
         // Without them, samples before and after an exec in one window cannot be told apart; that is all.
-        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0 },
+        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0, fs_base: None },
     };
+    let python = options.python && options.sides != Sides::Kernel;
+    let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
     loader
         .override_global("TARGET_KIND", &kind, true)
         .override_global("STACK_SIDES", &sides, true)
@@ -66,13 +72,24 @@ pub(super) fn load(options: &SessionOptions, collector: &CpuCollector) -> Result
         .override_global("EXEC_COUNT_OFFSET", &offsets.exec_count, true)
         .override_global("TASK_PID_OFFSET", &offsets.pid, true)
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
-        .map_max_entries("STACKS_0", options.entries.saturating_mul(2))
-        .map_max_entries("STACKS_1", options.entries.saturating_mul(2));
+        .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
+    // A user stack, a kernel stack and one of Python frames.
+    let (deep_kinds, stack_kinds) = (u32::from(options.unwind != Unwind::FramePointers), 2);
+    let kinds = |kinds: u32| options.entries.saturating_mul(kinds + u32::from(fs_base != 0)).max(1);
+    loader
+        .map_max_entries("STACKS_0", kinds(stack_kinds))
+        .map_max_entries("STACKS_1", kinds(stack_kinds))
+        .map_max_entries("DEEP_STACKS_0", kinds(deep_kinds))
+        .map_max_entries("DEEP_STACKS_1", kinds(deep_kinds));
+    if fs_base != 0 {
+        loader
+            .map_max_entries("PYTHON", python::PROCESSES)
+            .map_max_entries("PYTHON_KNOWN", python::KNOWN)
+            .map_max_entries("PYTHON_CODE", python::RING_BYTES);
+    }
     if options.unwind != Unwind::FramePointers {
         let room = WalkRoom::of(&options.target);
         loader
-            .map_max_entries("DEEP_STACKS_0", options.entries)
-            .map_max_entries("DEEP_STACKS_1", options.entries)
             .map_max_entries("UNWIND_ROWS", room.rows)
             .map_max_entries("UNWIND_PAGES", room.pages)
             .map_max_entries("UNWIND_CODE", room.code)
@@ -82,7 +99,7 @@ pub(super) fn load(options: &SessionOptions, collector: &CpuCollector) -> Result
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
     }
     collector.configure(&mut loader);
-    load_object(&mut loader)
+    Ok((load_object(&mut loader)?, fs_base != 0))
 }
 
 /// Loads the object's maps and relocates its programs. Kernels before 5.11 charge maps to the limit of locked memory.
@@ -151,8 +168,15 @@ pub fn try_load() -> Result<Trial, AttachError> {
     ];
     let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
     for target in forms {
-        let options = SessionOptions { target, inherit, sides: Sides::Both, unwind: Unwind::FramePointers, entries: 1 };
-        let mut bpf = load(&options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
+        let options = SessionOptions {
+            target,
+            inherit,
+            sides: Sides::Both,
+            unwind: Unwind::FramePointers,
+            python: true,
+            entries: 1,
+        };
+        let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
         let walks = bpf.program(WALKING).is_some() && !Host::read().is_before(5, 17);
         for program in PROGRAMS.into_iter().chain(walks.then_some(WALKING)) {
             let trial = try_program(&mut bpf, program)?;

@@ -1,7 +1,9 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
+pub(super) mod python;
 mod walk;
 
+pub use python::try_python;
 pub use walk::{Unwind, WalkRoom, can_walk, try_walk};
 
 use std::{
@@ -47,6 +49,8 @@ pub struct SessionOptions {
     pub sides: Sides,
     /// How user frames are found.
     pub unwind: Unwind,
+    /// Whether Python frames are read, if this kernel half and kernel can.
+    pub python: bool,
     /// Distinct records and stacks a window; a window of one second can hold no more than frequency times CPUs.
     pub entries: u32,
 }
@@ -57,6 +61,8 @@ pub struct Session {
     collector: CpuCollector,
     follow: Vec<RawTracePointLink>,
     stats: Option<OwnedFd>,
+    /// Whether the kernel half reads Python frames.
+    reads_python: bool,
 }
 
 impl Session {
@@ -68,7 +74,7 @@ impl Session {
         collector.check(host)?;
         // Without the privilege the report says that the cost in the kernel is not known.
         let stats = sys::enable_bpf_stats().ok();
-        let mut bpf = load(options, &collector)?;
+        let (mut bpf, reads_python) = load(host, options, &collector)?;
         let mut follow = Vec::new();
         if options.target.kind() == TargetKind::Processes {
             follow = attach_follow(&mut bpf, options)?;
@@ -77,8 +83,8 @@ impl Session {
         if let Target::Cgroup(cgroup) = &options.target {
             fill_cgroup(&mut bpf, cgroup)?;
         }
-        collector.load(&mut bpf, host, options.unwind)?;
-        Ok(Self { bpf, collector, follow, stats })
+        collector.load(&mut bpf, host, options.unwind, reads_python)?;
+        Ok(Self { bpf, collector, follow, stats, reads_python })
     }
 
     /// Starts sampling.

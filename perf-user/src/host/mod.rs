@@ -43,6 +43,8 @@ pub struct TaskOffsets {
     pub tgid: u32,
     /// `self_exec_id`: how many programs were executed.
     pub exec_count: u32,
+    /// `thread.fsbase`: on x86-64 the base of the thread's segment FS.
+    pub fs_base: Option<u32>,
 }
 
 /// The machine, as it was when the recording began.
@@ -119,7 +121,10 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
         btf.member_offset("task_struct", member)
             .ok_or_else(|| missing(format!("the kernel's BTF does not describe task_struct.{member}")))
     };
-    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, exec_count: offset("self_exec_id")? })
+    // On x86-64 only.
+    let fs_base = btf.member_offset("thread_struct", "fsbase");
+    let fs_base = fs_base.zip(btf.member_offset("task_struct", "thread")).map(|(inner, outer)| inner + outer);
+    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, exec_count: offset("self_exec_id")?, fs_base })
 }
 
 /// The lockdown mode of the kernel: `none`, `integrity` or `confidentiality`; `None` when it does not tell.

@@ -31,6 +31,8 @@ pub enum FrameKind {
     Kernel,
     /// Code in memory that belongs to no file: generated at run time.
     Jit,
+    /// A function of Python's, as the interpreter runs it.
+    Python,
 }
 
 impl FrameKind {
@@ -42,6 +44,7 @@ impl FrameKind {
             Self::Inlined => "_[i]",
             Self::Kernel => "_[k]",
             Self::Jit => "_[j]",
+            Self::Python => "_[p]",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A recording while it runs: one thread drains the kernel and never waits, another names and stores.
 
+mod code;
+mod pythons;
 mod store_thread;
 mod task_rings;
 mod wait;
@@ -24,10 +26,10 @@ use crate::{
     store::{Counts, StoreError, Writer},
     task::{Follow, Tasks},
 };
+use code::CodeFollower;
 use store_thread::StoreThread;
 use task_rings::TaskRings;
 use wait::wait;
-use walks::Walks;
 
 /// The length of a window, unless the maps could not hold what comes in it.
 const WINDOW_NS: u64 = 1_000_000_000;
@@ -144,8 +146,8 @@ pub fn record(
     let source = options.collector.clock().name();
     let (period_ns, frequency_hz) = (options.collector.period_ns(), options.collector.frequency_hz());
     let value = options.collector.value();
-    let (mut session, mut walks) = load(host, options.session.clone(), options.collector, &mut recording)?;
-    walks.follow_whole(&mut session, &mut tasks);
+    let (mut session, mut code) = load(host, options.session.clone(), options.collector, &mut recording)?;
+    code.follow_whole(&mut session, &mut tasks)?;
     session.attach(host)?;
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
@@ -169,20 +171,20 @@ pub fn record(
         online: host.cpus.clone(),
         totals: Counts::default(),
         warnings: Vec::new(),
-        walks,
+        code,
     };
-    run.walks.follow(&mut session, &mut run.tasks);
+    run.code.follow(&mut session, &mut run.tasks)?;
     let window_ns = window_ns(options.session.entries, frequency_hz, host.cpus.len());
     let mut meter = Meter::start(start_ns);
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
     let (mut failure, mut remapped) = (None, false);
     let ended = loop {
-        let news: Vec<BorrowedFd<'_>> = rings.events().chain(run.walks.ready()).collect();
+        let news: Vec<BorrowedFd<'_>> = rings.events().chain(run.code.ready()).collect();
         if let Some(ended) = wait(signals, &mut watched, &news, ends.is_empty(), deadline) {
             break ended;
         }
         rings.apply(&mut run.tasks);
-        run.walks.follow(&mut session, &mut run.tasks);
+        run.code.follow(&mut session, &mut run.tasks)?;
         remapped |= run.tasks.take_remapped();
         let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();
         if age_ns < if remapped { window_ns.min(REMAP_WINDOW_NS) } else { window_ns } {
@@ -234,16 +236,17 @@ fn load(
     options: SessionOptions,
     collector: CpuCollector,
     recording: &mut Recording,
-) -> Result<(Session, Walks), AttachError> {
+) -> Result<(Session, CodeFollower), AttachError> {
     let (again, falls_back) = (collector.afresh(), options.unwind == (Unwind::Tables { or_frame_pointers: true }));
     let load = |options: &SessionOptions, collector| {
-        let session = Session::load(host, options, collector)?;
-        let walks = Walks::new(&session, options)?;
-        Ok((session, walks))
+        let mut session = Session::load(host, options, collector)?;
+        let code = CodeFollower::new(&mut session, options)?;
+        Ok((session, code))
     };
     match load(&options, collector) {
         Err(error) if falls_back => {
-            let options = SessionOptions { unwind: Unwind::FramePointers, ..options };
+            // Python frames are read by the program that walks by tables.
+            let options = SessionOptions { unwind: Unwind::FramePointers, python: false, ..options };
             let loaded = load(&options, again)?;
             recording.warnings.push(format!("stacks are followed by frame pointers only: {}", chain(&error)));
             recording.options["unwind"] = "fp".into();
@@ -301,7 +304,7 @@ struct Run {
     online: Vec<u32>,
     totals: Counts,
     warnings: Vec<String>,
-    walks: Walks,
+    code: CodeFollower,
 }
 
 impl Run {
@@ -309,6 +312,7 @@ impl Run {
     fn window(&mut self, session: &mut Session, rings: &mut TaskRings) -> Result<bool, RecordError> {
         let raw = self.drain.rotate(session)?;
         rings.apply_until_now(&mut self.tasks);
+        self.code.read(&mut self.tasks);
         let located = self.tasks.locate(&raw);
         let ended = self.tasks.forget_before(raw.start_ns);
         session.forget_processes(&ended)?;
@@ -316,8 +320,7 @@ impl Run {
             session.forget_gone()?;
             self.tasks.rescan(sys::monotonic_ns());
         }
-        self.walks.settle();
-        self.walks.forget(session, &ended);
+        self.code.end_window(session, &mut self.tasks, &ended)?;
         self.totals.taken += located.taken;
         self.totals.reported += located.reported();
         self.totals.lost += located.lost_total();

@@ -48,8 +48,7 @@ impl Walks {
     }
 
     /// Tells the kernel half what has changed.
-    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) {
-        let mut changed = tasks.take_changed();
+    pub(super) fn follow(&mut self, session: &mut Session, tasks: &Tasks, mut changed: HashSet<u32>) {
         let Some((unwinder, loader)) = &mut self.0 else { return };
         for (file, table) in loader.take() {
             changed.extend(unwinder.add(file, table.as_ref().ok()));
@@ -64,9 +63,8 @@ impl Walks {
         unwinder.take_wanted().into_iter().for_each(|file| loader.want(file));
     }
 
-    /// The same, and waits for the tables that it takes, but not for ever: before the first event.
-    pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) {
-        self.follow(session, tasks);
+    /// Waits for all tables that are wanted, but not for ever.
+    pub(super) fn wait(&mut self, session: &mut Session, tasks: &Tasks) {
         let Some((unwinder, loader)) = &mut self.0 else { return };
         let deadline = Instant::now() + PATIENCE;
         let mut waited = HashSet::new();

@@ -50,7 +50,7 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
         for (depth, frame) in frames.enumerate() {
             // Deep stacks count a value many times.
             report.frames = report.frames.saturating_add(value);
-            user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit));
+            user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit | FrameKind::Python));
             astray |= profile.strings.get(frame.module) == UNMAPPED;
             if profile.strings.get(frame.module) == CUT_OFF {
                 astray = true;

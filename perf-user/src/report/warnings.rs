@@ -51,6 +51,13 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
                 ));
             }
         }
+        let cut = series.counters.get("python_stack_truncated").copied().unwrap_or(0);
+        if cut as f64 > Accounting::NOTABLE_LOSS * accounting.taken as f64 {
+            warnings.push(format!(
+                "{event}: {} of the stacks have more Python frames than are kept, and lack the outermost of them",
+                percent(cut, accounting.taken),
+            ));
+        }
         for (reason, frames) in &series.unsymbolized {
             let notable = *frames as f64 > Accounting::NOTABLE_LOSS * series.total() as f64;
             if let Some(privilege) = Unnamed::privilege(reason).filter(|_| notable) {

@@ -130,13 +130,16 @@ impl Interner {
         }
         let build_id = module.symbols_path.as_ref().and_then(|path| build_id(path));
         let identity = build_id.as_deref().unwrap_or(&module.path);
-        let hash = identity.bytes().fold(STACK_ID_SEED, |hash, byte| mix(hash, u64::from(byte)));
+        // A file has many code objects.
+        let name = module.code.as_ref().map_or("", |code| &code.name);
+        let hash = identity.bytes().chain(name.bytes()).fold(STACK_ID_SEED, |hash, byte| mix(hash, u64::from(byte)));
         let kind = match module.kind {
             ModuleKind::Kernel => "kernel",
             ModuleKind::Unmapped => "unmapped",
             ModuleKind::CutOff => "cut off",
             ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
+            ModuleKind::Python => "python",
             ModuleKind::Vdso => "vdso",
             ModuleKind::File => "file",
         };

@@ -17,7 +17,7 @@ pub use write::{Counts, Writer};
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses newer ones.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

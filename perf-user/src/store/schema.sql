@@ -13,10 +13,11 @@ CREATE TABLE event (
     source TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Files that code was mapped from. kind: kernel, unmapped, hidden, jit, vdso, file.
+-- Files that code was mapped from. kind: kernel, unmapped, cut off, hidden, jit, vdso, file; python: a code object, with
+-- the path of its source.
 CREATE TABLE module (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path TEXT NOT NULL, build_id TEXT);
 
--- A place in a module: file offset, or address. unnamed: why it has no symbol.
+-- A place in a module: file offset, or address; in Python code, the byte offset of the instruction. unnamed: why it has no symbol.
 CREATE TABLE frame (id INTEGER PRIMARY KEY, module INTEGER NOT NULL, address INTEGER NOT NULL, unnamed TEXT);
 
 -- The functions at a place: depth 0 was called, the others were inlined into the one before.

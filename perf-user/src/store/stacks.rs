@@ -145,6 +145,7 @@ fn load_place(
         let kind = match module_kind.as_str() {
             "kernel" => FrameKind::Kernel,
             "jit" => FrameKind::Jit,
+            "python" => FrameKind::Python,
             _ if row.get::<_, u32>(4)? > 0 => FrameKind::Inlined,
             _ => FrameKind::User,
         };

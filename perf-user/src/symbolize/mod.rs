@@ -3,6 +3,7 @@
 pub mod jit;
 mod marks;
 mod plt;
+mod python;
 mod trust;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
@@ -17,7 +18,7 @@ use blazesym::{
 
 use crate::{
     host::{kernel_symbols_hidden, sys},
-    task::{Module, ModuleId, ModuleKind},
+    task::{Module, ModuleId, ModuleKind, NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE},
 };
 use marks::is_mark;
 use plt::Plt;
@@ -58,6 +59,8 @@ pub enum Unnamed {
     Shrunk,
     /// The kernel hides its symbols.
     KernelHidden,
+    /// The memory that says what Python code is called could not be read when it ran.
+    PythonUnread,
 }
 
 impl Unnamed {
@@ -76,6 +79,7 @@ impl Unnamed {
             Self::Unreadable => "file is not readable as ELF",
             Self::Shrunk => "file was cut short",
             Self::KernelHidden => "kernel symbols hidden",
+            Self::PythonUnread => "Python code could not be read",
         }
     }
 
@@ -170,6 +174,7 @@ impl Names {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
+            (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),
             (ModuleKind::Kernel, _) => {
@@ -261,14 +266,20 @@ fn batch(
 /// What stands for the callers that a walk could not reach.
 fn cut_off(reason: u64) -> Named {
     let why = match reason {
+        NATIVE_GAP => return made_up_function("[native callers not known]"),
+        PYTHON_DEEP => return made_up_function("[more Python frames than are kept]"),
+        PYTHON_UNREADABLE => return made_up_function("[Python frames not readable]"),
         2 => "no unwind information",
         3 => "stack memory not readable",
         4 => "stack pointer goes backwards",
         5 => "return address outside of code",
         _ => "more frames than are kept",
     };
-    let name = format!("[unwound no further: {why}]");
-    Named { functions: vec![Function { name, ..Function::default() }], unnamed: None }
+    made_up_function(&format!("[unwound no further: {why}]"))
+}
+
+fn made_up_function(name: &str) -> Named {
+    Named { functions: vec![Function { name: name.into(), ..Function::default() }], unnamed: None }
 }
 
 fn functions(symbol: &Sym<'_>) -> Vec<Function> {
@@ -295,7 +306,7 @@ fn made_up(module: &Module, addresses: &[u64], why: Unnamed) -> Vec<Named> {
 fn unnamed(module: &Module, address: u64, why: Unnamed) -> Named {
     let name = match why {
         // Addresses without a mapping are all different, and none says anything.
-        Unnamed::Unmapped | Unnamed::ProcessHidden => module.path.clone(),
+        Unnamed::Unmapped | Unnamed::ProcessHidden | Unnamed::PythonUnread => module.path.clone(),
         _ => format!("[{}+{address:#x}]", module.short_name()),
     };
     Named { functions: vec![Function { name, ..Function::default() }], unnamed: Some(why) }

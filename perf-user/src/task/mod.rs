@@ -4,6 +4,7 @@ mod generated;
 mod java;
 mod module;
 mod process;
+mod pythons;
 mod resolve;
 mod space;
 #[cfg(test)]
@@ -11,7 +12,9 @@ mod tests;
 
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub use module::{Module, ModuleId, ModuleKind, Modules};
+pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
 pub use resolve::{LocatedSample, LocatedWindow, RawFrame};
+pub use space::CodeMapping;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,25 +24,13 @@ use std::{
 
 use generated::Generator;
 use process::Process;
+use pythons::Pythons;
 use space::{AddressSpace, Change, Mapping};
 
 use crate::host::{
     perf_ring::{MapEvent, TaskEvent},
     proc,
 };
-
-/// A mapping of executable code, as a process has it now.
-#[derive(Clone, Debug)]
-pub struct CodeMapping {
-    /// The first address.
-    pub start: u64,
-    /// The address after the last.
-    pub end: u64,
-    /// The file offset of `start`.
-    pub offset: u64,
-    /// The file.
-    pub module: Arc<Module>,
-}
 
 /// Whose history to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +50,7 @@ pub struct Tasks {
     follow: Follow,
     processes: HashMap<u32, Process>,
     modules: Modules,
+    pythons: Pythons,
     lost_events: u64,
     /// Whether events may have been missed since processes were last looked for.
     events_missed: bool,

@@ -13,7 +13,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::host::{perf_ring::MapEvent, proc, sys};
+use crate::{
+    host::{perf_ring::MapEvent, proc, sys},
+    python::Code,
+};
 
 /// Names a module; none is given out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +33,8 @@ impl ModuleId {
     pub const HIDDEN: Self = Self(3);
     /// The callers that a walk could not reach; the address is the reason.
     pub const CUT_OFF: Self = Self(4);
+    /// Python code that could not be read.
+    pub const PYTHON_UNREAD: Self = Self(5);
 }
 
 /// What a module is.
@@ -43,6 +48,8 @@ pub enum ModuleKind {
     Hidden,
     /// Callers that could not be reached.
     CutOff,
+    /// A code object of Python's; places in it are byte offsets of instructions.
+    Python,
     /// Generated code.
     Jit,
     /// The kernel's code in user processes, `[vdso]`.
@@ -65,6 +72,8 @@ pub struct Module {
     /// Whether it could not be opened for want of a privilege.
     pub denied: bool,
     file: Option<Arc<File>>,
+    /// The code object that it is.
+    pub code: Option<Arc<Code>>,
 }
 
 impl PartialEq for Module {
@@ -87,7 +96,12 @@ impl Module {
             symbols_path: Some(path),
             denied: false,
             file: None,
+            code: None,
         }
+    }
+
+    fn without_file(id: ModuleId, kind: ModuleKind, path: &str, code: Option<Arc<Code>>) -> Self {
+        Self { id, kind, path: path.into(), symbols_path: None, denied: false, code, file: None }
     }
 
     /// The last part of its path, for frames without a symbol.
@@ -115,6 +129,7 @@ pub struct Modules {
     hidden: Arc<Module>,
     jit: Arc<Module>,
     cut_off: Arc<Module>,
+    python_unread: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     /// How many files there may be before those without a user are dropped.
     room: usize,
@@ -123,18 +138,17 @@ pub struct Modules {
 
 impl Default for Modules {
     fn default() -> Self {
-        let made_up = |id, kind, path: &str| {
-            Arc::new(Module { id, kind, path: path.into(), symbols_path: None, denied: false, file: None })
-        };
+        let made_up = |id, kind, path: &str| Arc::new(Module::without_file(id, kind, path, None));
         Self {
             kernel: made_up(ModuleId::KERNEL, ModuleKind::Kernel, "[kernel]"),
             unmapped: made_up(ModuleId::UNMAPPED, ModuleKind::Unmapped, "[unmapped]"),
             hidden: made_up(ModuleId::HIDDEN, ModuleKind::Hidden, "[hidden]"),
             jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
             cut_off: made_up(ModuleId::CUT_OFF, ModuleKind::CutOff, "[unwound no further]"),
+            python_unread: made_up(ModuleId::PYTHON_UNREAD, ModuleKind::Python, "[python]"),
             files: HashMap::new(),
             room: KEPT,
-            last: ModuleId::CUT_OFF,
+            last: ModuleId::PYTHON_UNREAD,
         }
     }
 }
@@ -170,10 +184,23 @@ impl Modules {
         let file = opened.ok().map(Arc::new);
         let symbols_path = file.as_deref().map(held);
         self.last.0 += 1;
-        let module = Module { id: self.last, kind, path: path.to_owned(), symbols_path, denied, file };
+        let module = Module { id: self.last, kind, path: path.to_owned(), symbols_path, denied, code: None, file };
         let module = Arc::new(module);
         self.files.insert(key, Arc::clone(&module));
         module
+    }
+
+    /// A module for a code object of Python's, which is shown as its source file.
+    pub fn python(&mut self, code: Arc<Code>) -> Arc<Module> {
+        self.last.0 += 1;
+        let path = if code.file.is_empty() { self.python_unread.path.clone() } else { code.file.clone() };
+        Arc::new(Module::without_file(self.last, ModuleKind::Python, &path, Some(code)))
+    }
+
+    /// What stands for Python code that could not be read.
+    #[must_use]
+    pub fn python_unread(&self) -> &Arc<Module> {
+        &self.python_unread
     }
 
     /// What stands for callers that could not be reached.
@@ -211,7 +238,7 @@ impl Modules {
         self.last.0 += 1;
         let space = if comm.is_some() { " " } else { "" };
         let path = format!("[jit of {tgid}{space}{}]", comm.unwrap_or_default());
-        Arc::new(Module { id: self.last, kind: ModuleKind::Jit, path, symbols_path: None, denied: false, file: None })
+        Arc::new(Module::without_file(self.last, ModuleKind::Jit, &path, None))
     }
 
     /// Drops, once there are many, the modules that no address space, no window and no symbolizer refers to.

@@ -122,7 +122,7 @@ impl Tasks {
             .map(|cause| (cause.name(), counter(cause)))
             .collect();
         lost.extend([("stack_missing", missing), ("undecodable", window.undecodable)]);
-        const _: () = assert!(COUNTER_SLOTS == 10, "decide which list a new counter belongs to");
+        const _: () = assert!(COUNTER_SLOTS == 11, "decide which list a new counter belongs to");
         let counters = [
             Counter::Ticks,
             Counter::Idle,
@@ -130,6 +130,7 @@ impl Tasks {
             Counter::KernelTruncated,
             Counter::UserStackFailed,
             Counter::ChildrenMissed,
+            Counter::PythonTruncated,
         ];
         LocatedWindow {
             start_ns: window.start_ns,
@@ -152,6 +153,7 @@ impl Tasks {
     ) -> Option<LocatedSample> {
         let stack = |id| if id == 0 { Some(&[][..]) } else { window.stacks.get(&id).map(|frames| &frames[..]) };
         let (user, kernel) = (stack(sample.user_stack)?, stack(sample.kernel_stack)?);
+        let python = stack(sample.python_stack)?;
         let process = self.processes.get(&sample.tgid);
         let space = process.and_then(|process| process.space_at(sample.first_ns));
         let generator = process.zip(space).and_then(|(process, space)| process.generator(space));
@@ -181,6 +183,9 @@ impl Tasks {
         }));
         // Where frame pointers are missing the kernel's walk goes astray, often over many addresses: one frame tells it.
         frames.dedup_by(|next, before| next == before && matches!(next.module, ModuleId::UNMAPPED | ModuleId::HIDDEN));
+        if !python.is_empty() {
+            frames = self.with_python(frames, python, &mut place);
+        }
         let kernel = kernel.iter().enumerate().rev().map(|(depth, address)| in_call(*address, depth));
         frames.extend(kernel.map(|address| place(self.modules.kernel(), address)));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();

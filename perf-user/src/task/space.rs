@@ -2,7 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{CodeMapping, Module, ModuleKind};
+use super::{Module, ModuleKind};
+
+/// A mapping of executable code, as a process has it now.
+#[derive(Clone, Debug)]
+pub struct CodeMapping {
+    /// The first address.
+    pub start: u64,
+    /// The address after the last.
+    pub end: u64,
+    /// The file offset of `start`.
+    pub offset: u64,
+    /// The file.
+    pub module: Arc<Module>,
+}
 
 /// An executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use fuzz::Scratch;
 use libfuzzer_sys::fuzz_target;
+use perf_user::python::Interpreter;
 use perf_user::symbolize::Names;
 use perf_user::task::Module;
 
@@ -12,6 +13,7 @@ static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
 
 fuzz_target!(|data: &[u8]| {
     let path = SCRATCH.file(data);
+    let _ = Interpreter::read(&std::fs::File::open(&path).expect("open what was just written"));
     // Places all over the file, and some outside.
     let mut offsets: Vec<u64> = (0..data.len() as u64).step_by(data.len() / 64 + 1).collect();
     offsets.extend([0x1000, 0x1020, 0x1139, u64::MAX, 1 << 40]);

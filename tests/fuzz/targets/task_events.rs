@@ -24,6 +24,7 @@ fuzz_target!(|data: &[u8]| {
                 comm: [b'a'; 16],
                 user_stack: 1,
                 kernel_stack: 0,
+                python_stack: 0,
                 first_ns: time_ns,
                 value: 1,
             });

@@ -8,6 +8,7 @@ const ORDER: &[&str] = &[
     "host",
     "collect",
     "drain",
+    "python",
     "task",
     "unwind",
     "unwind",

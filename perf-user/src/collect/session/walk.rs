@@ -114,5 +114,5 @@ pub fn can_walk(host: &Host) -> Result<(), Unsupported> {
 /// What the kernel refused.
 pub fn try_walk(host: &Host) -> Result<(), AttachError> {
     let mut bpf = EbpfLoader::new().btf(None).load(OBJECT)?;
-    CpuCollector::new(1, Clock::CpuClock, 1).load(&mut bpf, host, Unwind::Tables { or_frame_pointers: false })
+    CpuCollector::new(1, Clock::CpuClock, 1).load(&mut bpf, host, Unwind::Tables { or_frame_pointers: false }, false)
 }

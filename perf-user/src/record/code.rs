@@ -1,0 +1,64 @@
+//! What the kernel half is told of the code that processes have mapped, and what it tells of it.
+
+use std::os::fd::BorrowedFd;
+
+use super::{pythons::Pythons, walks::Walks};
+use crate::{
+    collect::{
+        AttachError,
+        session::{Session, SessionOptions},
+    },
+    task::Tasks,
+};
+
+/// Tables by which stacks are walked, and interpreters of Python.
+pub(super) struct CodeFollower {
+    walks: Walks,
+    pythons: Pythons,
+}
+
+impl CodeFollower {
+    pub(super) fn new(session: &mut Session, options: &SessionOptions) -> Result<Self, AttachError> {
+        Ok(Self { walks: Walks::new(session, options)?, pythons: Pythons::new(session)? })
+    }
+
+    /// Readable when [`Self::follow`] has something to do that no task event tells of.
+    pub(super) fn ready(&self) -> Option<BorrowedFd<'_>> {
+        self.walks.ready()
+    }
+
+    /// Tells what has changed.
+    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) -> Result<(), AttachError> {
+        let changed = tasks.take_changed();
+        self.pythons.follow(session, tasks, &changed)?;
+        self.walks.follow(session, tasks, changed);
+        self.read(tasks);
+        Ok(())
+    }
+
+    /// The same, and waits for the tables that it takes, but not for ever: before the first event.
+    pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) -> Result<(), AttachError> {
+        self.follow(session, tasks)?;
+        self.walks.wait(session, tasks);
+        Ok(())
+    }
+
+    /// Takes what was told: of the code of every sample, before that was counted.
+    pub(super) fn read(&mut self, tasks: &mut Tasks) {
+        self.pythons.read(tasks);
+    }
+
+    /// A window has been located: no program runs any more that ran in it. These processes have ended.
+    pub(super) fn end_window(
+        &mut self,
+        session: &mut Session,
+        tasks: &mut Tasks,
+        ended: &[u32],
+    ) -> Result<(), AttachError> {
+        self.walks.settle();
+        self.walks.forget(session, ended);
+        self.pythons.settle(session, tasks)?;
+        self.pythons.forget(session, tasks, ended);
+        Ok(())
+    }
+}
