@@ -34,6 +34,18 @@ impl Lab {
         Some(Self::open_unprivileged())
     }
 
+    /// Like [`Lab::open`] for a test that runs these programs.
+    #[must_use]
+    pub fn open_with(programs: &[&str]) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+        if let Some(missing) = programs.iter().find(|program| !is_there(program)) {
+            Self::skip(&format!("there is no {missing}"));
+            return None;
+        }
+        Self::open()
+    }
+
     /// Like [`Lab::open`] for a test that needs no privileges.
     #[must_use]
     pub fn open_unprivileged() -> Self {

@@ -42,6 +42,12 @@ impl Program {
         Self::compile("rustc", source, name, &[RUST_FLAGS, &["--crate-name", name], flags], &[])
     }
 
+    /// Compiles the Go program `source` under another name, with further flags.
+    #[must_use]
+    pub fn go(source: &str, name: &str, flags: &[&str]) -> Self {
+        Self::compile("go", source, name, &[&["build"], flags], &[])
+    }
+
     /// The executable or library.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -94,9 +100,9 @@ impl Program {
         let unfinished = directory.join(format!("{name}.unfinished"));
         let output = Command::new(compiler)
             .args(flags.concat())
-            .arg(&source_path)
             .arg("-o")
             .arg(&unfinished)
+            .arg(&source_path)
             .args(last)
             .output()
             .unwrap_or_else(|error| panic!("run {compiler} to compile the workload {source}: {error}"));

@@ -63,6 +63,19 @@ fn cpp_names_are_demangled() {
 }
 
 #[test]
+fn short_names_are_for_reports_and_whole_ones_for_the_recording() {
+    let Some(lab) = Lab::open() else { return };
+    let recorder = lab.record().command(&Program::cpp("demangle.cpp"), &["1"]).flag("--simplify-names");
+    let recording = recorder.run();
+    let short = "geometry::Grid<…>::spin_cells";
+    recording.assert_at_least(short, 95.0);
+    let whole = recording.report_with(&lab, &[]);
+    assert_eq!(whole.total_of(short), 0);
+    assert!(whole.cpu.functions.iter().any(|function| function.name.starts_with("geometry::Grid<int>::spin_cells(")));
+    assert_eq!(recording.report_with(&lab, &["--simplify-names"]).total_of(short), recording.report.total_of(short));
+}
+
+#[test]
 fn rust_names_of_both_manglings_are_demangled() {
     let Some(lab) = Lab::open() else { return };
     for mangling in ["legacy", "v0"] {

@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "python3",
     "sqlite3",
     "nodejs",
+    "xz-utils",
     "openjdk-17-jdk-headless",
 ];
 /// What starts a test program: a script's background job ignores these signals, and what the tests start would inherit that.

@@ -30,6 +30,10 @@ pub(super) struct Args {
     #[arg(long)]
     reverse: bool,
 
+    /// Shorten names: std::map<…>::insert instead of std::map<int, X<Y>>::insert(int&&); not in a .perfprobe
+    #[arg(long)]
+    simplify_names: bool,
+
     #[command(flatten)]
     select: SelectArgs,
 }
@@ -39,7 +43,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if let Some((path, _)) = outputs.iter().find(|(path, _)| write::is_same_file(path, &args.file)) {
         return Err(Failure::Usage(format!("{} is the recording that is exported", path.display())));
     }
-    let profile = args.select.read(&args.file)?;
+    let mut profile = args.select.read(&args.file)?;
+    if args.simplify_names {
+        profile.simplify_names();
+    }
     if let Some(event) = args.event.as_deref().filter(|event| profile.series(event).is_none()) {
         let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
         let file = args.file.display();

@@ -24,6 +24,7 @@ use crate::{
     profile::Recording,
     record::{Ended, Progress, RecordError, RecordOptions, record},
     store::{self, Selection},
+    symbolize::{DebuginfodOptions, NameOptions},
 };
 use outputs::Outputs;
 use target::{Chosen, TargetArgs};
@@ -80,6 +81,18 @@ pub(super) struct Args {
     #[arg(long)]
     no_python: bool,
 
+    /// Look for debug files, by build id and by debug link, in this directory; repeatable. Default: /usr/lib/debug
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    debug_dir: Vec<PathBuf>,
+
+    /// Get debug files that are not on this machine from the servers that DEBUGINFOD_URLS names, by build id
+    #[arg(long)]
+    debuginfod: bool,
+
+    /// Shorten names in all that is written beside the recording, which keeps them whole: std::map<…>::insert
+    #[arg(long)]
+    simplify_names: bool,
+
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -118,6 +131,7 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
 
 pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure> {
     check_numbers(&args)?;
+    let names = names(&args)?;
     let signals = sys::signal_fd()?;
     let host = Host::read();
     args.target.check()?;
@@ -157,6 +171,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         duration: args.duration,
         java_map: args.java_map,
         path: outputs.recording().to_owned(),
+        names,
         program_start_ns,
     };
     let mut line = ProgressLine::new(args.quiet, &chosen);
@@ -173,7 +188,13 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             return Err(not_begun(error));
         }
     };
-    let reported = outputs.write_all(args.quiet, |path| store::read(path, Selection::default()));
+    let reported = outputs.write_all(args.quiet, |path| {
+        let mut profile = store::read(path, Selection::default())?;
+        if args.simplify_names {
+            profile.simplify_names();
+        }
+        Ok(profile)
+    });
     // Told now: the command may run for long.
     let failed = match (outcome.failure, &reported) {
         (Some(error), _) => Some(anyhow::Error::from(error)),
@@ -245,6 +266,24 @@ fn entries(frequency_hz: u64, cpus: usize) -> u32 {
         return entries;
     }
     (frequency_hz.saturating_mul(cpus as u64) * 3 / 2).clamp(LEAST, MOST) as u32
+}
+
+/// Parses a directory that is there, as an absolute path.
+fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+    if path.is_dir() { Ok(path) } else { Err("there is no such directory".into()) }
+}
+
+fn names(args: &Args) -> Result<NameOptions, Failure> {
+    let mut names = NameOptions::default();
+    if !args.debug_dir.is_empty() {
+        names.debug_directories.clone_from(&args.debug_dir);
+    }
+    if args.debuginfod {
+        let options = DebuginfodOptions::from_environment();
+        names.debuginfod = Some(options.map_err(|why| Failure::Usage(format!("--debuginfod: {why}")))?);
+    }
+    Ok(names)
 }
 
 fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {

@@ -19,6 +19,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
 
+    /// Shorten names: std::map<…>::insert instead of std::map<int, X<Y>>::insert(int&&)
+    #[arg(long)]
+    simplify_names: bool,
+
     #[command(flatten)]
     select: SelectArgs,
 }
@@ -34,7 +38,10 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let profile = args.select.read(&args.file)?;
+    let mut profile = args.select.read(&args.file)?;
+    if args.simplify_names {
+        profile.simplify_names();
+    }
     let format = match args.format {
         Form::Text => Format::Text,
         Form::Json => Format::Json,

@@ -1,10 +1,12 @@
 //! The profile: what a recording, or a slice of one, says, with every name resolved and every loss counted.
 
 mod fold;
+mod simple_names;
 mod stacks;
 mod strings;
 
 pub use fold::FoldOptions;
+pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
 pub use strings::{StringId, Strings};
 

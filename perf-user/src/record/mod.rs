@@ -24,6 +24,7 @@ use crate::{
     host::{Host, online_cpus, sys},
     profile::{Overhead, Recording},
     store::{Counts, StoreError, Writer},
+    symbolize::NameOptions,
     task::{Follow, Tasks},
 };
 use code::CodeFollower;
@@ -56,6 +57,8 @@ pub struct RecordOptions {
     pub java_map: bool,
     /// The recording to write.
     pub path: PathBuf,
+    /// Where names are looked for.
+    pub names: NameOptions,
     /// `CLOCK_MONOTONIC` time at which this program began.
     pub program_start_ns: u64,
 }
@@ -165,7 +168,7 @@ pub fn record(
 
     let mut run = Run {
         drain: Drain::new(start_ns),
-        store: StoreThread::start(writer, options.java_map),
+        store: StoreThread::start(writer, options.names, options.java_map),
         tasks,
         start_ns,
         online: host.cpus.clone(),
@@ -218,8 +221,8 @@ pub fn record(
     let (bpf_ns, bpf_runs) = session.cost().unzip();
     drop((session, rings));
     recording.warnings.extend(run.final_warnings());
-    let (writer, refused, written) = run.store.finish();
-    recording.warnings.extend(refused);
+    let (writer, why_unnamed, written) = run.store.finish();
+    recording.warnings.extend(why_unnamed);
     failure = failure.or(written.err().map(RecordError::Store));
     recording.duration_ns = end_ns - start_ns;
     recording.complete = failure.is_none();

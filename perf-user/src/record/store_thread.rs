@@ -8,7 +8,7 @@ use std::{
 use crate::{
     collect::EventKind,
     store::{StoreError, Writer},
-    symbolize::Names,
+    symbolize::{NameOptions, Names},
     task::LocatedWindow,
 };
 
@@ -29,9 +29,9 @@ pub(super) struct StoreThread {
 }
 
 impl StoreThread {
-    pub(super) fn start(writer: Writer, java_map: bool) -> Self {
+    pub(super) fn start(writer: Writer, names: NameOptions, java_map: bool) -> Self {
         let (sender, receiver) = sync_channel(BACKLOG);
-        let thread = std::thread::spawn(move || write_all(writer, java_map, &receiver));
+        let thread = std::thread::spawn(move || write_all(writer, names, java_map, &receiver));
         Self { sender, thread, dropped: None }
     }
 
@@ -65,13 +65,14 @@ impl StoreThread {
     }
 }
 
-fn write_all(mut writer: Writer, java_map: bool, windows: &Receiver<LocatedWindow>) -> Written {
-    let mut names = Names::default().asking_java(java_map);
+fn write_all(mut writer: Writer, names: NameOptions, java_map: bool, windows: &Receiver<LocatedWindow>) -> Written {
+    let mut names = Names::new(names).asking_java(java_map);
     let stored = windows.iter().try_for_each(|mut window| {
         names.locate_generated(&mut window);
         writer.rename(&names.take_late())?;
         writer.window(EventKind::Cpu.name(), &window, &mut names)
     });
     let stored = stored.and_then(|()| writer.rename(&names.take_last()));
-    (writer, names.refused(), stored)
+    let unnamed = names.refused().into_iter().chain(names.warning()).collect();
+    (writer, unnamed, stored)
 }

@@ -1,12 +1,24 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
+mod debug_files;
+mod debuginfod;
+#[cfg(test)]
+mod fixture;
+mod go;
 pub mod jit;
 mod marks;
+mod outline;
+mod packed;
 mod plt;
 mod python;
+mod sources;
 mod trust;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use blazesym::{
     MaybeDefault,
@@ -20,8 +32,13 @@ use crate::{
     host::{kernel_symbols_hidden, sys},
     task::{Module, ModuleId, ModuleKind, NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE},
 };
+use debug_files::DebugFiles;
 use marks::is_mark;
 use plt::Plt;
+use sources::Sources;
+
+pub use debug_files::DEBUG_DIRECTORY;
+pub use debuginfod::DebuginfodOptions;
 
 /// A function at a place: the one that was called, or one that was inlined there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,11 +133,27 @@ const PARSED_BYTES: i64 = 96 << 20;
 /// After so much was freed, it is given back to the system.
 const TRIM_BYTES: i64 = 16 << 20;
 
+/// Where names are looked for, beside the files themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameOptions {
+    /// Directories with debug files, as absolute paths.
+    pub debug_directories: Vec<PathBuf>,
+    /// Servers to ask for debug files, if any may be asked.
+    pub debuginfod: Option<DebuginfodOptions>,
+}
+
+impl Default for NameOptions {
+    fn default() -> Self {
+        Self { debug_directories: vec![DEBUG_DIRECTORY.into()], debuginfod: None }
+    }
+}
+
 /// Names places, and remembers what it parsed.
 #[derive(Debug)]
 pub struct Names {
     kernel: Symbolizer,
     files: HashMap<ModuleId, Parsed>,
+    debug_files: DebugFiles,
     /// How often files were asked.
     asked: u64,
     /// Memory freed since it was last given back.
@@ -138,19 +171,19 @@ struct Parsed {
     bytes: i64,
     /// [`Names::asked`] when it was last.
     asked: u64,
-    /// Whether its debug information may be read.
-    debug_syms: bool,
+    sources: Sources,
     stubs: Plt,
 }
 
 impl Parsed {
-    fn new(module: &Arc<Module>, path: &Path) -> Self {
+    fn new(module: &Arc<Module>, path: &Path, debug_files: &mut DebugFiles) -> Self {
+        let sources = Sources::of(module, path, debug_files);
         Self {
             symbolizer: symbolizer(),
             _module: Arc::clone(module),
-            bytes: 0,
+            bytes: sources.bytes,
             asked: 0,
-            debug_syms: trust::debug_information_is_sane(path),
+            sources,
             stubs: Plt::read(path),
         }
     }
@@ -158,7 +191,7 @@ impl Parsed {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { kernel: symbolizer(), files: HashMap::new(), asked: 0, freed: 0, generated: jit::Generated::default() }
+        Self::new(NameOptions::default())
     }
 }
 
@@ -168,6 +201,26 @@ fn symbolizer() -> Symbolizer {
 }
 
 impl Names {
+    /// Looks for names where it is told.
+    #[must_use]
+    pub fn new(options: NameOptions) -> Self {
+        let debug_files = DebugFiles::new(options);
+        Self {
+            kernel: symbolizer(),
+            files: HashMap::new(),
+            debug_files,
+            asked: 0,
+            freed: 0,
+            generated: jit::Generated::default(),
+        }
+    }
+
+    /// What kept places from being named that the reader of the recording can do something about.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.debug_files.warning()
+    }
+
     /// Names many places of one module at once, in their order.
     #[must_use]
     pub fn name(&mut self, module: &Arc<Module>, addresses: &[u64]) -> Vec<Named> {
@@ -190,11 +243,14 @@ impl Names {
     fn file(&mut self, module: &Arc<Module>, path: &Path, offsets: &[u64]) -> Vec<Named> {
         self.asked += 1;
         let before = sys::heap_bytes_of_thread();
-        let mut file = self.files.remove(&module.id).unwrap_or_else(|| Parsed::new(module, path));
+        let mut file =
+            self.files.remove(&module.id).unwrap_or_else(|| Parsed::new(module, path, &mut self.debug_files));
         file.asked = self.asked;
-        let elf = Elf { debug_syms: file.debug_syms, ..Elf::new(path) };
+        let elf = Elf { debug_syms: file.sources.debug_syms, ..Elf::new(path) };
         let (mut named, shrunk) = sys::with_files_that_shrink(|| {
-            batch(&file.symbolizer, module, &Source::Elf(elf), Input::FileOffset(offsets), offsets)
+            let mut named = batch(&file.symbolizer, module, &Source::Elf(elf), Input::FileOffset(offsets), offsets);
+            file.sources.complete(module, path, offsets, &mut named);
+            named
         });
         if shrunk {
             return made_up(module, offsets, Unnamed::Shrunk);
@@ -243,10 +299,21 @@ fn batch(
     input: Input<&[u64]>,
     addresses: &[u64],
 ) -> Vec<Named> {
-    let Ok(found) = symbolizer.symbolize(source, input) else {
+    lookup(symbolizer, module, source, input, addresses).unwrap_or_else(|| {
         let why = if module.kind == ModuleKind::Kernel { Unnamed::KernelHidden } else { Unnamed::Unreadable };
-        return made_up(module, addresses, why);
-    };
+        made_up(module, addresses, why)
+    })
+}
+
+/// `None` when the source cannot be read.
+fn lookup(
+    symbolizer: &Symbolizer,
+    module: &Module,
+    source: &Source<'_>,
+    input: Input<&[u64]>,
+    addresses: &[u64],
+) -> Option<Vec<Named>> {
+    let found = symbolizer.symbolize(source, input).ok()?;
     let named = found.iter().zip(addresses).map(|(symbol, address)| match symbol {
         Symbolized::Sym(symbol) if is_mark(&symbol.name) => unnamed(module, *address, Unnamed::NoSymbol),
         Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
@@ -260,7 +327,7 @@ fn batch(
             unnamed(module, *address, why)
         }
     });
-    named.collect()
+    Some(named.collect())
 }
 
 /// What stands for the callers that a walk could not reach.

@@ -6,11 +6,11 @@ use std::{
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::{
-        fd::{AsFd as _, AsRawFd as _},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use crate::{
@@ -74,6 +74,8 @@ pub struct Module {
     file: Option<Arc<File>>,
     /// The code object that it is.
     pub code: Option<Arc<Code>>,
+    /// The root directory of the process that it was first seen in.
+    pub root: Option<Arc<OwnedFd>>,
 }
 
 impl PartialEq for Module {
@@ -97,11 +99,12 @@ impl Module {
             denied: false,
             file: None,
             code: None,
+            root: None,
         }
     }
 
     fn without_file(id: ModuleId, kind: ModuleKind, path: &str, code: Option<Arc<Code>>) -> Self {
-        Self { id, kind, path: path.into(), symbols_path: None, denied: false, code, file: None }
+        Self { id, kind, path: path.into(), symbols_path: None, denied: false, code, root: None, file: None }
     }
 
     /// The last part of its path, for frames without a symbol.
@@ -121,6 +124,9 @@ impl Module {
 /// How many modules that nothing refers to any more are kept, with their files open, for the next process that maps them.
 const KEPT: usize = 256;
 
+/// A mount namespace by its inode, and a directory in it by device and inode.
+type RootKey = (u64, u64, u64);
+
 /// The modules in use, and some that were.
 #[derive(Debug)]
 pub struct Modules {
@@ -131,6 +137,7 @@ pub struct Modules {
     cut_off: Arc<Module>,
     python_unread: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
+    roots: HashMap<RootKey, Weak<OwnedFd>>,
     /// How many files there may be before those without a user are dropped.
     room: usize,
     last: ModuleId,
@@ -147,6 +154,7 @@ impl Default for Modules {
             cut_off: made_up(ModuleId::CUT_OFF, ModuleKind::CutOff, "[unwound no further]"),
             python_unread: made_up(ModuleId::PYTHON_UNREAD, ModuleKind::Python, "[python]"),
             files: HashMap::new(),
+            roots: HashMap::new(),
             room: KEPT,
             last: ModuleId::PYTHON_UNREAD,
         }
@@ -183,8 +191,10 @@ impl Modules {
         let denied = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         let file = opened.ok().map(Arc::new);
         let symbols_path = file.as_deref().map(held);
+        let root = if kind == ModuleKind::File && file.is_some() { self.root(tgid) } else { None };
         self.last.0 += 1;
-        let module = Module { id: self.last, kind, path: path.to_owned(), symbols_path, denied, code: None, file };
+        let path = path.to_owned();
+        let module = Module { id: self.last, kind, path, symbols_path, denied, code: None, root, file };
         let module = Arc::new(module);
         self.files.insert(key, Arc::clone(&module));
         module
@@ -241,10 +251,23 @@ impl Modules {
         Arc::new(Module::without_file(self.last, ModuleKind::Jit, &path, None))
     }
 
+    /// The root directory of a process; most share one.
+    fn root(&mut self, tgid: u32) -> Option<Arc<OwnedFd>> {
+        let path = format!("/proc/{tgid}/root");
+        let (root, namespace) = (fs::metadata(&path).ok()?, fs::metadata(format!("/proc/{tgid}/ns/mnt")).ok()?);
+        let known = self.roots.entry((namespace.ino(), root.dev(), root.ino())).or_default();
+        known.upgrade().or_else(|| {
+            let opened = Arc::new(sys::open_root(Path::new(&path)).ok()?);
+            *known = Arc::downgrade(&opened);
+            Some(opened)
+        })
+    }
+
     /// Drops, once there are many, the modules that no address space, no window and no symbolizer refers to.
     fn make_room(&mut self) {
         if self.files.len() >= self.room {
             self.files.retain(|_, module| Arc::strong_count(module) > 1);
+            self.roots.retain(|_, root| root.strong_count() > 0);
             self.room = self.files.len() + KEPT;
         }
     }

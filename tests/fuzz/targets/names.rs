@@ -4,11 +4,12 @@
 use fuzz::check_one_output;
 use libfuzzer_sys::fuzz_target;
 use perf_user::profile::{
-    Accounting, Frame, FrameId, FrameKind, Profile, Recording, Sample, Series, StackId, Thread, ThreadIndex,
+    Accounting, Frame, FrameId, FrameKind, Profile, Recording, Sample, Series, StackId, Thread, ThreadIndex, simple_name,
 };
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
+    assert!(text.split('\0').all(|name| name.is_empty() || !simple_name(name).is_empty()));
     let mut texts = text.split('\0').map(str::to_owned).cycle();
     let mut next = || texts.next().unwrap_or_default();
     let mut profile = Profile::default();

@@ -2,6 +2,7 @@
 
 mod bpf;
 mod heap;
+mod inside;
 mod open;
 mod perf_event;
 mod process;
@@ -15,6 +16,7 @@ pub use bpf::{
     wait_for_running_programs,
 };
 pub use heap::{heap_bytes_of_thread, trim_heap};
+pub use inside::{open_regular_within, open_root};
 pub use open::{connect, handle_in_root};
 pub use perf_event::{
     PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open, read_perf_event,
