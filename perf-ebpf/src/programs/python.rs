@@ -225,7 +225,8 @@ impl Walk {
     }
 }
 
-/// Tells user space of a code object; `None` if it cannot be read now, or there is no room.
+/// Tells user space of a code object; `None` if not all of it can be read now, or there is no room. A name is worth telling
+/// alone: pages of a file that nobody has needed yet are not there, as those of tables of lines often are.
 #[inline(always)]
 fn tell(walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], first_line: u32) -> Option<()> {
     let record = PYTHON_RECORD.get_ptr_mut(0)?;
@@ -234,14 +235,23 @@ fn tell(walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], first_line: u3
     let head = &mut record.head;
     (head.key, head.first_line) = (key, first_line);
     text(walk, name, &mut head.name)?;
-    text(walk, file, &mut head.file)?;
-    head.lines_whole = word(lines, BYTES_SIZE)? as u32;
-    let bytes = at_most(head.lines_whole, LINES_BYTES as u32);
-    copy(&raw mut record.lines, bytes, lines.wrapping_add(BYTES_START))?;
+    let has_file = text(walk, file, &mut head.file).is_some();
+    if !has_file {
+        (head.file.width, head.file.whole) = (1, 0);
+    }
+    let size = word(lines, BYTES_SIZE);
+    let whole = size.unwrap_or(0) as u32;
+    let mut bytes = at_most(whole, LINES_BYTES as u32);
+    let has_lines = size.is_some() && copy(&raw mut record.lines, bytes, lines.wrapping_add(BYTES_START)).is_some();
+    if !has_lines {
+        bytes = 0;
+    }
+    head.lines_whole = if has_lines { whole } else { 0 };
     let used = size_of::<CodeHead>() + bytes as usize;
     // SAFETY: not longer than the record.
     let record = unsafe { core::slice::from_raw_parts(core::ptr::from_mut(record).cast::<u8>(), used) };
-    PYTHON_CODE.output::<[u8]>(record, u64::from(BPF_RB_NO_WAKEUP)).ok()
+    PYTHON_CODE.output::<[u8]>(record, u64::from(BPF_RB_NO_WAKEUP)).ok()?;
+    (has_file && has_lines).then_some(())
 }
 
 /// `PyBytesObject`, in all versions: where its size is, and its bytes.

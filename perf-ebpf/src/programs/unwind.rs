@@ -165,7 +165,7 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
 
 /// The caller of a function of a file whose table leaves it out, as hand-written code is. What lies on top of the stack is the
 /// return address if it is behind a call of this function; behind another call it may be a leftover, and the frame pointer
-/// comes first if that leads behind a call.
+/// comes first if that leads behind a call. Whether the caller is in code, the next step sees.
 #[inline(always)]
 fn without_row(walk: &Walk) -> Result<(Registers, u64), Stop> {
     let Registers { ip, sp, fp } = walk.frame;
@@ -174,10 +174,10 @@ fn without_row(walk: &Walk) -> Result<(Registers, u64), Stop> {
     if is_hand_written
         // SAFETY: the helper fails rather than faults.
         && let Ok(top) = unsafe { bpf_probe_read_user(sp as *const u64) }
-        && let Some(before) = behind_call(walk, top)
+        && let Some(before) = call_before(top)
     {
         let own = direct_target(before, top).is_some_and(|target| target <= ip && ip - target < LARGEST_BYTES);
-        if own || !by_pointer.is_ok_and(|caller| behind_call(walk, caller.ip).is_some()) {
+        if own || !by_pointer.is_ok_and(|caller| call_before(caller.ip).is_some()) {
             return Ok((Registers { ip: top, sp: sp.wrapping_add(8), fp }, BY_RETURN_ADDRESS));
         }
     }
@@ -187,10 +187,9 @@ fn without_row(walk: &Walk) -> Result<(Registers, u64), Stop> {
 /// Hand-written functions are no larger.
 const LARGEST_BYTES: u64 = 1 << 16;
 
-/// The eight bytes of code before an address, if that is in code and they end in a call.
+/// The eight bytes before an address, if they end in a call.
 #[inline(always)]
-fn behind_call(walk: &Walk, address: u64) -> Option<u64> {
-    find_code(walk.space, address.wrapping_sub(1))?;
+fn call_before(address: u64) -> Option<u64> {
     // SAFETY: the helper fails rather than faults.
     let before = unsafe { bpf_probe_read_user(address.wrapping_sub(8) as *const u64) }.ok()?;
     ends_in_call(before).then_some(before)

@@ -32,9 +32,9 @@ pub fn groups(words: &[u64]) -> Option<(Header, Vec<Group>)> {
 /// one native frame. `native`, outermost first, says of each frame whether it is of the loop. The result is outermost first.
 ///
 /// Native frames can be missing, from the outermost on, where a stack could not be walked to its end: the Python frames
-/// whose calls are among those stand outermost, with `gap` after them unless `is_gap` says that one is there already. A call
-/// of the loop without Python frames keeps its native frame. If the Python frames are not all of them, `more` stands where
-/// they end.
+/// whose calls are among those stand outermost, with `gap` after those of each call, unless `is_gap` says that one is there
+/// already. A call of the loop without Python frames keeps its native frame. If the Python frames are not all of them,
+/// `more` stands where they end.
 pub fn merge<F: Copy>(
     native: &[(F, bool)],
     (ending, groups): (u32, Vec<Vec<F>>),
@@ -65,10 +65,12 @@ pub fn merge<F: Copy>(
         }
     }
     if groups.peek().is_some() {
-        if !native.first().is_some_and(|(outermost, _)| is_gap(*outermost)) {
-            merged.push(gap);
+        let mut is_told = native.first().is_some_and(|(outermost, _)| is_gap(*outermost));
+        for (_, frames) in groups.filter(|(_, frames)| !frames.is_empty()) {
+            merged.extend((!is_told).then_some(gap));
+            is_told = false;
+            merged.extend(frames);
         }
-        merged.extend(groups.flat_map(|(_, frames)| frames));
         merged.extend(cut.then_some(more));
     }
     merged.reverse();
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn callers_without_native_frames_stand_outermost_behind_a_gap() {
-        assert_eq!(merged("Ec", &["y", "x", "wv"], Ending::Whole), "vwx~yc");
+        assert_eq!(merged("Ec", &["y", "x", "wv"], Ending::Whole), "vw~x~yc");
         assert_eq!(merged("!aEc", &["y", "wv"], Ending::Whole), "vw!ayc");
         assert_eq!(merged("c", &["y"], Ending::Whole), "y~c");
         assert_eq!(merged("", &["y"], Ending::Whole), "y~");

@@ -333,7 +333,7 @@ fn lookup(
 /// What stands for the callers that a walk could not reach.
 fn cut_off(reason: u64) -> Named {
     let why = match reason {
-        NATIVE_GAP => return made_up_function("[native callers not known]"),
+        NATIVE_GAP => return made_up_function("[native frames not known]"),
         PYTHON_DEEP => return made_up_function("[more Python frames than are kept]"),
         PYTHON_UNREADABLE => return made_up_function("[Python frames not readable]"),
         2 => "no unwind information",

@@ -177,7 +177,7 @@ impl Tasks {
     }
 }
 
-/// Why frames are missing, as addresses in [`ModuleId::CUT_OFF`]: the native callers of Python frames that stand outermost.
+/// Why frames are missing, as addresses in [`ModuleId::CUT_OFF`]: native ones between Python frames that stand outermost.
 pub const NATIVE_GAP: u64 = 0x100;
 /// More Python frames than are kept.
 pub const PYTHON_DEEP: u64 = 0x101;
