@@ -111,8 +111,8 @@ impl Lab {
         Self::leave_out(reason);
     }
 
-    /// Prints and counts that the running test is about something that this kernel does not have, in CI too: what each kernel
-    /// has is in `docs/kernels.md`, and a kernel that differs from that fails there.
+    /// The same where CI leaves it out, too: the test is about something that this kernel does not have, and `docs/kernels.md`,
+    /// which each kernel is held against, says so; or it is for guests, which CI starts.
     pub fn leave_out(reason: &str) {
         let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
         let name = std::thread::current().name().unwrap_or("?").to_owned();
