@@ -35,6 +35,18 @@ impl Line {
     pub fn has_chain(&self, chain: &[&str]) -> bool {
         self.frames().windows(chain.len()).any(|frames| frames == chain)
     }
+
+    /// Whether the frames `wanted` stand in the stack one below the other, the outermost first, others between them.
+    #[must_use]
+    pub fn in_order(&self, wanted: &[&str]) -> bool {
+        let mut wanted = wanted.iter().peekable();
+        for frame in self.frames() {
+            if wanted.peek().is_some_and(|next| frame == **next) {
+                wanted.next();
+            }
+        }
+        wanted.peek().is_none()
+    }
 }
 
 /// A folded file.

@@ -19,21 +19,10 @@ fn record(lab: &Lab, python: &Python, kind: &str, seconds: &str) -> Recording {
     recording.command(&python.program, &Python::arguments(kind, seconds)).run()
 }
 
-/// Whether the frames stand in the stack one below the other, the outermost first, others between them.
-fn in_order(line: &Line, wanted: &[&str]) -> bool {
-    let mut wanted = wanted.iter().peekable();
-    for frame in line.frames() {
-        if wanted.peek().is_some_and(|next| frame == **next) {
-            wanted.next();
-        }
-    }
-    wanted.peek().is_none()
-}
-
 /// The samples in and below `leaf`, nearly all of which have to have `path` on their stacks, in this order.
 fn assert_path(recording: &Recording, leaf: &str, path: &[&str]) {
     let all = recording.folded.count(|line| line.has(leaf));
-    let found = recording.folded.count(|line| in_order(line, path));
+    let found = recording.folded.count(|line| line.in_order(path));
     let top = recording.folded.top();
     assert!(all > 20 && found * 100 >= all * 97, "{found} of {all} samples of {leaf} are on {path:?}, in:\n{top}");
 }
@@ -146,7 +135,7 @@ fn a_recursion_deeper_than_what_is_kept_says_so() {
     for python in pythons {
         let recording = record(&lab, &python, "deeper", "2");
         let deep = recording.folded.count(|line| line.has("bottom_[p]"));
-        let told = |line: &Line| in_order(line, &["[more Python frames than are kept]", "dive_[p]", "bottom_[p]"]);
+        let told = |line: &Line| line.in_order(&["[more Python frames than are kept]", "dive_[p]", "bottom_[p]"]);
         let told = recording.folded.count(told);
         assert!(deep > 100 && told == deep, "{told} of {deep} in {}, in:\n{}", python.version, recording.folded.top());
         assert!(recording.report.cpu.counters["python_stack_truncated"] >= deep);

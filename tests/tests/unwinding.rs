@@ -26,17 +26,6 @@ fn share(recording: &Recording, holds: impl Fn(&Line) -> bool) -> f64 {
     100.0 * recording.folded.count(holds) as f64 / recording.reported() as f64
 }
 
-/// Whether the frames stand in the stack one below the other, the outermost first, others between them.
-fn in_order(line: &Line, wanted: &[&str]) -> bool {
-    let mut wanted = wanted.iter().peekable();
-    for frame in line.frames() {
-        if wanted.peek().is_some_and(|next| frame == **next) {
-            wanted.next();
-        }
-    }
-    wanted.peek().is_none()
-}
-
 #[test]
 fn stacks_without_frame_pointers_are_whole() {
     let Some(lab) = lab() else { return };
@@ -55,7 +44,7 @@ fn stacks_without_frame_pointers_are_whole() {
         &["main", "read_zeros"],
     ];
     for path in paths {
-        let found = recording.folded.count(|line| in_order(line, path));
+        let found = recording.folded.count(|line| line.in_order(path));
         let leaf = recording.folded.count(|line| path[1..].iter().all(|frame| line.has(frame)));
         assert!(found > 5 && found == leaf, "{found} of {leaf} samples on the path {path:?}, in:\n{top}");
     }

@@ -28,19 +28,17 @@ impl CodeFollower {
     }
 
     /// Tells what has changed.
-    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) -> Result<(), AttachError> {
+    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks) {
         let changed = tasks.take_changed();
-        self.pythons.follow(session, tasks, &changed)?;
+        self.pythons.follow(session, tasks, &changed);
         self.walks.follow(session, tasks, changed);
         self.read(tasks);
-        Ok(())
     }
 
     /// The same, and waits for the tables that it takes, but not for ever: before the first event.
-    pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) -> Result<(), AttachError> {
-        self.follow(session, tasks)?;
+    pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) {
+        self.follow(session, tasks);
         self.walks.wait(session, tasks);
-        Ok(())
     }
 
     /// Takes what was told: of the code of every sample, before that was counted.
@@ -49,16 +47,10 @@ impl CodeFollower {
     }
 
     /// A window has been located: no program runs any more that ran in it. These processes have ended.
-    pub(super) fn end_window(
-        &mut self,
-        session: &mut Session,
-        tasks: &mut Tasks,
-        ended: &[u32],
-    ) -> Result<(), AttachError> {
+    pub(super) fn end_window(&mut self, session: &mut Session, tasks: &mut Tasks, ended: &[u32]) {
         self.walks.settle();
         self.walks.forget(session, ended);
-        self.pythons.settle(session, tasks)?;
+        self.pythons.settle(session, tasks);
         self.pythons.forget(session, tasks, ended);
-        Ok(())
     }
 }

@@ -150,7 +150,7 @@ pub fn record(
     let (period_ns, frequency_hz) = (options.collector.period_ns(), options.collector.frequency_hz());
     let value = options.collector.value();
     let (mut session, mut code) = load(host, options.session.clone(), options.collector, &mut recording)?;
-    code.follow_whole(&mut session, &mut tasks)?;
+    code.follow_whole(&mut session, &mut tasks);
     session.attach(host)?;
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
@@ -176,7 +176,7 @@ pub fn record(
         warnings: Vec::new(),
         code,
     };
-    run.code.follow(&mut session, &mut run.tasks)?;
+    run.code.follow(&mut session, &mut run.tasks);
     let window_ns = window_ns(options.session.entries, frequency_hz, host.cpus.len());
     let mut meter = Meter::start(start_ns);
     let deadline = options.duration.map(|duration| start_ns + duration.as_nanos() as u64);
@@ -187,7 +187,7 @@ pub fn record(
             break ended;
         }
         rings.apply(&mut run.tasks);
-        run.code.follow(&mut session, &mut run.tasks)?;
+        run.code.follow(&mut session, &mut run.tasks);
         remapped |= run.tasks.take_remapped();
         let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();
         if age_ns < if remapped { window_ns.min(REMAP_WINDOW_NS) } else { window_ns } {
@@ -323,7 +323,7 @@ impl Run {
             session.forget_gone()?;
             self.tasks.rescan(sys::monotonic_ns());
         }
-        self.code.end_window(session, &mut self.tasks, &ended)?;
+        self.code.end_window(session, &mut self.tasks, &ended);
         self.totals.taken += located.taken;
         self.totals.reported += located.reported();
         self.totals.lost += located.lost_total();

@@ -18,24 +18,18 @@ impl Pythons {
     }
 
     /// Tells the kernel half what has changed.
-    pub(super) fn follow(
-        &mut self,
-        session: &mut Session,
-        tasks: &mut Tasks,
-        changed: &HashSet<u32>,
-    ) -> Result<(), AttachError> {
+    pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks, changed: &HashSet<u32>) {
         if self.0.is_none() {
-            return Ok(());
+            return;
         }
         for tgid in changed {
             let mappings = tasks.code(*tgid);
             match tasks.place_python(*tgid, &mappings) {
-                Some(Some(process)) => session.set_python(*tgid, process)?,
+                Some(Some(process)) => session.set_python(*tgid, process),
                 Some(None) => session.remove_python(*tgid),
                 None => {}
             }
         }
-        Ok(())
     }
 
     /// Takes what was told of code objects.
@@ -56,7 +50,7 @@ impl Pythons {
     }
 
     /// The last window has been located: nothing refers any more to what was forgotten before it ended.
-    pub(super) fn settle(&mut self, session: &mut Session, tasks: &mut Tasks) -> Result<(), AttachError> {
-        tasks.settle_pythons().into_iter().try_for_each(|(tgid, process)| session.set_python(tgid, process))
+    pub(super) fn settle(&mut self, session: &mut Session, tasks: &mut Tasks) {
+        tasks.settle_pythons().into_iter().for_each(|(tgid, process)| session.set_python(tgid, process));
     }
 }

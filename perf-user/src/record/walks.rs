@@ -95,7 +95,7 @@ impl Walks {
 /// kernel's own walk is all there is.
 fn place(unwinder: &mut Unwinder, session: &mut Session, tgid: u32, mappings: &[CodeMapping]) {
     let mut space = unwinder.place(tgid, mappings);
-    if space.is_none() && !mappings.is_empty() {
+    if space.is_none() && !mappings.is_empty() && unwinder.has_retired() {
         // Places that were given up since the window began are free once the programs that run now have ended.
         wait_for_running_programs();
         unwinder.settle();

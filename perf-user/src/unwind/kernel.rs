@@ -85,7 +85,8 @@ impl Unwinder {
     }
 
     /// Writes what a process has mapped, sorted by address; what its entry in the map of processes has to be. `None` when
-    /// there is no room, nothing to be placed, or more than can be searched. Files whose tables are not there yet are wanted, and the process is told of when they come.
+    /// there is no room, nothing to be placed, or more than can be searched. Files whose tables are not there yet are wanted,
+    /// and the process is told of when they come.
     pub fn place(&mut self, tgid: u32, mappings: &[CodeMapping]) -> Option<Space> {
         if mappings.is_empty() || mappings.len() >= 1 << CODE_STEPS {
             return None;
@@ -122,6 +123,12 @@ impl Unwinder {
         self.retired.extend(self.processes.remove(&tgid).map(|process| process.space));
     }
 
+    /// Whether [`Self::settle`] would make room.
+    #[must_use]
+    pub fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
     /// No program runs any more that ran when the last place was given up.
     pub fn settle(&mut self) {
         for space in self.retired.drain(..) {
@@ -141,8 +148,8 @@ impl Unwinder {
             pages: table.pages.len().saturating_sub(1) as u32,
             code: 0,
         });
-        let placed = table.filter(|_| self.has_room(needs)).map(|table| self.write(table)).unwrap_or_default();
-        self.files.insert(file, Placed { needs, ..placed });
+        let placed = table.filter(|_| self.has_room(needs)).map(|table| self.write(table, needs));
+        self.files.insert(file, placed.unwrap_or(Placed { needs, ..Placed::default() }));
         self.waiting.remove(&file).unwrap_or_default()
     }
 
@@ -170,12 +177,6 @@ impl Unwinder {
         self.processes.drain().map(|(tgid, _)| tgid).collect()
     }
 
-    /// Bytes of tables in use.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        u64::from(self.used.rows) * 8 + u64::from(self.used.pages) * 8
-    }
-
     fn file(&mut self, tgid: u32, module: &Arc<Module>) -> Placed {
         if let Some(placed) = self.files.get(&module.id) {
             return *placed;
@@ -197,8 +198,7 @@ impl Unwinder {
     }
 
     /// Writes a table to the maps, which have room for it.
-    fn write(&mut self, table: &Table) -> Placed {
-        let (rows, pages) = (table.rows.len() as u32, table.pages.len().saturating_sub(1) as u32);
+    fn write(&mut self, table: &Table, needs: Room) -> Placed {
         let words: Vec<u64> = table.rows.iter().map(|row| row.0).collect();
         self.rows.write(self.used.rows as usize * 8, words.as_bytes());
         let of = |page: &[u32]| u64::from(page[0] + self.used.rows) | u64::from(page[1] + self.used.rows) << 32;
@@ -207,12 +207,12 @@ impl Unwinder {
         const _: () = assert!(PAGE_BITS == 16, "a page of file offset fits 32 bits for files of up to 2^48 bytes");
         let placed = Placed {
             first_page: self.used.pages,
-            end_page: self.used.pages + pages,
+            end_page: self.used.pages + needs.pages,
             bias: self.used.pages.wrapping_sub(table.first_page as u32),
-            needs: Room::default(),
+            needs,
         };
-        self.used.rows += rows;
-        self.used.pages += pages;
+        self.used.rows += needs.rows;
+        self.used.pages += needs.pages;
         placed
     }
 }

@@ -77,13 +77,11 @@ impl Session {
     }
 
     /// Says that a process runs an interpreter. That more do than there is room for is no failure: they have none then.
-    ///
-    /// # Errors
-    /// When the object has no such map.
-    pub fn set_python(&mut self, tgid: u32, process: Process) -> Result<(), AttachError> {
+    pub fn set_python(&mut self, tgid: u32, process: Process) {
         let told: [u8; size_of::<Process>()] = zerocopy::transmute!(process);
-        let _ = self.python()?.insert(tgid, told, 0);
-        Ok(())
+        if let Ok(mut processes) = self.python() {
+            let _ = processes.insert(tgid, told, 0);
+        }
     }
 
     /// A process runs no interpreter any more.

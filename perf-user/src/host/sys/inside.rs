@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::{File, OpenOptions},
-    io, mem,
+    io,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use super::{check_fd, is_last_descriptor};
+use super::{handle_in_root, is_last_descriptor};
 
 /// A directory to look for files in: links and `..` do not lead out of it, whatever is put there meanwhile.
 ///
@@ -30,15 +30,7 @@ pub fn open_root(path: &Path) -> io::Result<OwnedFd> {
 /// When there is no such file, or it may not be read. `ENOSYS` before Linux 5.6.
 pub fn open_regular_within(root: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: the structure is plain numbers, of which zero means nothing asked for.
-    let mut how: libc::open_how = unsafe { mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: the path ends in a zero, and the structure is as long as said.
-    let found = check_fd(unsafe {
-        libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<libc::open_how>())
-    })?;
-    let found = File::from(found);
+    let found = handle_in_root(root, &path)?;
     if !found.metadata()?.is_file() {
         return Err(not_found());
     }

@@ -1,12 +1,24 @@
 //! Reading mapped files that somebody else may cut short meanwhile.
 
-use std::{cell::Cell, mem, ptr, sync::Once};
+use std::{
+    mem, ptr,
+    sync::{
+        Once,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+            compiler_fence,
+        },
+    },
+};
 
+// What the handler reads and writes between two lines of a function: atomic, with fences around what may raise the signal, or
+// the compiler joins the lines.
 thread_local! {
     /// Whether this thread is within [`with_files_that_shrink`].
-    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+    static EXPECTED: AtomicBool = const { AtomicBool::new(false) };
     /// Whether it has met a page that was not there any more.
-    static MET: Cell<bool> = const { Cell::new(false) };
+    static MET: AtomicBool = const { AtomicBool::new(false) };
 }
 
 /// Runs something that reads mapped files; whether one of them was shorter than its mapping. What was read behind its end
@@ -14,11 +26,13 @@ thread_local! {
 pub fn with_files_that_shrink<T>(read: impl FnOnce() -> T) -> (T, bool) {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(handle);
-    MET.set(false);
-    EXPECTED.set(true);
+    MET.with(|met| met.store(false, Relaxed));
+    EXPECTED.with(|expected| expected.store(true, Relaxed));
+    compiler_fence(SeqCst);
     let result = read();
-    EXPECTED.set(false);
-    (result, MET.get())
+    compiler_fence(SeqCst);
+    EXPECTED.with(|expected| expected.store(false, Relaxed));
+    (result, MET.with(|met| met.load(Relaxed)))
 }
 
 fn handle() {
@@ -45,11 +59,11 @@ extern "C" fn on_bus_error(signal: i32, info: *mut libc::siginfo_t, _context: *m
         let start = (*info).si_addr() as usize / page * page;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         let replaced = (*info).si_code == BUS_ADRERR
-            && EXPECTED.get()
+            && EXPECTED.with(|expected| expected.load(Relaxed))
             && libc::mmap(start as *mut libc::c_void, page, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED;
         *libc::__errno_location() = errno;
         if replaced {
-            MET.set(true);
+            MET.with(|met| met.store(true, Relaxed));
         } else {
             libc::signal(signal, libc::SIG_DFL);
         }
