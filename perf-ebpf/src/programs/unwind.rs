@@ -132,14 +132,16 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     let leaf = walk.used == 0;
     let ip = walk.frame.ip - walk.returns;
     if !(walk.code.start <= ip && ip < walk.code.end) {
-        match find_code(walk.space, ip) {
-            Some(code) => walk.code = code,
+        let place = unwind_find_code(walk.space.first, walk.space.count, ip);
+        match UNWIND_CODE.get(place) {
+            Some(code) => walk.code = *code,
             // Where the thread was interrupted is where it was, mapped or not as far as user space has heard.
             None if leaf => walk.code = Code::default(),
             None => return Err(Stop::Astray),
         }
     }
-    let row = find_row(&walk.code, ip.wrapping_add(walk.code.bias));
+    let Code { bias, pages, first_page, end_page, .. } = walk.code;
+    let row = Row(unwind_find_row(ip.wrapping_add(bias), pages, first_page, end_page));
     let signal = row.kind() == Cfa::Signal as u8;
     let exact = if signal || walk.returns == 0 { EXACT } else { 0 };
     walk.keep(walk.frame.ip | walk.how | exact);
@@ -148,14 +150,11 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     let read = |at| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
     let stepped = step(row, walk.frame, read, |number| leaf.then(|| registers[number as usize & 15]));
     walk.how = 0;
-    walk.frame = match stepped {
-        Err(Stop::Unknown) => {
-            let (caller, how) = without_row(walk)?;
-            walk.how = how;
-            caller
-        }
-        other => other?,
-    };
+    match stepped {
+        Err(Stop::Unknown) if unwind_without_row() == 0 => return Err(Stop::Unknown),
+        Err(Stop::Unknown) => {}
+        other => walk.frame = other?,
+    }
     if walk.frame.ip == 0 {
         return Err(Stop::End);
     }
@@ -163,11 +162,18 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The caller of a function of a file whose table leaves it out, as hand-written code is. What lies on top of the stack is the
-/// return address if it is behind a call of this function; behind another call it may be a leftover, and the frame pointer
-/// comes first if that leads behind a call. Whether the caller is in code, the next step sees.
-#[inline(always)]
-fn without_row(walk: &Walk) -> Result<(Registers, u64), Stop> {
+// The next ones are global functions, which the verifier looks at once, whatever they are called with: looked at wherever a
+// walk can be when it comes to them, they are most of its work. Hence their names, and that they take and give numbers only.
+
+/// Goes to the caller of a function of a file whose table leaves it out, as hand-written code is; 0 if there is none. What lies
+/// on top of the stack is the return address if it is behind a call of this function; behind another call it may be a
+/// leftover, and the frame pointer comes first if that leads behind a call. Whether the caller is in code, the next step sees.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn unwind_without_row() -> u64 {
+    let Some(walk) = UNWIND_WALK.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `walk`, which waits for this.
+    let walk = unsafe { &mut *walk };
     let Registers { ip, sp, fp } = walk.frame;
     let by_pointer = by_frame_pointer(walk.frame);
     let is_hand_written = walk.used == 1 && walk.code.first_page != walk.code.end_page;
@@ -177,11 +183,15 @@ fn without_row(walk: &Walk) -> Result<(Registers, u64), Stop> {
         && let Some(before) = call_before(top)
     {
         let own = direct_target(before, top).is_some_and(|target| target <= ip && ip - target < LARGEST_BYTES);
-        if own || !by_pointer.is_ok_and(|caller| call_before(caller.ip).is_some()) {
-            return Ok((Registers { ip: top, sp: sp.wrapping_add(8), fp }, BY_RETURN_ADDRESS));
+        if own || !by_pointer.is_some_and(|caller| call_before(caller.ip).is_some()) {
+            walk.frame = Registers { ip: top, sp: sp.wrapping_add(8), fp };
+            walk.how = BY_RETURN_ADDRESS;
+            return 1;
         }
     }
-    by_pointer.map(|caller| (caller, BY_FRAME_POINTER))
+    let Some(caller) = by_pointer else { return 0 };
+    (walk.frame, walk.how) = (caller, BY_FRAME_POINTER);
+    1
 }
 
 /// Hand-written functions are no larger.
@@ -197,18 +207,20 @@ fn call_before(address: u64) -> Option<u64> {
 
 /// The caller, if this frame keeps a frame pointer: its own saved one, and above that the return address.
 #[inline(always)]
-fn by_frame_pointer(frame: Registers) -> Result<Registers, Stop> {
+fn by_frame_pointer(frame: Registers) -> Option<Registers> {
     if frame.fp < frame.sp {
-        return Err(Stop::Unknown);
+        return None;
     }
     // SAFETY: the helper fails rather than faults.
-    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.map_err(|_| Stop::Unknown);
-    Ok(Registers { fp: read(frame.fp)?, ip: read(frame.fp + 8)?, sp: frame.fp + 16 })
+    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
+    Some(Registers { fp: read(frame.fp)?, ip: read(frame.fp + 8)?, sp: frame.fp + 16 })
 }
 
-#[inline(always)]
-fn find_code(space: Space, ip: u64) -> Option<Code> {
-    let (mut low, mut high) = (space.first, space.first.wrapping_add(space.count));
+/// The index of the mapping that an address is in, among so many from the first on; one that no map has if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn unwind_find_code(first: u32, count: u32, ip: u64) -> u32 {
+    let (mut low, mut high) = (first, first.wrapping_add(count));
     let mut at = 0;
     while at < CODE_STEPS {
         at += 1;
@@ -216,28 +228,29 @@ fn find_code(space: Space, ip: u64) -> Option<Code> {
             break;
         }
         let middle = low + ((high - low) >> 1);
-        let code = UNWIND_CODE.get(middle)?;
+        let Some(code) = UNWIND_CODE.get(middle) else { break };
         if ip < code.start {
             high = middle;
         } else if ip >= code.end {
             low = middle + 1;
         } else {
-            return Some(*code);
+            return middle;
         }
     }
-    None
+    u32::MAX
 }
 
-/// The last row that begins at or before the offset; the unknown one where there is none.
-#[inline(always)]
-fn find_row(code: &Code, offset: u64) -> Row {
-    let page = ((offset >> PAGE_BITS) as u32).wrapping_add(code.pages);
-    if page < code.first_page || page >= code.end_page {
-        return Row(0);
+/// The last row that begins at or before a file offset; the unknown one where there is none. The numbers are a [`Code`]'s.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn unwind_find_row(offset: u64, pages: u32, first_page: u32, end_page: u32) -> u64 {
+    let page = ((offset >> PAGE_BITS) as u32).wrapping_add(pages);
+    if page < first_page || page >= end_page {
+        return 0;
     }
-    let Some(element) = UNWIND_PAGES.get(page) else { return Row(0) };
+    let Some(element) = UNWIND_PAGES.get(page) else { return 0 };
     let (mut low, mut high) = page_rows(*element);
-    let mut found = Row(0);
+    let mut found = 0;
     let mut at = 0;
     while at < ROW_STEPS {
         at += 1;
@@ -245,10 +258,9 @@ fn find_row(code: &Code, offset: u64) -> Row {
             break;
         }
         let middle = low + ((high - low) >> 1);
-        let Some(row) = UNWIND_ROWS.get(middle) else { return Row(0) };
-        let row = Row(*row);
-        if row.low() <= offset as u16 {
-            found = row;
+        let Some(row) = UNWIND_ROWS.get(middle) else { return 0 };
+        if Row(*row).low() <= offset as u16 {
+            found = *row;
             low = middle + 1;
         } else {
             high = middle;
