@@ -28,10 +28,20 @@ pub enum Counter {
     ChildrenMissed,
     /// Stacks of Python frames cut off at the deepest frame that is kept.
     PythonTruncated,
+    /// Nanoseconds off the CPU, of intervals that ended.
+    OffTaken,
+    /// Of those, the ones for which the map of waits was full.
+    OffLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    OffLostBusy,
+    /// Times that a thread left the CPU and its stack found no place.
+    OffStackless,
+    /// Threads of the target whose time was not kept because the map of threads was full.
+    ThreadsMissed,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::PythonTruncated as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::ThreadsMissed as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -50,6 +60,11 @@ impl Counter {
         Self::UserStackFailed,
         Self::ChildrenMissed,
         Self::PythonTruncated,
+        Self::OffTaken,
+        Self::OffLostFull,
+        Self::OffLostBusy,
+        Self::OffStackless,
+        Self::ThreadsMissed,
     ];
 
     /// Its name in recordings and reports.
@@ -67,24 +82,70 @@ impl Counter {
             Self::UserStackFailed => "user_stack_unreadable",
             Self::ChildrenMissed => "children_not_followed",
             Self::PythonTruncated => "python_stack_truncated",
+            Self::OffTaken => "taken",
+            Self::OffLostFull => "waits_full",
+            Self::OffLostBusy => "map_busy",
+            Self::OffStackless => "stacks_full",
+            Self::ThreadsMissed => "threads_not_followed",
         }
-    }
-
-    /// Whether it is a cause for which a taken sample is lost.
-    #[must_use]
-    pub const fn is_loss(self) -> bool {
-        matches!(self, Self::LostCountsFull | Self::LostStacksFull | Self::LostMapBusy)
     }
 }
 
+/// What the counters say of one kind of events.
+#[derive(Clone, Copy, Debug)]
+pub struct Balance {
+    /// What was taken.
+    pub taken: Counter,
+    /// Of that, what was lost, by cause.
+    pub lost: &'static [Counter],
+    /// Facts about quality.
+    pub facts: &'static [Counter],
+}
+
+/// Of CPU samples.
+pub const CPU: Balance = Balance {
+    taken: Counter::Taken,
+    lost: &[Counter::LostCountsFull, Counter::LostStacksFull, Counter::LostMapBusy],
+    facts: &[
+        Counter::Ticks,
+        Counter::Idle,
+        Counter::UserTruncated,
+        Counter::KernelTruncated,
+        Counter::UserStackFailed,
+        Counter::ChildrenMissed,
+        Counter::PythonTruncated,
+    ],
+};
+
+/// Of time off the CPU, in nanoseconds.
+pub const OFF_CPU: Balance = Balance {
+    taken: Counter::OffTaken,
+    lost: &[Counter::OffLostFull, Counter::OffLostBusy],
+    facts: &[Counter::OffStackless, Counter::ThreadsMissed],
+};
+
 #[cfg(test)]
 mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
     use super::*;
 
     #[test]
     fn slots_are_in_order() {
         for (slot, counter) in Counter::ALL.into_iter().enumerate() {
             assert_eq!(counter as usize, slot);
+        }
+    }
+
+    #[test]
+    fn every_counter_is_part_of_one_balance() {
+        let parts = |balance: Balance| {
+            [&[balance.taken], balance.lost, balance.facts].into_iter().flatten().copied().collect::<Vec<_>>()
+        };
+        for counter in Counter::ALL {
+            let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
+            assert_eq!(of(CPU) + of(OFF_CPU), 1, "{counter:?}");
         }
     }
 }

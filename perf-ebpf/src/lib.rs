@@ -8,6 +8,8 @@ pub mod comm;
 pub mod counters;
 pub mod cpu;
 pub mod python;
+pub mod sample;
+pub mod sched;
 pub mod stack;
 pub mod target;
 pub mod unwind;

@@ -30,7 +30,13 @@ pub(super) fn counters(generation: u32) -> Option<*mut Counters> {
 /// Adds one.
 #[inline(always)]
 pub(super) fn count(counters: *mut Counters, counter: Counter) {
+    add(counters, counter, 1);
+}
+
+/// Adds so many.
+#[inline(always)]
+pub(super) fn add(counters: *mut Counters, counter: Counter, value: u64) {
     // SAFETY: `counters` comes from the map, whose slots belong to this CPU; a sampling interrupt and the programs it can
     // interrupt count in different slots.
-    unsafe { (*counters)[counter as usize] += 1 };
+    unsafe { (*counters)[counter as usize] += value };
 }

@@ -1,45 +1,26 @@
 //! The CPU sampler: counts who runs where, on every CPU, at the sampling frequency.
 
 use aya_ebpf::{
-    EbpfContext, Global,
+    EbpfContext,
     bindings::BPF_NOEXIST,
-    helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-    },
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::{map, perf_event},
-    maps::{CgroupArray, HashMap},
+    maps::HashMap,
     programs::PerfEventContext,
 };
-use core::ffi::c_void;
-use perf_ebpf::{
-    counters::Counter,
-    cpu::{CpuKey, CpuValue},
-    target::TargetKind,
-};
+use perf_ebpf::{counters::Counter, cpu::CpuValue, sample::Key};
 
 use super::{
     counters::{count, counters, generation},
-    follow::is_followed,
-    stacks::{Walked, insert_failure, take},
+    stacks::{SAMPLER, Walked, insert_failure, take},
+    target::{exec_count, is_target},
 };
 
-#[unsafe(no_mangle)]
-static TARGET_KIND: Global<u32> = Global::new(TargetKind::All as u32);
-
-/// The cgroup whose subtree is the target, at index 0. Asking for the task's ancestor instead, by
-/// `bpf_get_current_ancestor_cgroup_id`, is not allowed in 5.10.
 #[map]
-static CGROUPS: CgroupArray = CgroupArray::with_max_entries(1, 0);
-
-/// Where `task_struct` of the running kernel counts execs: from BTF; 0 if that is not known.
-#[unsafe(no_mangle)]
-static EXEC_COUNT_OFFSET: Global<u32> = Global::new(0);
+static CPU_COUNTS_0: HashMap<Key, CpuValue> = HashMap::with_max_entries(1, 0);
 
 #[map]
-static CPU_COUNTS_0: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0);
-
-#[map]
-static CPU_COUNTS_1: HashMap<CpuKey, CpuValue> = HashMap::with_max_entries(1, 0);
+static CPU_COUNTS_1: HashMap<Key, CpuValue> = HashMap::with_max_entries(1, 0);
 
 /// Runs at each sampling interrupt of each CPU.
 #[perf_event]
@@ -53,7 +34,7 @@ pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
 pub(super) fn cpu_sample_walk(ctx: PerfEventContext) -> u32 {
     // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
     let registers = unsafe { &(*ctx.ctx).regs };
-    sample(&ctx, |tgid| super::unwind::walk(tgid, (!in_kernel(&ctx)).then_some(registers)), super::python::read)
+    sample(&ctx, |tgid| super::unwind::walk(SAMPLER, tgid, (!in_kernel(&ctx)).then_some(registers)), |tgid| super::python::read(SAMPLER, tgid))
 }
 
 #[inline(always)]
@@ -75,14 +56,14 @@ fn sample(
         return 0;
     }
     count(counters, Counter::Taken);
-    let stacks = take(ctx.as_ptr(), in_kernel(ctx), || walk(tgid), || read_python(tgid), generation, counters);
+    let stacks = take(SAMPLER, ctx.as_ptr(), in_kernel(ctx), || walk(tgid), || read_python(tgid), generation, counters);
     let lost = stacks.and_then(|stacks| {
-        let key = CpuKey {
+        let key = Key {
             tgid,
             tid,
             comm: bpf_get_current_comm().unwrap_or_default(),
             exec_count: exec_count(),
-            reserved: 0,
+            why: 0,
             user_stack: stacks.user,
             kernel_stack: stacks.kernel,
             python_stack: stacks.python,
@@ -114,32 +95,7 @@ fn in_kernel(ctx: &PerfEventContext) -> bool {
 }
 
 #[inline(always)]
-fn exec_count() -> u32 {
-    let offset = EXEC_COUNT_OFFSET.load();
-    if offset == 0 {
-        return 0;
-    }
-    // SAFETY: takes no pointer; then reads kernel memory through the helper, which fails rather than faults.
-    unsafe {
-        let task = bpf_get_current_task() as *const c_void;
-        bpf_probe_read_kernel(task.byte_add(offset as usize).cast::<u32>()).unwrap_or(0)
-    }
-}
-
-#[inline(always)]
-fn is_target(tgid: u32) -> bool {
-    let kind = TARGET_KIND.load();
-    if kind == TargetKind::Processes as u32 {
-        return is_followed(tgid);
-    }
-    if kind == TargetKind::Cgroup as u32 {
-        return CGROUPS.current_task_under_cgroup(0).unwrap_or(false);
-    }
-    true
-}
-
-#[inline(always)]
-fn add(key: &CpuKey, generation: u32) -> Result<(), Counter> {
+fn add(key: &Key, generation: u32) -> Result<(), Counter> {
     let counts = if generation == 0 { &CPU_COUNTS_0 } else { &CPU_COUNTS_1 };
     if let Some(value) = counts.get_ptr_mut(key) {
         // SAFETY: the key names one thread, which runs on this CPU only, with interrupts off; and user space touches a
@@ -151,5 +107,5 @@ fn add(key: &CpuKey, generation: u32) -> Result<(), Counter> {
     let first_ns = unsafe { bpf_ktime_get_ns() };
     counts
         .insert(key, &CpuValue { count: 1, first_ns }, u64::from(BPF_NOEXIST))
-        .map_err(|error| insert_failure(error, Counter::LostCountsFull))
+        .map_err(|error| insert_failure(error, Counter::LostCountsFull, Counter::LostMapBusy))
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes},
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes},
     macros::{map, raw_tracepoint},
     maps::HashMap,
     programs::RawTracePointContext,
@@ -14,7 +14,10 @@ use perf_ebpf::{
     counters::Counter,
 };
 
-use super::counters::{count, counters, generation};
+use super::{
+    counters::{count, counters, generation},
+    target::read_u32,
+};
 
 /// Whether children of members join.
 #[unsafe(no_mangle)]
@@ -29,10 +32,10 @@ static COMM_HIGH: Global<u64> = Global::new(0);
 
 /// Where `task_struct` of the running kernel keeps the thread's id, and its process's: from BTF.
 #[unsafe(no_mangle)]
-static TASK_PID_OFFSET: Global<u32> = Global::new(0);
+pub(super) static TASK_PID_OFFSET: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
-static TASK_TGID_OFFSET: Global<u32> = Global::new(0);
+pub(super) static TASK_TGID_OFFSET: Global<u32> = Global::new(0);
 
 /// The members, by process id. The value says nothing yet.
 #[map]
@@ -56,12 +59,6 @@ fn follow(tgid: u32) {
 #[inline(always)]
 fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
-}
-
-#[inline(always)]
-fn read_u32(task: *const c_void, offset: u32) -> u32 {
-    // SAFETY: reads kernel memory through the helper, which fails rather than faults.
-    unsafe { bpf_probe_read_kernel(task.byte_add(offset as usize).cast::<u32>()) }.unwrap_or(0)
 }
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`; runs in the parent, before the child

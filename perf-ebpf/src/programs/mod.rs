@@ -5,7 +5,9 @@ mod cpu;
 mod follow;
 #[cfg(bpf_target_arch = "x86_64")]
 mod python;
+mod sched;
 mod stacks;
+mod target;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;
 

@@ -18,7 +18,7 @@ use perf_ebpf::{
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
 };
 
-use super::stacks::Walked;
+use super::stacks::{MEMORIES, Walked};
 
 /// Where `task_struct` of the running kernel keeps the thread's base of the segment FS: from BTF; 0 turns all of this off.
 #[unsafe(no_mangle)]
@@ -45,10 +45,10 @@ struct Record {
 }
 
 #[map]
-static PYTHON_RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+static PYTHON_RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(MEMORIES, 0);
 
 #[map]
-static PYTHON_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+static PYTHON_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(MEMORIES, 0);
 
 /// Threads of a process that are looked through for the running one.
 const MAX_THREADS: u32 = 512;
@@ -81,7 +81,7 @@ struct Walk {
 
 /// The Python frames of the running thread; `None` if it is none of an interpreter's, or runs no Python code.
 #[inline(always)]
-pub(super) fn read(tgid: u32) -> Option<Walked<'static>> {
+pub(super) fn read(memory: u32, tgid: u32) -> Option<Walked<'static>> {
     let offset = FS_BASE_OFFSET.load();
     if offset == 0 {
         return None;
@@ -89,8 +89,8 @@ pub(super) fn read(tgid: u32) -> Option<Walked<'static>> {
     // SAFETY: the map's memory stays; what is copied while an entry is replaced leads to reads that fail, or to a number that
     // user space does not know.
     let process = unsafe { PYTHON.get(tgid) }?;
-    let walk = PYTHON_WALK.get_ptr_mut(0)?;
-    // SAFETY: this CPU's; nothing that walks interrupts a walk.
+    let walk = PYTHON_WALK.get_ptr_mut(memory)?;
+    // SAFETY: this CPU's; nothing that walks in it interrupts a walk.
     let walk = unsafe { &mut *walk };
     walk.process = *process;
     // SAFETY: takes no pointer; then reads kernel memory through the helper, which fails rather than faults.
@@ -103,8 +103,9 @@ pub(super) fn read(tgid: u32) -> Option<Walked<'static>> {
     walk.interpreter = word(walk.process.runtime, layout.interpreters)?;
     walk.thread = word(walk.interpreter, layout.threads)?;
     walk.frame = 0;
-    // SAFETY: the callback needs no context.
-    unsafe { bpf_loop(MAX_THREADS, find_thread as *mut c_void, core::ptr::null_mut(), 0) };
+    let mut memory = memory;
+    // SAFETY: the context lives as long as the loop.
+    unsafe { bpf_loop(MAX_THREADS, find_thread as *mut c_void, (&raw mut memory).cast(), 0) };
     if walk.frame == 0 {
         return None;
     }
@@ -112,7 +113,7 @@ pub(super) fn read(tgid: u32) -> Option<Walked<'static>> {
     (walk.used, walk.id) = (1, STACK_ID_SEED);
     walk.ending = Ending::Deep as u32;
     // SAFETY: as above.
-    unsafe { bpf_loop(MAX_STEPS, one as *mut c_void, core::ptr::null_mut(), 0) };
+    unsafe { bpf_loop(MAX_STEPS, one as *mut c_void, (&raw mut memory).cast(), 0) };
     let header = Header { number: walk.process.number, ending: walk.ending };
     walk.frames[0] = header.word();
     walk.frames[walk.used as usize & (MAX_DEEP_FRAMES - 1)] = 0;
@@ -121,8 +122,10 @@ pub(super) fn read(tgid: u32) -> Option<Walked<'static>> {
 }
 
 /// Looks at one thread; 1 when it is the running one, or when there are no more.
-unsafe extern "C" fn find_thread(_index: u64, _context: *mut c_void) -> i64 {
-    let Some(walk) = PYTHON_WALK.get_ptr_mut(0) else { return 1 };
+unsafe extern "C" fn find_thread(_index: u64, memory: *mut u32) -> i64 {
+    // SAFETY: what `read` passes.
+    let memory = unsafe { *memory };
+    let Some(walk) = PYTHON_WALK.get_ptr_mut(memory) else { return 1 };
     // SAFETY: as in `read`, which waits for this.
     let walk = unsafe { &mut *walk };
     i64::from(next_thread(walk).is_none())
@@ -153,8 +156,10 @@ fn next_thread(walk: &mut Walk) -> Option<()> {
 }
 
 /// One step; 1 ends the walk.
-unsafe extern "C" fn one(_index: u64, _context: *mut c_void) -> i64 {
-    let Some(walk) = PYTHON_WALK.get_ptr_mut(0) else { return 1 };
+unsafe extern "C" fn one(_index: u64, memory: *mut u32) -> i64 {
+    // SAFETY: what `read` passes.
+    let memory = unsafe { *memory };
+    let Some(walk) = PYTHON_WALK.get_ptr_mut(memory) else { return 1 };
     // SAFETY: as in `read`, which waits for this.
     let walk = unsafe { &mut *walk };
     if walk.frame == 0 {
@@ -165,7 +170,7 @@ unsafe extern "C" fn one(_index: u64, _context: *mut c_void) -> i64 {
     if walk.used as usize > MAX_DEEP_FRAMES - 3 {
         return 1;
     }
-    if next_frame(walk).is_some() {
+    if next_frame(walk, memory).is_some() {
         return 0;
     }
     walk.ending = Ending::Unreadable as u32;
@@ -174,7 +179,7 @@ unsafe extern "C" fn one(_index: u64, _context: *mut c_void) -> i64 {
 
 /// Keeps the frame, and goes to its caller.
 #[inline(always)]
-fn next_frame(walk: &mut Walk) -> Option<()> {
+fn next_frame(walk: &mut Walk, memory: u32) -> Option<()> {
     let layout = &walk.process.layout;
     // SAFETY: the helper fails rather than faults; what it reads fits.
     let failed =
@@ -205,7 +210,7 @@ fn next_frame(walk: &mut Walk) -> Option<()> {
         let check = check(name, file, lines, first_line);
         let begin = code + u64::from(layout.instructions);
         let key = CodeKey { number: walk.process.number, check, code };
-        if PYTHON_KNOWN.get_ptr(&key).is_none() && tell(walk, key, [name, file, lines], first_line).is_some() {
+        if PYTHON_KNOWN.get_ptr(&key).is_none() && tell(memory, walk, key, [name, file, lines], first_line).is_some() {
             let _ = PYTHON_KNOWN.insert(&key, &1, u64::from(BPF_ANY));
         }
         walk.keep(Frame { code, outermost, check, offset: instruction.wrapping_sub(begin) as i32 });
@@ -228,8 +233,8 @@ impl Walk {
 /// Tells user space of a code object; `None` if not all of it can be read now, or there is no room. A name is worth telling
 /// alone: pages of a file that nobody has needed yet are not there, as those of tables of lines often are.
 #[inline(always)]
-fn tell(walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], first_line: u32) -> Option<()> {
-    let record = PYTHON_RECORD.get_ptr_mut(0)?;
+fn tell(memory: u32, walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], first_line: u32) -> Option<()> {
+    let record = PYTHON_RECORD.get_ptr_mut(memory)?;
     // SAFETY: this CPU's.
     let record = unsafe { &mut *record };
     let head = &mut record.head;

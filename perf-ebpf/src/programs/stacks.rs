@@ -33,8 +33,15 @@ static DEEP_STACKS_0: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0)
 #[map]
 static DEEP_STACKS_1: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0);
 
+/// Which of the memories of a CPU a program works in: the sampler's interrupt may come while another program works.
+pub(super) const SAMPLER: u32 = 0;
+/// As [`SAMPLER`]: of programs that no other one of these interrupts.
+pub(super) const TRACEPOINT: u32 = 1;
+/// How many there are.
+pub(super) const MEMORIES: u32 = 2;
+
 #[map]
-static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(MEMORIES, 0);
 
 /// The ids of a sample's stacks, 0 for none.
 pub(super) struct StackIds {
@@ -56,6 +63,7 @@ pub(super) struct Walked<'map> {
 /// Reads the stacks and stores them, or says why the sample is lost.
 #[inline(always)]
 pub(super) fn take(
+    memory: u32,
     ctx: *mut c_void,
     kernel_mode: bool,
     walk: impl FnOnce() -> Option<Walked<'static>>,
@@ -64,7 +72,7 @@ pub(super) fn take(
     counters: *mut Counters,
 ) -> Result<StackIds, Counter> {
     let sides = STACK_SIDES.load();
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Err(Counter::LostMapBusy) };
+    let Some(scratch) = SCRATCH.get_ptr_mut(memory) else { return Err(Counter::LostMapBusy) };
     let mut ids = StackIds { user: 0, kernel: 0, python: 0 };
     if sides & SIDE_USER != 0
         && let Some(walked) = walk()
@@ -138,14 +146,14 @@ fn insert<T>(stacks: &HashMap<u64, T>, id: u64, frames: &T) -> Result<u64, Count
     }
     match stacks.insert(id, frames, u64::from(BPF_NOEXIST)) {
         Ok(()) | Err(EEXIST) => Ok(id),
-        Err(error) => Err(insert_failure(error, Counter::LostStacksFull)),
+        Err(error) => Err(insert_failure(error, Counter::LostStacksFull, Counter::LostMapBusy)),
     }
 }
 
-/// What a refused insertion means: `full` when the map had no room, else that it was busy.
+/// What a refused insertion means: `full` when the map had no room, else that it was `busy`.
 #[inline(always)]
-pub(super) fn insert_failure(error: i32, full: Counter) -> Counter {
-    if error == E2BIG || error == ENOMEM { full } else { Counter::LostMapBusy }
+pub(super) fn insert_failure(error: i32, full: Counter, busy: Counter) -> Counter {
+    if error == E2BIG || error == ENOMEM { full } else { busy }
 }
 
 const EEXIST: i32 = -17;

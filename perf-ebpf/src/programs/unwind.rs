@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
+    sched::{INTERRUPTED, NO_SYSTEM_CALL},
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
     unwind::{
         BY_FRAME_POINTER, BY_RETURN_ADDRESS, CODE_STEPS, CUT_OFF, Cfa, Code, EXACT, PAGE_BITS, ROW_STEPS, Registers,
@@ -18,7 +19,7 @@ use perf_ebpf::{
     },
 };
 
-use super::stacks::Walked;
+use super::stacks::{MEMORIES, Walked};
 
 /// The mappings of each process that can be walked.
 #[map]
@@ -37,7 +38,7 @@ static UNWIND_PAGES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static UNWIND_ROWS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
-static UNWIND_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+static UNWIND_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(MEMORIES, 0);
 
 /// A walk, as it goes. Too large for the stack of a program.
 #[repr(C)]
@@ -62,29 +63,49 @@ pub(super) struct Walk {
 /// Walks the user stack of the running process from the registers with which it was interrupted, or entered the
 /// kernel; `None` if the process has no tables.
 #[inline(always)]
-pub(super) fn walk(tgid: u32, interrupted: Option<&pt_regs>) -> Option<Walked<'static>> {
+pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Option<Walked<'static>> {
     // SAFETY: an entry that is removed meanwhile is memory of the map all the same; it is copied at once, and what another
     // process has mapped there at worst leads nowhere.
     let space = *unsafe { UNWIND_SPACES.get(tgid) }?;
-    let walk = UNWIND_WALK.get_ptr_mut(0)?;
-    // SAFETY: this CPU's; nothing that walks interrupts a walk.
+    let walk = UNWIND_WALK.get_ptr_mut(memory)?;
+    // SAFETY: this CPU's; nothing that walks in it interrupts a walk.
     let walk = unsafe { &mut *walk };
     match interrupted {
         Some(registers) => walk.begin(registers),
-        // SAFETY: the task is the running one; the helper that reads its registers fails rather than faults.
-        None => walk.begin(
-            &unsafe { bpf_probe_read_kernel(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }.ok()?,
-        ),
+        None => walk.begin(&saved_registers()?),
     }
     walk.space = space;
-    // SAFETY: the callback needs no context.
-    unsafe { bpf_loop(MAX_DEEP_FRAMES as u32, one as *mut c_void, core::ptr::null_mut(), 0) };
+    let mut memory = memory;
+    // SAFETY: the context lives as long as the loop.
+    unsafe { bpf_loop(MAX_DEEP_FRAMES as u32, one as *mut c_void, (&raw mut memory).cast(), 0) };
     if walk.stop != Stop::End as u32 {
         walk.keep(CUT_OFF | u64::from(walk.stop));
     }
     walk.frames[walk.used as usize & (MAX_DEEP_FRAMES - 1)] = 0;
     let cut_at_depth = walk.stop == Stop::Deep as u32;
     Some(Walked { id: finish(walk.id), frames: &walk.frames, used: walk.used, cut_at_depth })
+}
+
+/// The registers with which the running thread came into the kernel.
+#[inline(always)]
+fn saved_registers() -> Option<pt_regs> {
+    // SAFETY: the task is the running one; the helper that reads its registers fails rather than faults.
+    unsafe { bpf_probe_read_kernel(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }.ok()
+}
+
+/// The number of the system call that the running thread is in, or what stands for none.
+#[inline(always)]
+pub(super) fn system_call() -> u32 {
+    // SAFETY: as above.
+    let number = unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs;
+        bpf_probe_read_kernel(&raw const (*registers).orig_rax)
+    };
+    match number {
+        Ok(number) if number < u64::from(NO_SYSTEM_CALL) => number as u32,
+        Ok(u64::MAX) => INTERRUPTED,
+        _ => NO_SYSTEM_CALL,
+    }
 }
 
 impl Walk {
@@ -109,15 +130,17 @@ impl Walk {
 }
 
 /// One step; 1 ends the walk.
-unsafe extern "C" fn one(_index: u64, _context: *mut c_void) -> i64 {
-    let Some(walk) = UNWIND_WALK.get_ptr_mut(0) else { return 1 };
+unsafe extern "C" fn one(_index: u64, memory: *mut u32) -> i64 {
+    // SAFETY: what `walk` passes.
+    let memory = unsafe { *memory };
+    let Some(walk) = UNWIND_WALK.get_ptr_mut(memory) else { return 1 };
     // SAFETY: as in `walk`, which waits for this.
     let walk = unsafe { &mut *walk };
     // The last places are for the mark of a cut-off, and for the zero that ends a short stack.
     if walk.used as usize >= MAX_DEEP_FRAMES - 2 {
         return 1;
     }
-    match next(walk) {
+    match next(walk, memory) {
         Ok(()) => 0,
         Err(stop) => {
             walk.stop = stop as u32;
@@ -128,7 +151,7 @@ unsafe extern "C" fn one(_index: u64, _context: *mut c_void) -> i64 {
 
 /// Keeps the frame, and goes to its caller.
 #[inline(always)]
-fn next(walk: &mut Walk) -> Result<(), Stop> {
+fn next(walk: &mut Walk, memory: u32) -> Result<(), Stop> {
     let leaf = walk.used == 0;
     let ip = walk.frame.ip - walk.returns;
     if !(walk.code.start <= ip && ip < walk.code.end) {
@@ -151,7 +174,7 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
     let stepped = step(row, walk.frame, read, |number| leaf.then(|| registers[number as usize & 15]));
     walk.how = 0;
     match stepped {
-        Err(Stop::Unknown) if unwind_without_row() == 0 => return Err(Stop::Unknown),
+        Err(Stop::Unknown) if unwind_without_row(memory) == 0 => return Err(Stop::Unknown),
         Err(Stop::Unknown) => {}
         other => walk.frame = other?,
     }
@@ -170,8 +193,8 @@ fn next(walk: &mut Walk) -> Result<(), Stop> {
 /// leftover, and the frame pointer comes first if that leads behind a call. Whether the caller is in code, the next step sees.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn unwind_without_row() -> u64 {
-    let Some(walk) = UNWIND_WALK.get_ptr_mut(0) else { return 0 };
+extern "C" fn unwind_without_row(memory: u32) -> u64 {
+    let Some(walk) = UNWIND_WALK.get_ptr_mut(memory) else { return 0 };
     // SAFETY: as in `walk`, which waits for this.
     let walk = unsafe { &mut *walk };
     let Registers { ip, sp, fp } = walk.frame;

@@ -160,6 +160,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let entries = entries(frequency_hz, host.cpus.len());
     let options = RecordOptions {
         session: SessionOptions {
+            kinds: kinds(&args),
             target: chosen.target.clone(),
             inherit: !args.no_inherit,
             sides: sides(&args),
@@ -248,6 +249,12 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// What to record: once each, in the order of the recording.
+fn kinds(args: &Args) -> Vec<EventKind> {
+    let asked = |kind: &EventKind| if args.event.is_empty() { *kind == EventKind::Cpu } else { args.event.contains(kind) };
+    EventKind::ALL.into_iter().filter(asked).collect()
+}
+
 fn sides(args: &Args) -> Sides {
     match (args.user_only, args.kernel_only) {
         (true, _) => Sides::User,
@@ -288,7 +295,7 @@ fn names(args: &Args) -> Result<NameOptions, Failure> {
 
 fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {
     json!({
-        "events": EventKind::ALL.map(EventKind::name),
+        "events": kinds(args).into_iter().map(EventKind::name).collect::<Vec<_>>(),
         "frequency_hz": frequency(args),
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),

@@ -8,7 +8,7 @@ use aya::{
         HardwareEvent, PerfEvent, PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent,
     },
 };
-use perf_ebpf::cpu::{CpuKey, CpuValue};
+use perf_ebpf::{cpu::CpuValue, sample::Key};
 use zerocopy::FromBytes as _;
 
 use super::{
@@ -225,7 +225,7 @@ impl Collector for CpuCollector {
     }
 
     fn decode(&self, key: &[u8], value: &[u8]) -> Option<RawSample> {
-        let (key, value) = (CpuKey::read_from_bytes(key).ok()?, CpuValue::read_from_bytes(value).ok()?);
+        let (key, value) = (Key::read_from_bytes(key).ok()?, CpuValue::read_from_bytes(value).ok()?);
         Some(RawSample {
             tgid: key.tgid,
             tid: key.tid,
@@ -233,6 +233,7 @@ impl Collector for CpuCollector {
             user_stack: key.user_stack,
             kernel_stack: key.kernel_stack,
             python_stack: key.python_stack,
+            did: None,
             value: value.count,
             first_ns: value.first_ns,
         })

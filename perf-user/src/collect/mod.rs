@@ -2,6 +2,7 @@
 
 pub mod cpu;
 pub mod object;
+pub mod sched;
 pub mod session;
 pub mod target;
 
@@ -36,10 +37,25 @@ pub struct RawSample {
     pub kernel_stack: u64,
     /// Id of the Python frames of the user stack, 0 for none.
     pub python_stack: u64,
+    /// What the thread did there, if it did not just run.
+    pub did: Option<Did>,
     /// How much, in the unit of the kind.
     pub value: u64,
     /// `CLOCK_MONOTONIC` time of the first event counted in it.
     pub first_ns: u64,
+}
+
+/// What a thread does, as far as the scheduler is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Did {
+    /// It ran.
+    Ran,
+    /// It waited for a CPU.
+    WaitedForCpu,
+    /// It was blocked, for whatever reason.
+    Blocked,
+    /// It was blocked for this reason: [`perf_ebpf::sched::why`].
+    Waited(u32),
 }
 
 /// Why the kernel half could not be set to work.
@@ -161,17 +177,23 @@ pub trait Collector {
 pub enum EventKind {
     /// Where CPU time goes.
     Cpu,
+    /// Where and why threads wait.
+    OffCpu,
+    /// What threads do: run, wait for a CPU, or wait for something else.
+    Sched,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Cpu];
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::OffCpu, Self::Sched];
 
     /// Its name on the command line and in recordings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
+            Self::OffCpu => "offcpu",
+            Self::Sched => "sched",
         }
     }
 }

@@ -10,8 +10,9 @@ use perf_ebpf::{
 use serde::Serialize;
 
 use super::{
-    AttachError, Collector as _,
+    AttachError, Collector as _, EventKind,
     cpu::{Clock, CpuCollector},
+    sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python},
     target::{Target, comm_from},
 };
@@ -29,9 +30,10 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aa
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// All programs in it that every kernel and architecture takes.
-const PROGRAMS: [&str; 3] = ["cpu_sample", "follow_fork", "follow_rename"];
-/// The program that walks stacks by tables, which needs `bpf_loop`.
-const WALKING: &str = "cpu_sample_walk";
+const PROGRAMS: [&str; 7] =
+    ["cpu_sample", "follow_fork", "follow_rename", "sched_switch", "sched_waking", "sched_new", "sched_exec"];
+/// The programs that walk stacks by tables, which needs `bpf_loop`.
+const WALKING: [&str; 2] = ["cpu_sample_walk", "sched_walk"];
 /// One of the maps that windows are read from.
 const BATCHED: &str = "CPU_COUNTS_0";
 
@@ -59,8 +61,9 @@ pub(super) fn load(
         Ok(offsets) => offsets,
         Err(missing) if needs_offsets(options) => return Err(missing.into()),
         // Without them, samples before and after an exec in one window cannot be told apart; that is all.
-        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0, fs_base: None },
+        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0, state: 0, fs_base: None },
     };
+    let tells_state = u32::from(sched::tells_state(host));
     let python = options.python && options.sides != Sides::Kernel;
     let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
     loader
@@ -72,10 +75,13 @@ pub(super) fn load(
         .override_global("EXEC_COUNT_OFFSET", &offsets.exec_count, true)
         .override_global("TASK_PID_OFFSET", &offsets.pid, true)
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
+        .override_global("TASK_STATE_OFFSET", &offsets.state, true)
+        .override_global("TELLS_STATE", &tells_state, true)
         .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
     // A user stack, a kernel stack and one of Python frames.
     let (deep_kinds, stack_kinds) = (u32::from(options.unwind != Unwind::FramePointers), 2);
-    let kinds = |kinds: u32| options.entries.saturating_mul(kinds + u32::from(fs_base != 0)).max(1);
+    let entries = if options.schedules() { options.entries.max(sched::STACKS) } else { options.entries };
+    let kinds = |kinds: u32| entries.saturating_mul(kinds + u32::from(fs_base != 0)).max(1);
     loader
         .map_max_entries("STACKS_0", kinds(stack_kinds))
         .map_max_entries("STACKS_1", kinds(stack_kinds))
@@ -97,6 +103,9 @@ pub(super) fn load(
     }
     if options.target.kind() == TargetKind::Processes {
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
+    }
+    if options.schedules() {
+        SchedCollector::configure(&mut loader);
     }
     collector.configure(&mut loader);
     Ok((load_object(&mut loader)?, fs_base != 0))
@@ -127,8 +136,13 @@ fn is_refused_memory(error: &EbpfError) -> bool {
     false
 }
 
-/// Whether following the target's children takes the kernel's BTF.
-pub(super) fn needs_offsets(options: &SessionOptions) -> bool {
+/// Whether it takes the kernel's BTF: to tell threads that are not running.
+fn needs_offsets(options: &SessionOptions) -> bool {
+    options.schedules() || follows(options)
+}
+
+/// Whether the target's children are followed.
+pub(super) fn follows(options: &SessionOptions) -> bool {
     options.target.kind() == TargetKind::Processes && (options.inherit || matches!(options.target, Target::Comm(_)))
 }
 
@@ -169,6 +183,7 @@ pub fn try_load() -> Result<Trial, AttachError> {
     let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
     for target in forms {
         let options = SessionOptions {
+            kinds: if inherit { EventKind::ALL.to_vec() } else { vec![EventKind::Cpu] },
             target,
             inherit,
             sides: Sides::Both,
@@ -177,8 +192,9 @@ pub fn try_load() -> Result<Trial, AttachError> {
             entries: 1,
         };
         let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
-        let walks = bpf.program(WALKING).is_some() && !Host::read().is_before(5, 17);
-        for program in PROGRAMS.into_iter().chain(walks.then_some(WALKING)) {
+        let walks = bpf.program(WALKING[0]).is_some() && !Host::read().is_before(5, 17);
+        let walking = WALKING.into_iter().filter(|_| walks);
+        for program in PROGRAMS.into_iter().chain(walking) {
             let trial = try_program(&mut bpf, program)?;
             match programs.iter_mut().find(|known| known.program == program) {
                 None => programs.push(trial),

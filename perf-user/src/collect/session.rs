@@ -20,9 +20,10 @@ use aya::{
 use perf_ebpf::target::TargetKind;
 
 use super::{
-    AttachError, Collector,
+    AttachError, Collector, EventKind,
     cpu::CpuCollector,
-    object::{load, needs_offsets},
+    object::{follows, load},
+    sched::{self, SchedCollector},
     target::Target,
 };
 use crate::host::{Host, Unsupported, cgroup::Cgroup, proc, sys};
@@ -41,6 +42,8 @@ pub enum Sides {
 /// How to record.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
+    /// What.
+    pub kinds: Vec<EventKind>,
     /// Whom.
     pub target: Target,
     /// Whether children of members join.
@@ -55,10 +58,27 @@ pub struct SessionOptions {
     pub entries: u32,
 }
 
+impl SessionOptions {
+    /// Whether this kind is recorded.
+    #[must_use]
+    pub fn records(&self, kind: EventKind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// Whether the scheduler's events are listened to.
+    #[must_use]
+    pub fn schedules(&self) -> bool {
+        self.records(EventKind::OffCpu) || self.records(EventKind::Sched)
+    }
+}
+
 /// The kernel half at work. Dropping it detaches everything.
 pub struct Session {
     bpf: Ebpf,
+    kinds: Vec<EventKind>,
+    target: Target,
     collector: CpuCollector,
+    sched: Option<SchedCollector>,
     follow: Vec<RawTracePointLink>,
     stats: Option<OwnedFd>,
     /// Whether the kernel half reads Python frames.
@@ -83,8 +103,12 @@ impl Session {
         if let Target::Cgroup(cgroup) = &options.target {
             fill_cgroup(&mut bpf, cgroup)?;
         }
-        collector.load(&mut bpf, host, options.unwind, reads_python)?;
-        Ok(Self { bpf, collector, follow, stats, reads_python })
+        if options.records(EventKind::Cpu) {
+            collector.load(&mut bpf, host, options.unwind, reads_python)?;
+        }
+        let sched = options.schedules().then(|| SchedCollector::load(&mut bpf, options.unwind, reads_python));
+        let (sched, kinds, target) = (sched.transpose()?, options.kinds.clone(), options.target.clone());
+        Ok(Self { bpf, kinds, target, collector, sched, follow, stats, reads_python })
     }
 
     /// Starts sampling.
@@ -92,7 +116,25 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn attach(&mut self, host: &Host) -> Result<(), AttachError> {
-        self.collector.attach(&mut self.bpf, host)
+        if let Some(sched) = &mut self.sched {
+            sched.attach(&mut self.bpf, &self.target, sys::monotonic_ns())?;
+        }
+        if self.kinds.contains(&EventKind::Cpu) {
+            self.collector.attach(&mut self.bpf, host)?;
+        }
+        Ok(())
+    }
+
+    /// What is recorded.
+    #[must_use]
+    pub fn kinds(&self) -> &[EventKind] {
+        &self.kinds
+    }
+
+    /// Whether the scheduler's events are listened to.
+    #[must_use]
+    pub fn schedules(&self) -> bool {
+        self.sched.is_some()
     }
 
     /// The collector, to decode what it collected.
@@ -106,6 +148,9 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_cpus(&mut self, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
+        if !self.kinds.contains(&EventKind::Cpu) {
+            return Ok(Vec::new());
+        }
         self.collector.follow_cpus(&mut self.bpf, stayed, online)
     }
 
@@ -136,11 +181,14 @@ impl Session {
         Ok(())
     }
 
-    /// Makes programs write to the maps of this generation.
+    /// Makes programs write to the maps of this generation, whose window begins now.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn set_generation(&mut self, generation: u32) -> Result<(), AttachError> {
+    pub fn set_generation(&mut self, generation: u32, now_ns: u64) -> Result<(), AttachError> {
+        if self.sched.is_some() {
+            sched::set_window_start(&mut self.bpf, generation, now_ns)?;
+        }
         const MAP: &str = "GENERATION";
         let map = self.bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
         let mut array: Array<&mut MapData, u32> =
@@ -183,6 +231,9 @@ impl Session {
     /// Stops sampling: detaches every program, and keeps the maps.
     pub fn stop(&mut self) {
         self.collector.detach();
+        if let Some(sched) = &mut self.sched {
+            sched.detach();
+        }
         self.follow.clear();
     }
 
@@ -228,20 +279,34 @@ fn fill_cgroup(bpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), AttachError> {
 
 fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTracePointLink>, AttachError> {
     let mut wanted = Vec::new();
-    if needs_offsets(options) {
+    if follows(options) {
         wanted.push(("follow_fork", "sched_process_fork"));
     }
     if let Target::Comm(_) = options.target {
         wanted.push(("follow_rename", "task_rename"));
     }
-    wanted.into_iter().map(|(program, tracepoint)| attach_raw(bpf, program, tracepoint)).collect()
+    let mut attach = |(program, tracepoint)| {
+        load_raw(bpf, program)?;
+        attach_raw(bpf, program, tracepoint)
+    };
+    wanted.into_iter().map(&mut attach).collect()
 }
 
-fn attach_raw(bpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<RawTracePointLink, AttachError> {
+fn raw<'bpf>(bpf: &'bpf mut Ebpf, name: &'static str) -> Result<&'bpf mut RawTracePoint, AttachError> {
+    bpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::program(name))
+}
+
+pub(super) fn load_raw(bpf: &mut Ebpf, name: &'static str) -> Result<(), AttachError> {
+    raw(bpf, name)?.load().map_err(AttachError::program(name))
+}
+
+pub(super) fn attach_raw(
+    bpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &str,
+) -> Result<RawTracePointLink, AttachError> {
     let refused = AttachError::program(name);
-    let program: &mut RawTracePoint =
-        bpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(refused)?;
-    program.load().map_err(refused)?;
+    let program = raw(bpf, name)?;
     let link = program.attach(tracepoint).map_err(refused)?;
     program.take_link(link).map_err(refused)
 }

@@ -1,18 +1,22 @@
 //! From kernel maps to raw samples: windows are rotated so that nothing is written to what is being read.
 
+mod waits;
+
 use std::{collections::HashMap, io, time::Duration};
 
 use perf_ebpf::{
-    counters::COUNTER_SLOTS,
-    cpu::{CpuKey, CpuValue},
+    counters::{self, Balance, COUNTER_SLOTS},
+    cpu::CpuValue,
+    sample::Key,
     stack::{DeepFrames, FRAMES_BYTES, Frames, used},
 };
 use zerocopy::FromBytes as _;
 
 use crate::{
-    collect::{AttachError, Collector as _, RawSample, session::Session},
-    host::sys,
+    collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
+    host::sys::{self, Reading},
 };
+use waits::Threads;
 
 /// All that the kernel half collected in one window.
 #[derive(Debug, Default)]
@@ -21,14 +25,43 @@ pub struct RawWindow {
     pub start_ns: u64,
     /// And at which they stopped.
     pub end_ns: u64,
+    /// What was recorded, by kind.
+    pub kinds: Vec<RawKind>,
+    /// The stacks that samples name, leaf first.
+    pub stacks: HashMap<u64, Box<[u64]>>,
+}
+
+/// All of one kind in one window.
+#[derive(Debug)]
+pub struct RawKind {
+    /// Which.
+    pub kind: EventKind,
     /// The samples.
     pub samples: Vec<RawSample>,
-    /// The stacks they name, leaf first.
-    pub stacks: HashMap<u64, Box<[u64]>>,
-    /// The kernel half's counters for this window, indexed by `Counter`.
-    pub counters: [u64; COUNTER_SLOTS],
-    /// Samples in entries that could not be decoded: object and user half do not belong together.
+    /// Entries that could not be decoded: object and user half do not belong together.
     pub undecodable: u64,
+    /// All that was taken, in the unit of the kind.
+    pub taken: u64,
+    /// Of that, what was lost, by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub facts: Vec<(&'static str, u64)>,
+}
+
+impl RawKind {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(kind: EventKind) -> Self {
+        Self { kind, samples: Vec::new(), undecodable: 0, taken: 0, lost: Vec::new(), facts: Vec::new() }
+    }
+
+    /// Adds what the kernel half counted.
+    fn count(&mut self, balance: Balance, counted: &[u64; COUNTER_SLOTS]) {
+        let of = |counter: &counters::Counter| (counter.name(), counted[*counter as usize]);
+        self.taken += counted[balance.taken as usize];
+        self.lost.extend(balance.lost.iter().map(of));
+        self.facts.extend(balance.facts.iter().map(of));
+    }
 }
 
 /// Why a window could not be read.
@@ -52,6 +85,7 @@ pub enum DrainError {
 pub struct Drain {
     generation: u32,
     start_ns: u64,
+    threads: Threads,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -77,7 +111,7 @@ impl Drain {
     /// Begins with generation 0, which is what programs start with.
     #[must_use]
     pub fn new(start_ns: u64) -> Self {
-        Self { generation: 0, start_ns }
+        Self { generation: 0, start_ns, threads: Threads::default() }
     }
 
     /// When the window began that is being filled now.
@@ -92,41 +126,57 @@ impl Drain {
     /// When the kernel refuses; the recording cannot go on then.
     pub fn rotate(&mut self, session: &mut Session) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
-        session.set_generation(next)?;
         let end_ns = sys::monotonic_ns();
+        session.set_generation(next, end_ns)?;
         wait_for_running_programs();
         let mut window = RawWindow { start_ns: self.start_ns, end_ns, ..RawWindow::default() };
         (self.generation, self.start_ns) = (next, end_ns);
+        let counted = session.take_counters(full)?;
         let slot = full as usize;
-        let RawWindow { samples, stacks, undecodable, .. } = &mut window;
-        let read = |map| move |source| DrainError::Read { map, source };
-        let fd = session.hash_map_fd(COUNTS[slot])?;
-        let collector = session.collector();
-        sys::drain_hash_map(
-            fd,
-            (size_of::<CpuKey>(), size_of::<CpuValue>()),
-            COUNTS_BATCH,
-            |key, value| match collector.decode(key, value) {
-                Some(sample) => samples.push(sample),
-                None => *undecodable += 1,
-            },
-        )
-        .map_err(read(COUNTS[slot]))?;
-        let fd = session.hash_map_fd(STACKS[slot])?;
-        sys::drain_hash_map(fd, (size_of::<u64>(), FRAMES_BYTES), STACKS_BATCH, |key, value| {
+        let stacks = &mut window.stacks;
+        let bytes = (size_of::<u64>(), FRAMES_BYTES);
+        read_map(session, STACKS[slot], Reading::Drain, bytes, STACKS_BATCH, |key, value| {
             if let (Ok(id), Ok(frames)) = (u64::read_from_bytes(key), Frames::ref_from_bytes(value)) {
                 stacks.insert(id, used(frames).into());
             }
-        })
-        .map_err(read(STACKS[slot]))?;
-        let fd = session.hash_map_fd(DEEP_STACKS[slot])?;
-        sys::drain_hash_map(fd, (size_of::<u64>(), size_of::<DeepFrames>()), DEEP_STACKS_BATCH, |key, value| {
+        })?;
+        let bytes = (size_of::<u64>(), size_of::<DeepFrames>());
+        read_map(session, DEEP_STACKS[slot], Reading::Drain, bytes, DEEP_STACKS_BATCH, |key, value| {
             if let (Ok(id), Ok(frames)) = (u64::read_from_bytes(key), DeepFrames::ref_from_bytes(value)) {
                 stacks.insert(id, used(frames).into());
             }
-        })
-        .map_err(read(DEEP_STACKS[slot]))?;
-        window.counters = session.take_counters(full)?;
+        })?;
+        if session.kinds().contains(&EventKind::Cpu) {
+            let mut cpu = RawKind::new(EventKind::Cpu);
+            cpu.count(counters::CPU, &counted);
+            let bytes = (size_of::<Key>(), size_of::<CpuValue>());
+            read_map(session, COUNTS[slot], Reading::Drain, bytes, COUNTS_BATCH, |key, value| {
+                match session.collector().decode(key, value) {
+                    Some(sample) => cpu.samples.push(sample),
+                    None => cpu.undecodable += 1,
+                }
+            })?;
+            window.kinds.push(cpu);
+        }
+        if session.schedules() {
+            let mut kinds = self.threads.read(session, full, end_ns, stacks)?.into_kinds(session.kinds());
+            if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
+                off.count(counters::OFF_CPU, &counted);
+            }
+            window.kinds.extend(kinds);
+        }
         Ok(window)
     }
+}
+
+fn read_map(
+    session: &Session,
+    map: &'static str,
+    reading: Reading,
+    bytes: (usize, usize),
+    batch: usize,
+    each: impl FnMut(&[u8], &[u8]),
+) -> Result<(), DrainError> {
+    let fd = session.hash_map_fd(map)?;
+    sys::read_hash_map(fd, reading, bytes, batch, each).map_err(|source| DrainError::Read { map, source })
 }

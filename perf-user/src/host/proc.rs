@@ -104,6 +104,12 @@ impl Stat {
         self.flags & PF_KTHREAD != 0
     }
 
+    /// Its task state, as the kernel abbreviates it: `R`, `S`, `D`, ...
+    #[must_use]
+    pub fn state(self) -> u8 {
+        self.state
+    }
+
     /// Whether it runs, or can run again.
     fn is_living(self) -> bool {
         !b"ZX".contains(&self.state)
@@ -115,13 +121,29 @@ impl Stat {
 pub fn threads(tgid: u32) -> Vec<u32> {
     let tids = fs::read_dir(format!("/proc/{tgid}/task")).into_iter().flatten();
     let tids = tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let living = |tid: &u32| {
-        let stat = fs::read(format!("/proc/{tgid}/task/{tid}/stat")).unwrap_or_default();
-        Stat::parse(&stat).is_some_and(Stat::is_living)
-    };
+    let living = |tid: &u32| thread_stat(tgid, *tid).is_some_and(Stat::is_living);
     let mut tids: Vec<u32> = tids.filter(living).collect();
     tids.sort_unstable_by_key(|tid| (*tid != tgid, *tid));
     tids
+}
+
+/// What `stat` says of a thread; `None` when it is gone.
+#[must_use]
+pub fn thread_stat(tgid: u32, tid: u32) -> Option<Stat> {
+    Stat::parse(&fs::read(format!("/proc/{tgid}/task/{tid}/stat")).ok()?)
+}
+
+/// A thread's name; `None` when it is gone.
+#[must_use]
+pub fn thread_comm(tgid: u32, tid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{tgid}/task/{tid}/comm")).ok()?.trim_end_matches('\n').to_owned())
+}
+
+/// The number of the system call that a blocked thread is in; `None` if it is in none, runs, or may not be asked.
+#[must_use]
+pub fn system_call(tgid: u32, tid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The executable mappings of a process, asked of any of its threads.

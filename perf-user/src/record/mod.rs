@@ -23,7 +23,7 @@ use crate::{
     drain::{Drain, DrainError},
     host::{Host, online_cpus, sys},
     profile::{Overhead, Recording},
-    store::{Counts, StoreError, Writer},
+    store::{StoreError, Writer},
     symbolize::NameOptions,
     task::{Follow, Tasks},
 };
@@ -146,9 +146,8 @@ pub fn record(
     }
     let ends = target.ends_with();
     let mut watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
-    let source = options.collector.clock().name();
-    let (period_ns, frequency_hz) = (options.collector.period_ns(), options.collector.frequency_hz());
-    let value = options.collector.value();
+    let events = events(&options);
+    let frequency_hz = options.collector.frequency_hz();
     let (mut session, mut code) = load(host, options.session.clone(), options.collector, &mut recording)?;
     code.follow_whole(&mut session, &mut tasks);
     session.attach(host)?;
@@ -158,7 +157,9 @@ pub fn record(
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
     // Not before sampling runs: a run that never begins leaves an older recording of this name as it was.
     let writer = Writer::create(&options.path)?;
-    writer.event(EventKind::Cpu.name(), value.unit, period_ns, source)?;
+    for Event { kind, unit, period_ns, source } in events {
+        writer.event(kind.name(), unit, period_ns, source)?;
+    }
     writer.describe(&recording, &overhead, start_ns)?;
     release()?;
     if !scan_first {
@@ -172,7 +173,7 @@ pub fn record(
         tasks,
         start_ns,
         online: host.cpus.clone(),
-        totals: Counts::default(),
+        totals: Totals::default(),
         warnings: Vec::new(),
         code,
     };
@@ -264,6 +265,34 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// What is written down of a kind of events.
+struct Event {
+    kind: EventKind,
+    unit: &'static str,
+    period_ns: u64,
+    source: &'static str,
+}
+
+fn events(options: &RecordOptions) -> Vec<Event> {
+    let event = |kind: &EventKind| match kind {
+        EventKind::Cpu => {
+            let (unit, source) = (options.collector.value().unit, options.collector.clock().name());
+            Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
+        }
+        EventKind::OffCpu | EventKind::Sched => {
+            Event { kind: *kind, unit: "nanoseconds", period_ns: 1, source: "scheduler" }
+        }
+    };
+    options.session.kinds.iter().map(event).collect()
+}
+
+/// CPU samples so far.
+#[derive(Default)]
+struct Totals {
+    reported: u64,
+    lost: u64,
+}
+
 /// Measures what the recording costs between two looks.
 struct Meter {
     start_ns: u64,
@@ -278,7 +307,7 @@ impl Meter {
     }
 
     /// The progress since the last look, if that was long enough ago.
-    fn step(&mut self, session: &Session, totals: &Counts) -> Option<Progress> {
+    fn step(&mut self, session: &Session, totals: &Totals) -> Option<Progress> {
         let now_ns = sys::monotonic_ns();
         let passed_ns = now_ns - self.looked_ns;
         if passed_ns < PROGRESS_NS {
@@ -305,7 +334,7 @@ struct Run {
     tasks: Tasks,
     start_ns: u64,
     online: Vec<u32>,
-    totals: Counts,
+    totals: Totals,
     warnings: Vec<String>,
     code: CodeFollower,
 }
@@ -324,9 +353,10 @@ impl Run {
             self.tasks.rescan(sys::monotonic_ns());
         }
         self.code.end_window(session, &mut self.tasks, &ended);
-        self.totals.taken += located.taken;
-        self.totals.reported += located.reported();
-        self.totals.lost += located.lost_total();
+        for cpu in located.kinds.iter().filter(|kind| kind.kind == EventKind::Cpu) {
+            self.totals.reported += cpu.reported();
+            self.totals.lost += cpu.lost_total();
+        }
         Ok(self.store.send(located))
     }
 

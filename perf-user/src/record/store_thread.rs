@@ -6,7 +6,6 @@ use std::{
 };
 
 use crate::{
-    collect::EventKind,
     store::{StoreError, Writer},
     symbolize::{NameOptions, Names},
     task::LocatedWindow,
@@ -70,7 +69,7 @@ fn write_all(mut writer: Writer, names: NameOptions, java_map: bool, windows: &R
     let stored = windows.iter().try_for_each(|mut window| {
         names.locate_generated(&mut window);
         writer.rename(&names.take_late())?;
-        writer.window(EventKind::Cpu.name(), &window, &mut names)
+        writer.window(&window, &mut names)
     });
     let stored = stored.and_then(|()| writer.rename(&names.take_last()));
     let unnamed = names.refused().into_iter().chain(names.warning()).collect();

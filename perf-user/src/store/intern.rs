@@ -71,7 +71,7 @@ impl Interner {
         names: &mut Names,
     ) -> rusqlite::Result<()> {
         let mut new: BTreeMap<ModuleId, Vec<RawFrame>> = BTreeMap::new();
-        for frame in window.samples.iter().flat_map(|sample| &sample.frames) {
+        for frame in window.samples().flat_map(|sample| &sample.frames) {
             if !self.frames.known.contains_key(frame) {
                 let Some(module) = window.modules.get(&frame.module) else { continue };
                 let place = mix(self.module(transaction, module)?.hash, frame.address);
@@ -137,6 +137,7 @@ impl Interner {
             ModuleKind::Kernel => "kernel",
             ModuleKind::Unmapped => "unmapped",
             ModuleKind::CutOff => "cut off",
+            ModuleKind::Did => "scheduler",
             ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
             ModuleKind::Python => "python",

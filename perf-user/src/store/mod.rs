@@ -12,7 +12,7 @@ mod write;
 
 pub use read::{Selection, read};
 pub use slice::slice;
-pub use write::{Counts, Writer};
+pub use write::Writer;
 
 use std::path::PathBuf;
 

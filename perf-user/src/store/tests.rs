@@ -11,9 +11,10 @@ use super::{
     slice,
 };
 use crate::{
+    collect::EventKind,
     profile::{FoldOptions, Overhead, Profile, Recording},
     symbolize::{Function, Names},
-    task::{LocatedSample, LocatedWindow, ModuleId, Modules, RawFrame},
+    task::{LocatedKind, LocatedSample, LocatedWindow, ModuleId, Modules, RawFrame},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -29,12 +30,15 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
     LocatedWindow {
         start_ns: START + second * SECOND,
         end_ns: START + (second + 1) * SECOND,
-        samples,
+        kinds: vec![LocatedKind {
+            kind: EventKind::Cpu,
+            samples,
+            taken,
+            lost: vec![("counts_full", lost), ("stacks_full", 0)],
+            facts: vec![("user_stack_truncated", second)],
+        }],
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         generated: Vec::new(),
-        taken,
-        lost: vec![("counts_full", lost), ("stacks_full", 0)],
-        counters: vec![("user_stack_truncated", second)],
     }
 }
 
@@ -54,9 +58,8 @@ fn recorded_remembering(rows: usize, complete: bool) -> (tempfile::TempDir, Path
     writer.describe(&recording, &Overhead::default(), START).unwrap();
     let mut names = Names::default();
     let samples = vec![sample(7, "main", &[0x10, 0x20], 5), sample(8, "helper", &[0x10, 0x30], 3)];
-    writer.window("cpu", &window(0, 8, 0, samples), &mut names).unwrap();
-    writer.window("cpu", &window(1, 6, 2, vec![sample(7, "main", &[0x10, 0x20], 4)]), &mut names).unwrap();
-    assert_eq!((writer.counts().taken, writer.counts().reported, writer.counts().lost), (14, 12, 2));
+    writer.window(&window(0, 8, 0, samples), &mut names).unwrap();
+    writer.window(&window(1, 6, 2, vec![sample(7, "main", &[0x10, 0x20], 4)]), &mut names).unwrap();
     if complete {
         (recording.complete, recording.duration_ns) = (true, 2 * SECOND);
         writer.describe(&recording, &Overhead { bpf_ns: Some(9), ..Overhead::default() }, START).unwrap();
@@ -274,7 +277,7 @@ fn a_frame_that_is_named_later_has_the_name_in_all_windows_before() {
     writer.describe(&Recording::default(), &Overhead::default(), START).unwrap();
     let mut store = |writer: &mut Writer, second| {
         let samples = vec![sample(7, "main", &[0x10, 0x20], 1)];
-        writer.window("cpu", &window(second, 1, 0, samples), &mut names).unwrap();
+        writer.window(&window(second, 1, 0, samples), &mut names).unwrap();
     };
     store(&mut writer, 0);
     let frame = RawFrame { module: ModuleId::JIT, address: 0x20, code: 0 };

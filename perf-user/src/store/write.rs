@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags, Params, ffi, params};
+use rusqlite::{Connection, OpenFlags, Params, Transaction, ffi, params};
 
 use super::{
     APPLICATION_ID, SCHEMA_VERSION, StoreError,
@@ -20,19 +20,8 @@ use crate::{
     },
     profile::{Overhead, Recording},
     symbolize::{Function, Names},
-    task::{LocatedWindow, RawFrame},
+    task::{LocatedKind, LocatedWindow, RawFrame},
 };
-
-/// What has been stored so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Events of the target.
-    pub taken: u64,
-    /// Of those, the ones in the recording.
-    pub reported: u64,
-    /// Of those, the ones lost.
-    pub lost: u64,
-}
 
 /// What the writer remembers of what it has written: some 8 MB.
 const INTERNED_LIMIT: usize = 100_000;
@@ -50,7 +39,6 @@ pub struct Writer {
     /// How many rows the interner may remember.
     pub(super) interned_limit: usize,
     windows: u32,
-    counts: Counts,
 }
 
 impl Writer {
@@ -84,7 +72,6 @@ impl Writer {
             interner: Interner::default(),
             interned_limit: INTERNED_LIMIT,
             windows: 0,
-            counts: Counts::default(),
         };
         writer.meta("schema_version", &SCHEMA_VERSION.to_string())?;
         Ok(writer)
@@ -94,12 +81,6 @@ impl Writer {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// What has been stored so far.
-    #[must_use]
-    pub fn counts(&self) -> &Counts {
-        &self.counts
     }
 
     /// Writes down what is known of the recording as a whole; repeated at its end with what only that knows.
@@ -126,8 +107,8 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be written; windows before stay in it.
-    pub fn window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> Result<(), StoreError> {
-        self.try_window(event, window, names).map_err(|source| self.failed(source))
+    pub fn window(&mut self, window: &LocatedWindow, names: &mut Names) -> Result<(), StoreError> {
+        self.try_window(window, names).map_err(|source| self.failed(source))
     }
 
     /// Names frames that were stored without a name. If they come again, they are other frames.
@@ -144,7 +125,7 @@ impl Writer {
         if frames.is_empty() { Ok(()) } else { rename().map_err(|source| self.failed(source)) }
     }
 
-    fn try_window(&mut self, event: &str, window: &LocatedWindow, names: &mut Names) -> rusqlite::Result<()> {
+    fn try_window(&mut self, window: &LocatedWindow, names: &mut Names) -> rusqlite::Result<()> {
         // Interning happens inside the transaction; if that fails the recording ends, so the two cannot drift apart.
         let transaction = self.connection.unchecked_transaction()?;
         let id = self.windows;
@@ -159,36 +140,11 @@ impl Writer {
         let interner = &mut self.interner;
         interner.forget_beyond(self.interned_limit);
         interner.name_frames(&transaction, window, names)?;
-        let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
-        for sample in &window.samples {
-            let stack = interner.stack(&transaction, &sample.frames)?;
-            let thread = interner.thread(&transaction, sample)?;
-            by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
-        }
-        let reported = window.reported();
-        for (tgid, entries) in by_process {
-            transaction
-                .execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", params![id, event, tgid, encode(entries)])?;
-        }
-        let counter = |kind: &str, name: &str, value: u64| -> rusqlite::Result<()> {
-            if value > 0 || kind != "lost" {
-                let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
-                    ON CONFLICT DO UPDATE SET value = value + excluded.value";
-                transaction.prepare_cached(sql)?.execute(params![id, event, kind, name, value as i64])?;
-            }
-            Ok(())
-        };
-        counter("taken", "", window.taken)?;
-        counter("reported", "", reported)?;
-        window.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
-        window.counters.iter().try_for_each(|(name, value)| counter("fact", name, *value))?;
+        window.kinds.iter().try_for_each(|kind| write_kind(&transaction, interner, id, kind))?;
         let committing = rights(&self.place)?;
         transaction.commit()?;
         drop(committing);
         self.windows += 1;
-        self.counts.taken += window.taken;
-        self.counts.reported += reported;
-        self.counts.lost += window.lost_total();
         Ok(())
     }
 
@@ -205,6 +161,37 @@ impl Writer {
     fn failed(&self, source: rusqlite::Error) -> StoreError {
         StoreError::Write { path: self.path.clone(), source }
     }
+}
+
+fn write_kind(
+    transaction: &Transaction<'_>,
+    interner: &mut Interner,
+    window: u32,
+    kind: &LocatedKind,
+) -> rusqlite::Result<()> {
+    let event = kind.kind.name();
+    let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+    for sample in &kind.samples {
+        let stack = interner.stack(transaction, &sample.frames)?;
+        let thread = interner.thread(transaction, sample)?;
+        by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
+    }
+    for (tgid, entries) in by_process {
+        let row = params![window, event, tgid, encode(entries)];
+        transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", row)?;
+    }
+    let counter = |what: &str, name: &str, value: u64| -> rusqlite::Result<()> {
+        if value > 0 || what != "lost" {
+            let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
+                ON CONFLICT DO UPDATE SET value = value + excluded.value";
+            transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
+        }
+        Ok(())
+    };
+    counter("taken", "", kind.taken)?;
+    counter("reported", "", kind.reported())?;
+    kind.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
+    kind.facts.iter().try_for_each(|(name, value)| counter("fact", name, *value))
 }
 
 /// The rights with which files are made in a place; that they cannot be taken is told as SQLite tells its errors.

@@ -13,6 +13,7 @@ mod plt;
 mod python;
 mod sources;
 mod trust;
+mod waits;
 
 use std::{
     collections::HashMap,
@@ -30,7 +31,7 @@ use blazesym::{
 
 use crate::{
     host::{kernel_symbols_hidden, sys},
-    task::{Module, ModuleId, ModuleKind, NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE},
+    task::{Module, ModuleId, ModuleKind, NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE, did},
 };
 use debug_files::DebugFiles;
 use marks::is_mark;
@@ -227,6 +228,9 @@ impl Names {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
+            (ModuleKind::Did, _) => {
+                addresses.iter().map(|what| made_up_function(waits::name(did(*what)))).collect()
+            },
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),

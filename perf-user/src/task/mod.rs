@@ -13,7 +13,7 @@ mod tests;
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
-pub use resolve::{LocatedSample, LocatedWindow, RawFrame};
+pub use resolve::{LocatedKind, LocatedSample, LocatedWindow, RawFrame, did};
 pub use space::CodeMapping;
 
 use std::{

@@ -35,6 +35,8 @@ impl ModuleId {
     pub const CUT_OFF: Self = Self(4);
     /// Python code that could not be read.
     pub const PYTHON_UNREAD: Self = Self(5);
+    /// What threads did, as far as the scheduler is concerned; the address is what.
+    pub const DID: Self = Self(6);
 }
 
 /// What a module is.
@@ -48,6 +50,8 @@ pub enum ModuleKind {
     Hidden,
     /// Callers that could not be reached.
     CutOff,
+    /// What threads did.
+    Did,
     /// A code object of Python's; places in it are byte offsets of instructions.
     Python,
     /// Generated code.
@@ -135,6 +139,7 @@ pub struct Modules {
     hidden: Arc<Module>,
     jit: Arc<Module>,
     cut_off: Arc<Module>,
+    did: Arc<Module>,
     python_unread: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     roots: HashMap<RootKey, Weak<OwnedFd>>,
@@ -152,11 +157,12 @@ impl Default for Modules {
             hidden: made_up(ModuleId::HIDDEN, ModuleKind::Hidden, "[hidden]"),
             jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
             cut_off: made_up(ModuleId::CUT_OFF, ModuleKind::CutOff, "[unwound no further]"),
+            did: made_up(ModuleId::DID, ModuleKind::Did, "[scheduler]"),
             python_unread: made_up(ModuleId::PYTHON_UNREAD, ModuleKind::Python, "[python]"),
             files: HashMap::new(),
             roots: HashMap::new(),
             room: KEPT,
-            last: ModuleId::PYTHON_UNREAD,
+            last: ModuleId::DID,
         }
     }
 }
@@ -217,6 +223,12 @@ impl Modules {
     #[must_use]
     pub fn cut_off(&self) -> &Arc<Module> {
         &self.cut_off
+    }
+
+    /// What stands for what threads did.
+    #[must_use]
+    pub fn did(&self) -> &Arc<Module> {
+        &self.did
     }
 
     /// The kernel.

@@ -5,15 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use perf_ebpf::{
-    counters::{COUNTER_SLOTS, Counter},
-    unwind::{EXACT, MARKS, USER_END, why_cut_off},
-};
+use perf_ebpf::unwind::{EXACT, MARKS, USER_END, why_cut_off};
 
 use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
-    collect::{RawSample, target::comm_text},
-    drain::RawWindow,
+    collect::{Did, EventKind, RawSample, target::comm_text},
+    drain::{RawKind, RawWindow},
 };
 
 /// A place in a module: for files the file offset, for the kernel and generated code the address.
@@ -55,21 +52,50 @@ pub struct LocatedWindow {
     pub start_ns: u64,
     /// Its end.
     pub end_ns: u64,
-    /// Its samples.
-    pub samples: Vec<LocatedSample>,
+    /// What was recorded, by kind.
+    pub kinds: Vec<LocatedKind>,
     /// The modules of its samples' frames.
     pub modules: HashMap<ModuleId, Arc<Module>>,
     /// What is known of those that are generated code.
     pub generated: Vec<GeneratedCode>,
-    /// Events taken.
+}
+
+/// All of one kind in a window.
+#[derive(Debug)]
+pub struct LocatedKind {
+    /// Which.
+    pub kind: EventKind,
+    /// The samples.
+    pub samples: Vec<LocatedSample>,
+    /// All that was taken.
     pub taken: u64,
     /// Losses by cause.
     pub lost: Vec<(&'static str, u64)>,
     /// Facts about quality.
-    pub counters: Vec<(&'static str, u64)>,
+    pub facts: Vec<(&'static str, u64)>,
 }
 
 impl LocatedWindow {
+    /// The samples of all kinds.
+    pub fn samples(&self) -> impl Iterator<Item = &LocatedSample> {
+        self.kinds.iter().flat_map(|kind| &kind.samples)
+    }
+
+    /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
+    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
+        for kind in &mut self.kinds {
+            let same = dropped.kinds.iter().filter(|dropped| dropped.kind == kind.kind);
+            for dropped in same {
+                kind.taken += dropped.taken;
+                kind.lost.push((cause, dropped.reported()));
+                kind.lost.extend(&dropped.lost);
+                kind.facts.extend(&dropped.facts);
+            }
+        }
+    }
+}
+
+impl LocatedKind {
     /// The sum of its samples' values.
     #[must_use]
     pub fn reported(&self) -> u64 {
@@ -81,67 +107,46 @@ impl LocatedWindow {
     pub fn lost_total(&self) -> u64 {
         self.lost.iter().map(|(_, value)| value).sum()
     }
-
-    /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
-    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
-        self.taken += dropped.taken;
-        self.lost.push((cause, dropped.reported()));
-        self.lost.extend(&dropped.lost);
-        self.counters.extend(&dropped.counters);
-    }
 }
 
 impl Tasks {
     /// Gives every address of a window the meaning it had when the sample was taken.
     #[must_use]
     pub fn locate(&mut self, window: &RawWindow) -> LocatedWindow {
+        let samples = || window.kinds.iter().flat_map(|kind| &kind.samples);
         // The beginning of some escaped us: they joined the target's cgroup, or events were lost.
         let unknown = |sample: &&RawSample| sample.user_stack != 0 && !self.processes.contains_key(&sample.tgid);
-        let unknown: HashSet<u32> = window.samples.iter().filter(unknown).map(|sample| sample.tgid).collect();
+        let unknown: HashSet<u32> = samples().filter(unknown).map(|sample| sample.tgid).collect();
         unknown.into_iter().for_each(|tgid| self.scan(tgid));
-        let sampled: HashSet<u32> = window.samples.iter().map(|sample| sample.tgid).collect();
+        let sampled: HashSet<u32> = samples().map(|sample| sample.tgid).collect();
         // A child that was forked has the code of its parent without having mapped any.
         sampled.iter().for_each(|tgid| self.look_for_generators(*tgid));
+        let (mut names, mut modules) = (HashMap::new(), HashMap::new());
+        let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, window, &mut names, &mut modules)).collect();
+        let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
+        let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
+        LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated }
+    }
+
+    fn locate_kind(
+        &self,
+        kind: &RawKind,
+        window: &RawWindow,
+        names: &mut HashMap<[u8; 16], String>,
+        modules: &mut HashMap<ModuleId, Arc<Module>>,
+    ) -> LocatedKind {
         let mut missing = 0;
-        let mut names = HashMap::new();
-        let mut modules = HashMap::new();
-        let samples = window.samples.iter().filter_map(|sample| {
-            let located = self.locate_sample(sample, window, &mut names, &mut modules);
+        let samples = kind.samples.iter().filter_map(|sample| {
+            let located = self.locate_sample(sample, window, names, modules);
             if located.is_none() {
                 missing += sample.value;
             }
             located
         });
-        let samples: Vec<_> = samples.collect();
-        let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
-        let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
-        let counter = |counter: Counter| window.counters[counter as usize];
-        let mut lost: Vec<_> = Counter::ALL
-            .into_iter()
-            .filter(|counter| counter.is_loss())
-            .map(|cause| (cause.name(), counter(cause)))
-            .collect();
-        lost.extend([("stack_missing", missing), ("undecodable", window.undecodable)]);
-        const _: () = assert!(COUNTER_SLOTS == 11, "decide which list a new counter belongs to");
-        let counters = [
-            Counter::Ticks,
-            Counter::Idle,
-            Counter::UserTruncated,
-            Counter::KernelTruncated,
-            Counter::UserStackFailed,
-            Counter::ChildrenMissed,
-            Counter::PythonTruncated,
-        ];
-        LocatedWindow {
-            start_ns: window.start_ns,
-            end_ns: window.end_ns,
-            samples,
-            modules,
-            generated,
-            taken: counter(Counter::Taken),
-            lost,
-            counters: counters.map(|fact| (fact.name(), counter(fact))).to_vec(),
-        }
+        let samples = samples.collect();
+        let mut lost = kind.lost.clone();
+        lost.extend([("stack_missing", missing), ("undecodable", kind.undecodable)]);
+        LocatedKind { kind: kind.kind, samples, taken: kind.taken, lost, facts: kind.facts.clone() }
     }
 
     fn locate_sample(
@@ -188,11 +193,33 @@ impl Tasks {
         }
         let kernel = kernel.iter().enumerate().rev().map(|(depth, address)| in_call(*address, depth));
         frames.extend(kernel.map(|address| place(self.modules.kernel(), address)));
+        frames.extend(sample.did.map(|did| place(self.modules.did(), number(did))));
         let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
         let process =
             process.and_then(|process| process.name_at(window.end_ns)).map_or_else(|| comm.clone(), str::to_owned);
         let RawSample { tgid, tid, first_ns, value, .. } = *sample;
         Some(LocatedSample { tgid, tid, comm, process, first_ns, value, frames })
+    }
+}
+
+/// What a thread did, as an address in [`ModuleId::DID`].
+fn number(did: Did) -> u64 {
+    match did {
+        Did::Ran => 1,
+        Did::WaitedForCpu => 2,
+        Did::Blocked => 3,
+        Did::Waited(why) => 1 << 32 | u64::from(why),
+    }
+}
+
+/// What an address in [`ModuleId::DID`] stands for.
+#[must_use]
+pub fn did(address: u64) -> Did {
+    match address {
+        1 => Did::Ran,
+        2 => Did::WaitedForCpu,
+        3 => Did::Blocked,
+        why => Did::Waited(why as u32),
     }
 }
 

@@ -7,7 +7,7 @@ use perf_ebpf::python::Process;
 use super::{Session, SessionOptions, Sides, Unwind};
 use crate::{
     collect::{
-        AttachError, Collector as _,
+        AttachError, Collector as _, EventKind,
         cpu::{Clock, CpuCollector},
         object::load,
         target::Target,
@@ -48,6 +48,7 @@ pub(in crate::collect) fn fs_base(host: &Host, offsets: &TaskOffsets) -> Result<
 pub fn try_python(host: &Host) -> Result<(), AttachError> {
     fs_base(host, &task_offsets()?)?;
     let options = SessionOptions {
+        kinds: vec![EventKind::Cpu],
         target: Target::All,
         inherit: false,
         sides: Sides::Both,

@@ -9,8 +9,10 @@ use std::{
 use super::{check, check_fd};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -66,13 +68,23 @@ pub fn has_batches(map: BorrowedFd<'_>) -> bool {
     allowed && unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) }.is_ok()
 }
 
-/// Empties a hash map, calling `each` with every key and value. One system call for up to `batch` entries, or three for
+/// Whether entries stay in the map when they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// They do; those that are changed or inserted meanwhile may be read as they were, or twice, or not.
+    Look,
+    /// They are taken out.
+    Drain,
+}
+
+/// Reads a hash map, calling `each` with every key and value. One system call for up to `batch` entries, or two or three for
 /// each where the kernel has no batches.
 ///
 /// # Errors
 /// What the kernel says; `InvalidData` when entries are not as large as the caller thinks.
-pub fn drain_hash_map(
+pub fn read_hash_map(
     map: BorrowedFd<'_>,
+    reading: Reading,
     (key_bytes, value_bytes): (usize, usize),
     batch: usize,
     mut each: impl FnMut(&[u8], &[u8]),
@@ -81,8 +93,9 @@ pub fn drain_hash_map(
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries have another size than expected"));
     }
     if !has_batches(map) {
-        return drain_one_by_one(map, key_bytes, value_bytes, each);
+        return read_one_by_one(map, reading, key_bytes, value_bytes, each);
     }
+    let command = if reading == Reading::Drain { BPF_MAP_LOOKUP_AND_DELETE_BATCH } else { BPF_MAP_LOOKUP_BATCH };
     let (mut batch, mut retries) = (batch.max(1), 0);
     let (mut token, mut next_token, mut started) = (0_u64, 0_u64, false);
     let mut keys = vec![0; batch * key_bytes];
@@ -98,7 +111,7 @@ pub fn drain_hash_map(
             ..BatchAttr::default()
         };
         // SAFETY: the buffers hold `batch` entries of the sizes that the map has.
-        let result = unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) };
+        let result = unsafe { bpf(command, &mut attr) };
         let failure = result.err().and_then(|error| error.raw_os_error());
         if failure == Some(libc::EFAULT) {
             // The one failure after which the count says nothing.
@@ -133,8 +146,9 @@ struct EntryAttr {
     flags: u64,
 }
 
-fn drain_one_by_one(
+fn read_one_by_one(
     map: BorrowedFd<'_>,
+    reading: Reading,
     key_bytes: usize,
     value_bytes: usize,
     mut each: impl FnMut(&[u8], &[u8]),
@@ -154,11 +168,36 @@ fn drain_one_by_one(
         }
         // Asked for before the entry it follows is gone, from which on the search would begin anew.
         found = call(BPF_MAP_GET_NEXT_KEY, key.as_ptr() as u64, next.as_mut_ptr() as u64);
-        call(BPF_MAP_LOOKUP_ELEM, key.as_ptr() as u64, value.as_mut_ptr() as u64)?;
-        each(&key, &value);
-        call(BPF_MAP_DELETE_ELEM, key.as_ptr() as u64, 0)?;
+        match call(BPF_MAP_LOOKUP_ELEM, key.as_ptr() as u64, value.as_mut_ptr() as u64) {
+            Ok(_) => each(&key, &value),
+            Err(error) if reading == Reading::Look && error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        if reading == Reading::Drain {
+            call(BPF_MAP_DELETE_ELEM, key.as_ptr() as u64, 0)?;
+        }
         std::mem::swap(&mut key, &mut next);
     }
+}
+
+/// Puts an entry into a map that has none of this key.
+///
+/// # Errors
+/// What the kernel says; `InvalidData` when entries are not as large as these.
+pub fn insert_new(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    const BPF_NOEXIST: u64 = 1;
+    if entry_bytes(map)? != (key.len(), value.len()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries have another size than expected"));
+    }
+    let mut attr = EntryAttr {
+        map_fd: map.as_raw_fd() as u32,
+        padding: 0,
+        key: key.as_ptr() as u64,
+        value: value.as_ptr() as u64,
+        flags: BPF_NOEXIST,
+    };
+    // SAFETY: key and value are as large as the map's.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
 /// Makes the kernel count run time and runs of BPF programs while the descriptor is open (Linux 5.8, `CAP_SYS_ADMIN`).

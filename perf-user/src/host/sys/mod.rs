@@ -12,7 +12,7 @@ mod shrunk;
 mod signal;
 
 pub use bpf::{
-    drain_hash_map, enable_bpf_stats, has_batches, memlock_bytes, raise_memlock, refused_calls,
+    Reading, enable_bpf_stats, has_batches, insert_new, memlock_bytes, raise_memlock, read_hash_map, refused_calls,
     wait_for_running_programs,
 };
 pub use heap::{heap_bytes_of_thread, trim_heap};

@@ -14,7 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use perf_ebpf::stack::{STACK_ID_SEED, mix};
 
 use super::{Function, Named, Names, Unnamed, unnamed};
-use crate::task::{LocatedWindow, Module, ModuleId, ModuleKind, RawFrame};
+use crate::task::{LocatedSample, LocatedWindow, Module, ModuleId, ModuleKind, RawFrame};
 use process::{Java, Process};
 
 /// Pieces of code that are remembered of one file, some 50 MB.
@@ -90,9 +90,11 @@ impl Generated {
         self.windows += 1;
         self.functions.clear();
         let mut places: HashMap<ModuleId, Vec<(usize, usize)>> = HashMap::new();
-        for (at, sample) in window.samples.iter().enumerate() {
+        let modules = &window.modules;
+        let mut samples: Vec<&mut LocatedSample> = window.kinds.iter_mut().flat_map(|kind| &mut kind.samples).collect();
+        for (at, sample) in samples.iter().enumerate() {
             for (depth, frame) in sample.frames.iter().enumerate() {
-                if window.modules.get(&frame.module).is_some_and(|module| module.kind == ModuleKind::Jit) {
+                if modules.get(&frame.module).is_some_and(|module| module.kind == ModuleKind::Jit) {
                     places.entry(frame.module).or_default().push((at, depth));
                 }
             }
@@ -105,7 +107,7 @@ impl Generated {
             process.read(code, &mut self.java, window.start_ns);
             self.late.extend(process.named_late());
             for (at, depth) in places.remove(&id).unwrap_or_default() {
-                let sample = &mut window.samples[at];
+                let sample = &mut samples[at];
                 let frame = &mut sample.frames[depth];
                 match process.function(frame.address, sample.first_ns) {
                     Some(function) => {

@@ -5,7 +5,8 @@
 use std::{fs::File, io::Write as _};
 
 use super::*;
-use crate::task::{GeneratedCode, GrowingFile, LocatedSample, Modules};
+use crate::collect::EventKind;
+use crate::task::{GeneratedCode, GrowingFile, LocatedKind, LocatedSample, Modules};
 
 struct Target {
     module: Arc<Module>,
@@ -57,12 +58,15 @@ impl Target {
         LocatedWindow {
             start_ns: first_ns,
             end_ns: first_ns + 1,
-            samples: addresses.iter().map(sample).collect(),
+            kinds: vec![LocatedKind {
+                kind: EventKind::Cpu,
+                samples: addresses.iter().map(sample).collect(),
+                taken: 0,
+                lost: Vec::new(),
+                facts: Vec::new(),
+            }],
             modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
             generated: vec![generated],
-            taken: 0,
-            lost: Vec::new(),
-            counters: Vec::new(),
         }
     }
 }
@@ -70,7 +74,7 @@ impl Target {
 /// The frames of a window and their names.
 fn named(names: &mut Names, mut window: LocatedWindow) -> Vec<(RawFrame, String)> {
     names.locate_generated(&mut window);
-    let frames: Vec<RawFrame> = window.samples.iter().map(|sample| sample.frames[0]).collect();
+    let frames: Vec<RawFrame> = window.samples().map(|sample| sample.frames[0]).collect();
     let module = &window.modules[&frames[0].module];
     let functions = names.name_frames(module, &frames).into_iter().map(|named| named.functions[0].name.clone());
     frames.iter().copied().zip(functions).collect()

@@ -1,0 +1,207 @@
+//! The records of scheduling: what every thread does, since when, and how long it did what.
+//!
+//! A thread runs, or waits for a CPU (it is runnable), or is blocked: it waits for something else. It is always in one of
+//! these, so the three times add up to the time since it was first heard of.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::sample::Key;
+
+/// What a thread does. Kept as numbers in [`Thread::state`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// User space has seen it in `/proc` as one that runs or could; what it does next tells which.
+    Unheard = 0,
+    /// It runs.
+    Running = 1,
+    /// It waits for a CPU.
+    Runnable = 2,
+    /// It waits for something else.
+    Blocked = 3,
+}
+
+/// A thread of the target. All times are `CLOCK_MONOTONIC`.
+///
+/// The program that changes it writes `changes_after` first and `changes` last, and who copies it reads them the other way
+/// round: a copy in which they differ is no copy of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Thread {
+    /// How often this was changed.
+    pub changes: u64,
+    /// When it was first heard of.
+    pub first_ns: u64,
+    /// When it began to do what it does.
+    pub since_ns: u64,
+    /// When it left the CPU, if it does not run.
+    pub off_ns: u64,
+    /// For how long it ran, up to `since_ns`.
+    pub running_ns: u64,
+    /// For how long it waited for a CPU, up to `since_ns`.
+    pub runnable_ns: u64,
+    /// For how long it waited for something else, up to `since_ns`.
+    pub blocked_ns: u64,
+    /// Where and why it left the CPU.
+    pub key: Key,
+    /// [`State`].
+    pub state: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// As `changes`.
+    pub changes_after: u64,
+}
+
+impl Thread {
+    /// Whether this copy is of one moment.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.changes == self.changes_after
+    }
+
+    /// Ends what the thread has done until `now_ns`, and begins something else.
+    #[inline(always)]
+    pub fn turn(&mut self, now_ns: u64, did: State, does: State) {
+        let passed_ns = now_ns.saturating_sub(self.since_ns);
+        match did {
+            State::Running => self.running_ns += passed_ns,
+            State::Runnable => self.runnable_ns += passed_ns,
+            State::Blocked | State::Unheard => self.blocked_ns += passed_ns,
+        }
+        (self.since_ns, self.state) = (now_ns, does as u32);
+    }
+
+    /// Off the CPU until `now_ns`: how long it was blocked in that time, and then runnable.
+    #[inline(always)]
+    #[must_use]
+    pub fn off(&self, now_ns: u64) -> [u64; 2] {
+        let woken_ns = if self.state == State::Blocked as u32 { now_ns } else { self.since_ns };
+        [woken_ns.saturating_sub(self.off_ns), now_ns.saturating_sub(woken_ns)]
+    }
+
+    /// The times up to `now_ns`: running, runnable, blocked. One of which nothing was heard is taken to run.
+    #[must_use]
+    pub fn times(&self, now_ns: u64) -> [u64; 3] {
+        let open_ns = now_ns.saturating_sub(self.since_ns);
+        let mut times = [self.running_ns, self.runnable_ns, self.blocked_ns];
+        let open = match self.state {
+            state if state == State::Runnable as u32 => 1,
+            state if state == State::Blocked as u32 => 2,
+            _ => 0,
+        };
+        times[open] += open_ns;
+        times
+    }
+}
+
+/// An interval off the CPU that began in an earlier window, or the end of a thread: what user space adds up itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Past {
+    /// The thread.
+    pub tid: u32,
+    /// 1 for a thread that has ended, else 0.
+    pub ended: u32,
+    /// When the interval began; of a thread, when it was first heard of.
+    pub from_ns: u64,
+}
+
+/// What [`Past`] was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PastThread {
+    /// The thread: of an interval, as it was before it came to run; of one that has ended, as it was then.
+    pub thread: Thread,
+    /// When the interval, or the thread, ended.
+    pub until_ns: u64,
+}
+
+/// How long threads were off the CPU in intervals that ended in a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Waits {
+    /// How many intervals.
+    pub count: u64,
+    /// Time blocked in them.
+    pub blocked_ns: u64,
+    /// Time runnable in them, after they were woken or since they were preempted.
+    pub runnable_ns: u64,
+    /// The longest of them.
+    pub longest_ns: u64,
+    /// When the first of them began.
+    pub first_ns: u64,
+}
+
+/// Why a thread leaves the CPU: its task state, of which the low bits are kept, and the system call that it is in.
+#[inline(always)]
+#[must_use]
+pub const fn why(task_state: u32, system_call: u32) -> u32 {
+    task_state & STATE_BITS | system_call << SYSTEM_CALL_SHIFT
+}
+
+/// Bits of the task state that [`why`] keeps.
+pub const STATE_BITS: u32 = 0xfff;
+
+const SYSTEM_CALL_SHIFT: u32 = 12;
+
+/// In place of a system call's number: the thread is in none, as far as can be told.
+pub const NO_SYSTEM_CALL: u32 = 0xf_fffe;
+
+/// In place of a system call's number: the thread came into the kernel by an interrupt or a fault.
+pub const INTERRUPTED: u32 = 0xf_ffff;
+
+/// The task state of [`why`].
+#[must_use]
+pub const fn task_state(why: u32) -> u32 {
+    why & STATE_BITS
+}
+
+/// The system call of [`why`]: a number, or one of the two that stand for none.
+#[must_use]
+pub const fn system_call(why: u32) -> u32 {
+    why >> SYSTEM_CALL_SHIFT
+}
+
+/// Sleeps, and can be woken by signals.
+pub const TASK_INTERRUPTIBLE: u32 = 1;
+/// Sleeps, and cannot.
+pub const TASK_UNINTERRUPTIBLE: u32 = 2;
+/// Stopped by a signal, or by a debugger.
+pub const TASK_STOPPED: u32 = 4 | 8;
+/// Will never run again.
+pub const TASK_DEAD: u32 = 0x80;
+/// Only fatal signals wake it.
+pub const TASK_WAKEKILL: u32 = 0x100;
+/// Waits for nothing that counts as load.
+pub const TASK_NOLOAD: u32 = 0x400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_add_up_whatever_a_thread_does() {
+        let mut thread = Thread { since_ns: 100, first_ns: 100, state: State::Unheard as u32, ..Thread::default() };
+        thread.turn(150, State::Running, State::Blocked);
+        assert_eq!(thread.times(175), [50, 0, 25]);
+        thread.turn(180, State::Blocked, State::Runnable);
+        thread.turn(200, State::Runnable, State::Running);
+        assert_eq!(thread.times(260), [110, 20, 30]);
+        assert_eq!(thread.times(260).iter().sum::<u64>(), 260 - thread.first_ns);
+        let mut thread = Thread { off_ns: 300, since_ns: 300, state: State::Blocked as u32, ..thread };
+        assert_eq!(thread.off(320), [20, 0]);
+        thread.turn(330, State::Blocked, State::Runnable);
+        assert_eq!(thread.off(335), [30, 5]);
+        let thread = Thread { first_ns: 100, since_ns: 200, running_ns: 50, runnable_ns: 20, blocked_ns: 30, ..thread };
+        let thread = Thread { state: State::Running as u32, ..thread };
+        // A clock read before the last change.
+        assert_eq!(thread.times(190), [50, 20, 30]);
+    }
+
+    #[test]
+    fn reasons_keep_what_they_are_made_of() {
+        for (state, call) in [(1, 202), (2, NO_SYSTEM_CALL), (TASK_WAKEKILL | 2, INTERRUPTED), (0x402, 0)] {
+            assert_eq!((task_state(why(state, call)), system_call(why(state, call))), (state, call));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The scheduler's events: what every thread of the target does, and where and why it leaves the CPU.
+
+use std::os::fd::AsFd as _;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, Map, MapData},
+    programs::raw_trace_point::RawTracePointLink,
+};
+use perf_ebpf::{
+    sample::Key,
+    sched::{NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, why},
+};
+use zerocopy::IntoBytes as _;
+
+use super::{
+    AttachError,
+    session::Unwind,
+    target::{Target, comm_from},
+};
+use crate::host::{Host, proc, sys};
+
+/// Threads that can be looked at, at once.
+const THREADS: u32 = 65_536;
+/// Distinct waits in a window: threads, where, and why.
+const WAITS: u32 = 16_384;
+/// Stacks of waits in a window.
+pub(super) const STACKS: u32 = 8_192;
+
+/// The maps, each with the room it needs.
+const MAPS: [(&str, u32); 5] =
+    [("THREADS", THREADS), ("WAITS_0", WAITS), ("WAITS_1", WAITS), ("PAST_0", THREADS), ("PAST_1", THREADS)];
+
+/// The programs beside the one that sees switches, and their tracepoints.
+const OTHERS: [(&str, &str); 3] = [
+    ("sched_waking", "sched_waking"),
+    ("sched_new", "sched_wakeup_new"),
+    ("sched_exec", "sched_process_exec"),
+];
+const SWITCH: &str = "sched_switch";
+const WALKING: &str = "sched_walk";
+
+/// The scheduler's events.
+#[derive(Debug)]
+pub struct SchedCollector {
+    switch: &'static str,
+    links: Vec<RawTracePointLink>,
+}
+
+impl SchedCollector {
+    /// Sets map sizes, before the object is loaded.
+    pub(super) fn configure(loader: &mut EbpfLoader<'_>) {
+        // So that tests can see what happens when maps are full.
+        let most = std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok().and_then(|text| text.parse().ok());
+        for (map, entries) in MAPS {
+            loader.map_max_entries(map, most.map_or(entries, |most: u32| most.min(entries)));
+        }
+    }
+
+    /// Loads its programs; `python` says that they read Python frames too.
+    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
+        let switch = if python || unwind != Unwind::FramePointers { WALKING } else { SWITCH };
+        let programs = OTHERS.into_iter().map(|(program, _)| program).chain([switch]);
+        programs.into_iter().try_for_each(|program| super::session::load_raw(bpf, program))?;
+        Ok(Self { switch, links: Vec::new() })
+    }
+
+    /// Attaches its programs, then tells them of the threads that are there already.
+    pub(super) fn attach(&mut self, bpf: &mut Ebpf, target: &Target, now_ns: u64) -> Result<(), AttachError> {
+        set_window_start(bpf, 0, now_ns)?;
+        // Switches first: a thread that is woken is not mistaken for one that has not slept.
+        for (program, tracepoint) in [(self.switch, SWITCH)].into_iter().chain(OTHERS) {
+            self.links.push(super::session::attach_raw(bpf, program, tracepoint)?);
+        }
+        let map = bpf.map_mut(MAPS[0].0).ok_or(AttachError::Missing(MAPS[0].0))?;
+        let Map::HashMap(map) = map else { return Err(AttachError::Missing(MAPS[0].0)) };
+        for tgid in target.processes() {
+            for tid in proc::threads(tgid) {
+                if let Some(thread) = seen(tgid, tid) {
+                    // Of one that has been switched to or from meanwhile, more is known already.
+                    let _ = sys::insert_new(map.fd().as_fd(), tid.as_bytes(), thread.as_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches its programs.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+    }
+}
+
+/// Tells programs when the window of a generation begins.
+pub(super) fn set_window_start(bpf: &mut Ebpf, generation: u32, start_ns: u64) -> Result<(), AttachError> {
+    const MAP: &str = "WINDOW_STARTS";
+    let wrong = |source| AttachError::Map { map: MAP, source };
+    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
+    let mut array: Array<&mut MapData, u64> = map.try_into().map_err(wrong)?;
+    array.set(generation, start_ns, 0).map_err(wrong)
+}
+
+/// A thread as `/proc` shows it; `None` when it is gone.
+fn seen(tgid: u32, tid: u32) -> Option<Thread> {
+    let (stat, comm) = (proc::thread_stat(tgid, tid)?, proc::thread_comm(tgid, tid)?);
+    let (state, task_state) = match stat.state() {
+        b'R' => (State::Unheard, 0),
+        b'D' => (State::Blocked, TASK_UNINTERRUPTIBLE),
+        b'T' | b't' => (State::Blocked, TASK_STOPPED),
+        b'Z' | b'X' => return None,
+        _ => (State::Blocked, TASK_INTERRUPTIBLE),
+    };
+    let system_call = proc::system_call(tgid, tid).unwrap_or(NO_SYSTEM_CALL);
+    let key = Key { tgid, tid, comm: comm_from(&comm), why: why(task_state, system_call), ..Key::default() };
+    let now_ns = sys::monotonic_ns();
+    let (first_ns, since_ns, off_ns) = (now_ns, now_ns, now_ns);
+    Some(Thread { first_ns, since_ns, off_ns, key, state: state as u32, ..Thread::default() })
+}
+
+/// Whether `sched_switch` tells the state that a thread had when it was decided that it leaves the CPU.
+pub(super) fn tells_state(host: &Host) -> bool {
+    !host.is_before(5, 18)
+}
