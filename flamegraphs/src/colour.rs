@@ -17,6 +17,8 @@ pub enum Kind {
     Python,
     /// `_[k]`: the kernel.
     Kernel,
+    /// `_[w]`: no code, but why a thread waited.
+    Wait,
     /// In brackets, like `[libfoo.so+0x1234]`: code whose name is not known.
     Unnamed,
 }
@@ -31,6 +33,7 @@ impl Kind {
             "_[j]" => Self::Jit,
             "_[p]" => Self::Python,
             "_[k]" => Self::Kernel,
+            "_[w]" => Self::Wait,
             _ if name.starts_with('[') && name.ends_with(']') => Self::Unnamed,
             _ => Self::User,
         }
@@ -45,6 +48,7 @@ impl Kind {
             Self::Jit => "JIT",
             Self::Python => "Python",
             Self::Kernel => "kernel",
+            Self::Wait => "why it waited",
             Self::Unnamed => "no symbol",
         }
     }
@@ -57,6 +61,8 @@ impl Kind {
             Self::Jit => [(84.0, 24.0), (44.0, 14.0), (60.0, 10.0)],
             Self::Python => [(210.0, 20.0), (58.0, 14.0), (70.0, 10.0)],
             Self::Kernel => [(30.0, 12.0), (86.0, 14.0), (56.0, 10.0)],
+            // Wide: every reason has a colour of its own.
+            Self::Wait => [(236.0, 90.0), (46.0, 24.0), (58.0, 16.0)],
             Self::Unnamed => [(220.0, 20.0), (5.0, 5.0), (72.0, 10.0)],
         }
     }

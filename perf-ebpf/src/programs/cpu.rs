@@ -34,7 +34,11 @@ pub(super) fn cpu_sample(ctx: PerfEventContext) -> u32 {
 pub(super) fn cpu_sample_walk(ctx: PerfEventContext) -> u32 {
     // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
     let registers = unsafe { &(*ctx.ctx).regs };
-    sample(&ctx, |tgid| super::unwind::walk(SAMPLER, tgid, (!in_kernel(&ctx)).then_some(registers)), |tgid| super::python::read(SAMPLER, tgid))
+    sample(
+        &ctx,
+        |tgid| super::unwind::walk(SAMPLER, tgid, (!in_kernel(&ctx)).then_some(registers)),
+        |tgid| super::python::read(SAMPLER, tgid),
+    )
 }
 
 #[inline(always)]

@@ -164,11 +164,8 @@ fn switch(
     // SAFETY: see `change`.
     let thread = unsafe { &mut *thread };
     let preempted: u64 = ctx.arg(0);
-    let state = if TELLS_STATE.load() != 0 {
-        ctx.arg::<u64>(3) as u32
-    } else {
-        read_u32(ctx.arg(1), TASK_STATE_OFFSET.load())
-    };
+    let state =
+        if TELLS_STATE.load() != 0 { ctx.arg::<u64>(3) as u32 } else { read_u32(ctx.arg(1), TASK_STATE_OFFSET.load()) };
     let state = if preempted as u8 != 0 { 0 } else { state };
     if state & TASK_DEAD != 0 {
         end(thread, tid, now_ns, generation, counters);

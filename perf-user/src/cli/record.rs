@@ -251,7 +251,8 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
 
 /// What to record: once each, in the order of the recording.
 fn kinds(args: &Args) -> Vec<EventKind> {
-    let asked = |kind: &EventKind| if args.event.is_empty() { *kind == EventKind::Cpu } else { args.event.contains(kind) };
+    let asked =
+        |kind: &EventKind| if args.event.is_empty() { *kind == EventKind::Cpu } else { args.event.contains(kind) };
     EventKind::ALL.into_iter().filter(asked).collect()
 }
 

@@ -16,8 +16,8 @@ pub(super) fn print(profile: &Profile, written: &[&Path], quiet: bool) {
     let mut stderr = std::io::stderr().lock();
     if quiet {
         for series in profile.series.iter().filter(|series| series.accounting.lost_share() > Accounting::NOTABLE_LOSS) {
-            let (event, counts) = (&series.event, accounting_line(&series.accounting));
-            let _ = writeln!(stderr, "perfprobe: {event} samples were lost: {counts}");
+            let (event, counts) = (&series.event, accounting_line(&series.accounting, &series.unit));
+            let _ = writeln!(stderr, "perfprobe: {event} events were lost: {counts}");
         }
         return;
     }

@@ -32,11 +32,8 @@ const MAPS: [(&str, u32); 5] =
     [("THREADS", THREADS), ("WAITS_0", WAITS), ("WAITS_1", WAITS), ("PAST_0", THREADS), ("PAST_1", THREADS)];
 
 /// The programs beside the one that sees switches, and their tracepoints.
-const OTHERS: [(&str, &str); 3] = [
-    ("sched_waking", "sched_waking"),
-    ("sched_new", "sched_wakeup_new"),
-    ("sched_exec", "sched_process_exec"),
-];
+const OTHERS: [(&str, &str); 3] =
+    [("sched_waking", "sched_waking"), ("sched_new", "sched_wakeup_new"), ("sched_exec", "sched_process_exec")];
 const SWITCH: &str = "sched_switch";
 const WALKING: &str = "sched_walk";
 

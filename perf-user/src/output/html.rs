@@ -20,7 +20,7 @@ pub(super) fn write(
 ) -> Result<(), OutputError> {
     let report = report_of(profile, options, Some(TOP))?;
     let Picture { title, .. } = svg::picture(profile, series, options);
-    let mut summary = vec![report.header(), accounting_line(&series.accounting)];
+    let mut summary = vec![report.header(), accounting_line(&series.accounting, &series.unit)];
     let mut sections = Vec::new();
     if let Some(figures) = report.series.get(&series.event) {
         if figures.is_slice(&series.accounting) {

@@ -7,7 +7,7 @@ use flamegraphs::Picture;
 use super::{ExportOptions, OutputError};
 use crate::profile::{Profile, Series};
 use crate::report::human::{duration, percent, thousands};
-use crate::report::{ReportOptions, frequency_hz, report, why_empty};
+use crate::report::{NANOSECONDS, ReportOptions, amount, frequency_hz, report, why_empty};
 
 pub(super) fn write(
     profile: &Profile,
@@ -35,22 +35,34 @@ pub(super) fn picture(profile: &Profile, series: &Series, options: &ExportOption
 }
 
 fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String {
-    let event = if series.event == "cpu" { "CPU" } else { &series.event };
+    let event = match series.event.as_str() {
+        "cpu" => "CPU",
+        "offcpu" => "Off-CPU",
+        other => other,
+    };
     let reversed = if options.reverse { ", callers of the leaves" } else { "" };
     format!("{event} flame graph{reversed}: {}", profile.recording.target_label)
 }
 
 fn subtitle(profile: &Profile, series: &Series) -> String {
     let (recording, accounting) = (&profile.recording, &series.accounting);
-    let mut counted = thousands(series.total());
+    let is_time = series.unit == NANOSECONDS;
+    let mut counted = amount(series.total(), &series.unit);
     if series.total() != accounting.reported {
-        counted += &format!(" of {}", thousands(accounting.reported));
+        counted += &format!(" of {}", amount(accounting.reported, &series.unit));
     }
-    counted += &format!(" {}", series.unit);
-    if series.period_ns > 0 {
+    if !is_time {
+        counted += &format!(" {}", series.unit);
+    }
+    if series.period_ns > 0 && !is_time {
         counted += &format!(" at {} Hz", thousands(frequency_hz(series.period_ns)));
     }
     let lost = accounting.lost_total();
     let share = if lost == 0 { String::new() } else { format!(" ({})", percent(lost, accounting.taken)) };
-    format!("{}: {counted} over {}, {} lost{share}", recording.host, duration(profile.covered_ns()), thousands(lost))
+    format!(
+        "{}: {counted} over {}, {} lost{share}",
+        recording.host,
+        duration(profile.covered_ns()),
+        amount(lost, &series.unit)
+    )
 }

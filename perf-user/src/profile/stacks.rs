@@ -33,6 +33,8 @@ pub enum FrameKind {
     Jit,
     /// A function of Python's, as the interpreter runs it.
     Python,
+    /// No code: what the thread did there, or why it waited.
+    Wait,
 }
 
 impl FrameKind {
@@ -45,6 +47,7 @@ impl FrameKind {
             Self::Kernel => "_[k]",
             Self::Jit => "_[j]",
             Self::Python => "_[p]",
+            Self::Wait => "_[w]",
         }
     }
 }

@@ -7,15 +7,19 @@ pub(crate) mod fixture;
 pub mod human;
 mod series;
 mod text;
+mod threads;
 mod warnings;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::profile::{Accounting, FrameKind, Overhead, Profile, Recording};
+use crate::{
+    collect::EventKind,
+    profile::{Accounting, FrameKind, Overhead, Profile, Recording},
+};
 
-pub use text::{accounting_line, frequency_hz};
+pub use text::{NANOSECONDS, accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
 
 /// Name and version of the JSON form.
@@ -43,9 +47,49 @@ pub struct Report {
     pub accounting: BTreeMap<String, Accounting>,
     /// What the recording cost.
     pub overhead: Overhead,
+    /// What every thread did with its time; the longest-lived first. Empty unless the scheduler was recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<ThreadTimes>,
+    /// How many more threads there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub threads_omitted: usize,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What a thread did from when it was first heard of to its end, or the end of the recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ThreadTimes {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The last name that the thread had.
+    pub comm: String,
+    /// The name of the process.
+    pub process: String,
+    /// The sum of the three that follow.
+    pub wall_ns: u64,
+    /// It ran.
+    pub running_ns: u64,
+    /// It waited for a CPU.
+    pub runnable_ns: u64,
+    /// It waited for something else, by what; `blocked` is what no event told the reason of.
+    pub blocked_ns: BTreeMap<String, u64>,
+}
+
+/// Why threads waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitReport {
+    /// In words.
+    pub why: String,
+    /// For how long, in the series' unit.
+    pub value: u64,
 }
 
 /// The figures of one event kind.
@@ -59,6 +103,9 @@ pub struct SeriesReport {
     pub source: String,
     /// The sum of the values reported here. Less than the accounting's `reported` if this is a slice.
     pub selected: u64,
+    /// Why threads waited, the longest first; empty for events that are no waits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<WaitReport>,
     /// The functions with the highest `self`, then the highest `total`.
     pub functions: Vec<FunctionReport>,
     /// How many more functions there are.
@@ -170,9 +217,14 @@ impl SeriesReport {
 /// Reports on `profile`, all of its series.
 #[must_use]
 pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
-    let accounting = profile.series.iter().map(|series| (series.event.clone(), series.accounting.clone())).collect();
-    let series =
-        profile.series.iter().map(|series| (series.event.clone(), series::figures(profile, series, options))).collect();
+    // What threads did is no matter of functions.
+    let shown = || profile.series.iter().filter(|series| series.event != EventKind::Sched.name());
+    let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
+    let series = shown().map(|series| (series.event.clone(), series::figures(profile, series, options))).collect();
+    let mut threads = threads::times(profile);
+    let most = options.top.unwrap_or(usize::MAX);
+    let threads_omitted = threads.len().saturating_sub(most);
+    threads.truncate(most);
     Report {
         schema: SCHEMA,
         recording: profile.recording.clone(),
@@ -180,6 +232,8 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         warnings: warnings::warnings(profile),
         accounting,
         overhead: profile.overhead.clone(),
+        threads,
+        threads_omitted,
         series,
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WalkEndReport, human,
+    FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WaitReport, WalkEndReport,
+    human,
 };
 use crate::profile::{Frame, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
 
@@ -44,10 +45,17 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
     let mut functions: HashMap<FunctionKey, Counted> = HashMap::new();
     let mut modules: HashMap<StringId, u64> = HashMap::new();
     let mut ends: HashMap<(StringId, StringId), u64> = HashMap::new();
+    let mut waits: HashMap<StringId, u64> = HashMap::new();
     for (&stack, &value) in stacks {
         let (mut user_frames, mut astray, mut hidden, mut callee) = (0, false, false, None::<&Frame>);
         let frames = profile.stacks.leaf_to_root(stack).filter_map(|id| profile.frames.get(id.0 as usize));
-        for (depth, frame) in frames.enumerate() {
+        let frames: Vec<&Frame> = frames.collect();
+        if let Some(wait) = frames.first().filter(|leaf| leaf.kind == FrameKind::Wait) {
+            *waits.entry(wait.function).or_default() += value;
+        }
+        let own = innermost(&frames);
+        let code = frames.into_iter().enumerate().filter(|(_, frame)| frame.kind != FrameKind::Wait);
+        for (depth, frame) in code {
             // Deep stacks count a value many times.
             report.frames = report.frames.saturating_add(value);
             user_frames += u32::from(matches!(frame.kind, FrameKind::User | FrameKind::Jit | FrameKind::Python));
@@ -63,7 +71,7 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
                 *count = count.saturating_add(value);
             }
             let counted = functions.entry(key(frame)).or_default();
-            if depth == 0 {
+            if own == Some(depth) {
                 counted.self_value += value;
             }
             // Once a sample, also for functions that call themselves.
@@ -80,6 +88,9 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
             report.stacks_cut_short += value;
         }
     }
+    report.waits =
+        waits.into_iter().map(|(why, value)| WaitReport { why: profile.strings.get(why).into(), value }).collect();
+    report.waits.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.why.cmp(&b.why)));
     report.walk_ends = ends
         .into_iter()
         .map(|((why, module), samples)| WalkEndReport {
@@ -109,6 +120,15 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
         .collect();
     report.unsymbolized_modules.sort_by(|a, b| b.frames.cmp(&a.frames).then_with(|| a.module.cmp(&b.module)));
     report.unsymbolized_modules.truncate(MODULES);
+}
+
+/// How deep the frame lies that the value is the `self` of: the innermost. Where a thread waited the kernel's scheduler is that
+/// always, so there it is the innermost of the program's own, if there is one.
+fn innermost(frames: &[&Frame]) -> Option<usize> {
+    let waits = frames.first()?.kind == FrameKind::Wait;
+    let is_own = |frame: &&Frame| !waits || !matches!(frame.kind, FrameKind::Wait | FrameKind::Kernel);
+    let own = frames.iter().position(is_own);
+    own.or_else(|| frames.iter().position(|frame| frame.kind != FrameKind::Wait))
 }
 
 /// What a function has taken.

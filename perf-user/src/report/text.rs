@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
-use super::{Report, SeriesReport};
+use super::{Report, SeriesReport, ThreadTimes};
 use crate::{profile::Accounting, symbolize::Unnamed};
 
 /// The width of the names that start lines.
@@ -26,6 +26,9 @@ impl Display for Report {
             let accounting = self.accounting.get(event).cloned().unwrap_or_default();
             writeln!(f)?;
             self.write_series(f, event, series, &accounting)?;
+        }
+        if !self.threads.is_empty() {
+            self.write_times(f)?;
         }
         if self.series.is_empty() {
             writeln!(f, "\nThe recording holds no events.")?;
@@ -94,13 +97,14 @@ impl Report {
         series: &SeriesReport,
         accounting: &Accounting,
     ) -> fmt::Result {
-        labelled(f, &capitalized(&series.unit), &(accounting_line(accounting) + &sampling(series)))?;
+        let label = if is_time(series) { "Waits".into() } else { capitalized(&series.unit) };
+        labelled(f, &label, &(accounting_line(accounting, &series.unit) + &sampling(series)))?;
         for (cause, lost) in accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
-            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
+            labelled(f, "", &format!("lost {:>9}  {}", amount(*lost, &series.unit), cause.replace('_', " ")))?;
         }
         if series.is_slice(accounting) {
             let share = percent(series.selected, accounting.reported);
-            let selected = thousands(series.selected);
+            let selected = amount(series.selected, &series.unit);
             labelled(f, "Slice", &format!("all below is about {selected} of them, {share} of what was reported"))?;
         }
         if let Some(side @ ("user" | "kernel")) = self.recording.options["frames"].as_str() {
@@ -112,10 +116,36 @@ impl Report {
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
         }
+        write_waits(f, series)?;
         write_functions(f, series)?;
         write_processes(f, series)?;
         write_threads(f, series)?;
         write_quality(f, series)
+    }
+
+    fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n     wall  running  for a CPU  blocked       tid  thread           process; longest waits")?;
+        for thread in &self.threads {
+            let ThreadTimes { tgid, tid, comm, process, wall_ns, running_ns, runnable_ns, blocked_ns } = thread;
+            let mut waits: Vec<(&str, u64)> = blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns)).collect();
+            waits.sort_by_key(|(why, ns)| (std::cmp::Reverse(*ns), *why));
+            let notable = waits.iter().filter(|(_, ns)| *ns * 100 >= *wall_ns).take(2);
+            let notable: Vec<_> =
+                notable.map(|(why, ns)| format!("{} {}", line(why), percent(*ns, *wall_ns))).collect();
+            writeln!(
+                f,
+                "{:>9} {:>8} {:>10} {:>8} {tid:>9}  {:<16} {} ({tgid}){}{}",
+                duration(*wall_ns),
+                percent(*running_ns, *wall_ns),
+                percent(*runnable_ns, *wall_ns),
+                percent(blocked_ns.values().sum(), *wall_ns),
+                shorten(comm, 16),
+                shorten(process, 16),
+                if notable.is_empty() { "" } else { "; " },
+                notable.join(", "),
+            )?;
+        }
+        write_more(f, self.threads_omitted, "threads")
     }
 
     /// What the values are in seconds of CPU; `None` where they are no CPU time.
@@ -141,16 +171,19 @@ impl Report {
 
 /// `taken 9,871 = reported 9,871 + lost 0`.
 #[must_use]
-pub fn accounting_line(accounting: &Accounting) -> String {
+pub fn accounting_line(accounting: &Accounting, unit: &str) -> String {
     let lost = accounting.lost_total();
     let sign = if accounting.balances() { "=" } else { "!=" };
-    let (taken, reported) = (thousands(accounting.taken), thousands(accounting.reported));
+    let (taken, reported) = (amount(accounting.taken, unit), amount(accounting.reported, unit));
     let share = if lost == 0 { String::new() } else { format!(" ({})", percent(lost, accounting.taken)) };
-    format!("taken {taken} {sign} reported {reported} + lost {}{share}", thousands(lost))
+    format!("taken {taken} {sign} reported {reported} + lost {}{share}", amount(lost, unit))
 }
 
 /// How often and by what the samples were taken, where that is known.
 fn sampling(series: &SeriesReport) -> String {
+    if is_time(series) {
+        return String::new();
+    }
     match (series.period_ns, series.source.as_str()) {
         (0, "") => String::new(),
         (0, source) => format!("; {source}"),
@@ -174,7 +207,7 @@ fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
             f,
             "{:>7} {:>9} {:>8}  {:<NAME$} {:<7} {}",
             percent(function.self_value, series.selected),
-            thousands(function.self_value),
+            amount(function.self_value, &series.unit),
             percent(function.total, series.selected),
             shorten_function(&function.name, NAME),
             format!("{:?}", function.kind).to_lowercase(),
@@ -183,8 +216,11 @@ fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
     }
     write_more(f, series.functions_omitted, "functions")?;
     if series.without_stack > 0 {
-        let (share, count) = (percent(series.without_stack, series.selected), thousands(series.without_stack));
-        writeln!(f, "{share:>7} {count:>9}           (samples without a stack)")?;
+        let (share, count) =
+            (percent(series.without_stack, series.selected), amount(series.without_stack, &series.unit));
+        let what =
+            if is_time(series) { "began before the recording, or has no stack" } else { "samples without a stack" };
+        writeln!(f, "{share:>7} {count:>9}           ({what})")?;
     }
     Ok(())
 }
@@ -193,13 +229,13 @@ fn write_processes(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
     if series.processes.len() + series.processes_omitted < 2 {
         return Ok(());
     }
-    writeln!(f, "\n  share {:>9}      tgid  threads  process", line(&series.unit))?;
+    writeln!(f, "\n  share {:>9}      tgid  threads  process", heading(series))?;
     for process in &series.processes {
         writeln!(
             f,
             "{:>7} {:>9} {:>9} {:>8}  {}",
             percent(process.samples, series.selected),
-            thousands(process.samples),
+            amount(process.samples, &series.unit),
             process.tgid,
             process.threads,
             shorten(&process.process, NAME)
@@ -209,13 +245,13 @@ fn write_processes(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
 }
 
 fn write_threads(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    writeln!(f, "\n  share {:>9}       tid  thread           process", line(&series.unit))?;
+    writeln!(f, "\n  share {:>9}       tid  thread           process", heading(series))?;
     for thread in &series.threads {
         writeln!(
             f,
             "{:>7} {:>9} {:>9}  {:<16} {} ({})",
             percent(thread.samples, series.selected),
-            thousands(thread.samples),
+            amount(thread.samples, &series.unit),
             thread.tid,
             shorten(&thread.comm, 16),
             shorten(&thread.process, NAME),
@@ -225,9 +261,41 @@ fn write_threads(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     write_more(f, series.threads_omitted, "threads")
 }
 
+/// A value as people read it.
+#[must_use]
+pub fn amount(value: u64, unit: &str) -> String {
+    if unit == NANOSECONDS { duration(value) } else { thousands(value) }
+}
+
+/// The unit of times.
+pub const NANOSECONDS: &str = "nanoseconds";
+
+fn is_time(series: &SeriesReport) -> bool {
+    series.unit == NANOSECONDS
+}
+
+fn heading(series: &SeriesReport) -> String {
+    if is_time(series) { "time".into() } else { line(&series.unit) }
+}
+
+fn write_waits(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
+    if series.waits.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n  share      time  why")?;
+    for wait in &series.waits {
+        let (share, time) = (percent(wait.value, series.selected), amount(wait.value, &series.unit));
+        writeln!(f, "{share:>7} {time:>9}  {}", line(&wait.why))?;
+    }
+    Ok(())
+}
+
 fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     writeln!(f)?;
-    if series.frames_unnamed > 0 {
+    if series.frames_unnamed > 0 && is_time(series) {
+        let share = percent(series.frames_unnamed, series.frames);
+        labelled(f, "No name", &format!("{share} of all frames, weighted by time"))?;
+    } else if series.frames_unnamed > 0 {
         let (unnamed, all) = (thousands(series.frames_unnamed), thousands(series.frames));
         let share = percent(series.frames_unnamed, series.frames);
         labelled(f, "No name", &format!("{unnamed} of {all} frames ({share}), counted once a sample"))?;
@@ -235,12 +303,12 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
         labelled(f, "No name", "every frame has a name")?;
     }
     for (reason, count) in &series.unsymbolized {
-        labelled(f, "", &format!("{:>9}  {}", thousands(*count), reason.replace('_', " ")))?;
+        labelled(f, "", &format!("{:>9}  {}", amount(*count, &series.unit), reason.replace('_', " ")))?;
     }
     if !series.unsymbolized_modules.is_empty() {
         let worst = series.unsymbolized_modules.iter().take(3);
         let worst: Vec<_> = worst
-            .map(|module| format!("{} {}", shorten(file_name(&module.module), 24), thousands(module.frames)))
+            .map(|module| format!("{} {}", shorten(file_name(&module.module), 24), amount(module.frames, &series.unit)))
             .collect();
         labelled(f, "", &format!("most in: {}", worst.join(", ")))?;
     }
@@ -261,7 +329,7 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     if ended as f64 > Accounting::NOTABLE_LOSS * series.selected as f64 {
         labelled(f, "Stacks", &format!("{} end early:", percent(ended, series.selected)))?;
         for end in series.walk_ends.iter().take(3) {
-            let (samples, module) = (thousands(end.samples), shorten(file_name(&end.module), 40));
+            let (samples, module) = (amount(end.samples, &series.unit), shorten(file_name(&end.module), 40));
             labelled(f, "", &format!("{samples:>9}  {} in {module}", end.why))?;
         }
     }

@@ -2,7 +2,7 @@
 //! long that not all can be remembered, a few times. Readers tell them by what they say, never by their ids.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::Hash,
 };
 
@@ -50,17 +50,20 @@ pub(super) struct Interner {
     frames: Rows<RawFrame, Stored>,
     stacks: Rows<(u32, u32), Stored>,
     threads: Rows<(u32, u32, String, String), u32>,
+    /// Frames of the kernel that only run because something is recorded.
+    tracing: HashSet<RawFrame>,
 }
 
 impl Interner {
     /// Forgets all rows if there are more than `limit`: what comes again is written again.
     pub(super) fn forget_beyond(&mut self, limit: usize) {
-        let Self { strings, modules, frames, stacks, threads } = self;
+        let Self { strings, modules, frames, stacks, threads, tracing } = self;
         let (strings, threads) = (&mut strings.known, &mut threads.known);
         let (modules, frames, stacks) = (&mut modules.known, &mut frames.known, &mut stacks.known);
         if strings.len() + modules.len() + frames.len() + stacks.len() + threads.len() > limit {
             (*strings, *threads) = Default::default();
             (*modules, *frames, *stacks) = Default::default();
+            tracing.clear();
         }
     }
 
@@ -86,6 +89,11 @@ impl Interner {
             let row = self.modules.known[&module].id;
             for (named, frame) in names.name_frames(&window.modules[&module], &frames).iter().zip(&frames) {
                 let id = self.frames.known[frame].id;
+                if frame.module == ModuleId::KERNEL
+                    && named.functions.first().is_some_and(|function| traces(&function.name))
+                {
+                    self.tracing.insert(*frame);
+                }
                 transaction.prepare_cached("INSERT INTO frame VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     id,
                     row,
@@ -150,10 +158,19 @@ impl Interner {
         Ok(Stored { id, hash })
     }
 
-    /// The row of a stack given outermost first; 0 for the empty one.
-    pub(super) fn stack(&mut self, transaction: &Transaction<'_>, frames: &[RawFrame]) -> rusqlite::Result<u32> {
+    /// The row of a stack given outermost first; 0 for the empty one. `traced` stacks were taken by a program that runs where
+    /// an event is traced: the way to it, which is the innermost of the kernel's, is no part of them.
+    pub(super) fn stack(
+        &mut self,
+        transaction: &Transaction<'_>,
+        frames: &[RawFrame],
+        traced: bool,
+    ) -> rusqlite::Result<u32> {
         let mut stack = Stored { id: 0, hash: STACK_ID_SEED };
         for frame in frames {
+            if traced && self.tracing.contains(frame) {
+                continue;
+            }
             let frame = self.frames.known[frame];
             if let Some(stored) = self.stacks.known.get(&(stack.id, frame.id)) {
                 stack = *stored;
@@ -186,6 +203,13 @@ impl Interner {
         self.threads.known.insert(key, id);
         Ok(id)
     }
+}
+
+/// Whether a function of the kernel is on the way from a tracepoint to a BPF program, or the program.
+fn traces(name: &str) -> bool {
+    ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_trampoline_"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 fn string(strings: &mut Rows<String, u32>, transaction: &Transaction<'_>, text: &str) -> rusqlite::Result<u32> {

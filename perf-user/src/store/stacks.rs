@@ -146,6 +146,7 @@ fn load_place(
             "kernel" => FrameKind::Kernel,
             "jit" => FrameKind::Jit,
             "python" => FrameKind::Python,
+            "scheduler" => FrameKind::Wait,
             _ if row.get::<_, u32>(4)? > 0 => FrameKind::Inlined,
             _ => FrameKind::User,
         };

@@ -14,6 +14,7 @@ use super::{
     intern::Interner,
 };
 use crate::{
+    collect::EventKind,
     host::{
         files::{PRIVATE, Place},
         sys::FileRights,
@@ -172,7 +173,7 @@ fn write_kind(
     let event = kind.kind.name();
     let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
     for sample in &kind.samples {
-        let stack = interner.stack(transaction, &sample.frames)?;
+        let stack = interner.stack(transaction, &sample.frames, kind.kind == EventKind::OffCpu)?;
         let thread = interner.thread(transaction, sample)?;
         by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
     }

@@ -40,6 +40,7 @@ use sources::Sources;
 
 pub use debug_files::DEBUG_DIRECTORY;
 pub use debuginfod::DebuginfodOptions;
+pub use waits::name as did_name;
 
 /// A function at a place: the one that was called, or one that was inlined there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -228,9 +229,7 @@ impl Names {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
-            (ModuleKind::Did, _) => {
-                addresses.iter().map(|what| made_up_function(waits::name(did(*what)))).collect()
-            },
+            (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(did_name(did(*what)))).collect(),
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),

@@ -7,11 +7,12 @@ use perf_ebpf::sched::{
 use crate::collect::Did;
 
 /// What the frame is called that stands for what a thread did.
-pub(super) fn name(did: Did) -> &'static str {
+#[must_use]
+pub fn name(did: Did) -> &'static str {
     match did {
-        Did::Ran => "[running]",
-        Did::WaitedForCpu => "[waiting for a CPU]",
-        Did::Blocked => "[blocked]",
+        Did::Ran => "running",
+        Did::WaitedForCpu => "waiting for a CPU",
+        Did::Blocked => "blocked",
         Did::Waited(why) => reason(why),
     }
 }
@@ -21,46 +22,60 @@ fn reason(why: u32) -> &'static str {
     let state = task_state(why);
     if state == 0 {
         // Preempted, and by the time it came back woken by nobody.
-        return "[waiting for a CPU]";
+        return "waiting for a CPU";
     }
     if state & TASK_STOPPED != 0 {
-        return "[stopped]";
+        return "stopped";
     }
     if system_call(why) == INTERRUPTED {
-        return if state & TASK_UNINTERRUPTIBLE != 0 { "[page fault]" } else { "[interrupted]" };
+        return if state & TASK_UNINTERRUPTIBLE != 0 { "page fault" } else { "interrupted" };
     }
     if state & TASK_UNINTERRUPTIBLE != 0 && state & TASK_NOLOAD == 0 {
         return match call(why) {
-            Some(libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3) => "[child]",
-            _ => "[disk or kernel lock]",
+            Some(libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3) => "child",
+            _ => "disk or kernel lock",
         };
     }
     if state & (TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE) == 0 {
-        return "[blocked]";
+        return "blocked";
     }
     match call(why) {
-        Some(libc::SYS_nanosleep | libc::SYS_clock_nanosleep) => "[sleep]",
-        Some(libc::SYS_futex | libc::SYS_futex_waitv | FUTEX_WAIT) => "[futex]",
-        Some(libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_ppoll | libc::SYS_pselect6) => "[poll]",
-        Some(libc::SYS_wait4 | libc::SYS_waitid) => "[child]",
-        Some(libc::SYS_rt_sigtimedwait | libc::SYS_rt_sigsuspend) => "[signal]",
-        Some(libc::SYS_accept | libc::SYS_accept4) => "[accept]",
+        Some(libc::SYS_nanosleep | libc::SYS_clock_nanosleep) => "sleep",
+        Some(libc::SYS_futex | libc::SYS_futex_waitv | FUTEX_WAIT) => "futex",
+        Some(libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_ppoll | libc::SYS_pselect6) => "poll",
+        Some(libc::SYS_wait4 | libc::SYS_waitid) => "child",
+        Some(libc::SYS_rt_sigtimedwait | libc::SYS_rt_sigsuspend) => "signal",
+        Some(libc::SYS_accept | libc::SYS_accept4) => "accept",
         Some(
-            libc::SYS_recvfrom | libc::SYS_recvmsg | libc::SYS_recvmmsg | libc::SYS_sendto | libc::SYS_sendmsg
-            | libc::SYS_sendmmsg | libc::SYS_connect,
-        ) => "[socket]",
+            libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_recvmmsg
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_sendmmsg
+            | libc::SYS_connect,
+        ) => "socket",
         Some(
-            libc::SYS_read | libc::SYS_readv | libc::SYS_pread64 | libc::SYS_preadv | libc::SYS_preadv2 | libc::SYS_write
-            | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_pwritev | libc::SYS_pwritev2 | libc::SYS_splice
+            libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_pread64
+            | libc::SYS_preadv
+            | libc::SYS_preadv2
+            | libc::SYS_write
+            | libc::SYS_writev
+            | libc::SYS_pwrite64
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2
+            | libc::SYS_splice
             | libc::SYS_sendfile,
-        ) => "[pipe, socket or terminal]",
-        Some(libc::SYS_flock | libc::SYS_fcntl) => "[file lock]",
-        Some(libc::SYS_io_uring_enter | libc::SYS_io_getevents) => "[asynchronous I/O]",
+        ) => "pipe, socket or terminal",
+        Some(libc::SYS_flock | libc::SYS_fcntl) => "file lock",
+        Some(libc::SYS_io_uring_enter | libc::SYS_io_getevents) => "asynchronous I/O",
         #[cfg(target_arch = "x86_64")]
-        Some(libc::SYS_epoll_wait | libc::SYS_poll | libc::SYS_select) => "[poll]",
+        Some(libc::SYS_epoll_wait | libc::SYS_poll | libc::SYS_select) => "poll",
         #[cfg(target_arch = "x86_64")]
-        Some(libc::SYS_pause) => "[signal]",
-        _ => "[blocked]",
+        Some(libc::SYS_pause) => "signal",
+        _ => "blocked",
     }
 }
 
@@ -84,13 +99,13 @@ mod tests {
     #[test]
     fn reasons_come_from_the_state_and_the_system_call() {
         let reason = |state, call: libc::c_long| reason(why(state, call as u32));
-        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_clock_nanosleep), "[sleep]");
-        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_futex), "[futex]");
-        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_read), "[pipe, socket or terminal]");
-        assert_eq!(reason(TASK_UNINTERRUPTIBLE, libc::SYS_read), "[disk or kernel lock]");
-        assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_WAKEKILL, INTERRUPTED.into()), "[page fault]");
-        assert_eq!(reason(4, libc::SYS_read), "[stopped]");
-        assert_eq!(reason(0, NO_SYSTEM_CALL.into()), "[waiting for a CPU]");
-        assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_NOLOAD, NO_SYSTEM_CALL.into()), "[blocked]");
+        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_clock_nanosleep), "sleep");
+        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_futex), "futex");
+        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_read), "pipe, socket or terminal");
+        assert_eq!(reason(TASK_UNINTERRUPTIBLE, libc::SYS_read), "disk or kernel lock");
+        assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_WAKEKILL, INTERRUPTED.into()), "page fault");
+        assert_eq!(reason(4, libc::SYS_read), "stopped");
+        assert_eq!(reason(0, NO_SYSTEM_CALL.into()), "waiting for a CPU");
+        assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_NOLOAD, NO_SYSTEM_CALL.into()), "blocked");
     }
 }

@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
             module: profile.strings.intern(&next()),
             file: profile.strings.intern(&next()),
             line: at,
-            kind: [FrameKind::User, FrameKind::Inlined, FrameKind::Kernel, FrameKind::Jit, FrameKind::Python][at as usize % 5],
+            kind: [FrameKind::User, FrameKind::Inlined, FrameKind::Kernel, FrameKind::Jit, FrameKind::Python, FrameKind::Wait][at as usize % 5],
             symbolized: at % 3 != 0,
             address: u64::from(at),
         };

@@ -32,7 +32,7 @@ fn message(profile: &Profile, series: &Series) -> proto::Profile {
         builder.add_sample(series, thread, stack, value);
     }
     let recording = &profile.recording;
-    for comment in [&recording.target_label, &recording.host, &accounting_line(&series.accounting)] {
+    for comment in [&recording.target_label, &recording.host, &accounting_line(&series.accounting, &series.unit)] {
         let comment = builder.text(comment);
         builder.message.comment.push(comment);
     }

@@ -1,0 +1,70 @@
+//! What every thread did with its time: running, waiting for a CPU, and blocked, by reason.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
+
+use super::ThreadTimes;
+use crate::{
+    collect::{Did, EventKind},
+    profile::{FrameKind, Profile, Sample},
+    symbolize::did_name,
+};
+
+/// Of all threads, those with the longest time first; of one time, in the order of their ids.
+pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
+    let Some(sched) = profile.series(EventKind::Sched.name()) else { return Vec::new() };
+    let mut threads: BTreeMap<(u32, u32), ThreadTimes> = BTreeMap::new();
+    for sample in &sched.samples {
+        let Some((times, did)) = entry(profile, &mut threads, sample) else { continue };
+        times.wall_ns += sample.value;
+        if did == did_name(Did::Ran) {
+            times.running_ns += sample.value;
+        } else if did == did_name(Did::WaitedForCpu) {
+            times.runnable_ns += sample.value;
+        } else {
+            *times.blocked_ns.entry(did.to_owned()).or_default() += sample.value;
+        }
+    }
+    let offcpu = profile.series(EventKind::OffCpu.name()).map_or(&[][..], |series| &series.samples);
+    let mut why: HashMap<(u32, u32), BTreeMap<String, u64>> = HashMap::new();
+    for sample in offcpu {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        let Some(did) = did(profile, sample).filter(|did| *did != did_name(Did::WaitedForCpu)) else { continue };
+        *why.entry((thread.tgid, thread.tid)).or_default().entry(did.to_owned()).or_default() += sample.value;
+    }
+    for (id, reasons) in why {
+        let Some(times) = threads.get_mut(&id) else { continue };
+        let blocked_ns: u64 = times.blocked_ns.values().sum();
+        // The two are told by the same events, but for those that were lost.
+        let rest = blocked_ns.saturating_sub(reasons.values().sum());
+        times.blocked_ns = reasons;
+        if rest > 0 {
+            *times.blocked_ns.entry(did_name(Did::Blocked).to_owned()).or_default() += rest;
+        }
+    }
+    let mut threads: Vec<ThreadTimes> = threads.into_values().collect();
+    threads.sort_by_key(|thread| (Reverse(thread.wall_ns), thread.tgid, thread.tid));
+    threads
+}
+
+fn entry<'a>(
+    profile: &'a Profile,
+    threads: &'a mut BTreeMap<(u32, u32), ThreadTimes>,
+    sample: &Sample,
+) -> Option<(&'a mut ThreadTimes, &'a str)> {
+    let thread = profile.threads.get(sample.thread.0 as usize)?;
+    let times = threads.entry((thread.tgid, thread.tid)).or_default();
+    (times.tgid, times.tid) = (thread.tgid, thread.tid);
+    times.comm = profile.strings.get(thread.comm).to_owned();
+    times.process = profile.strings.get(thread.process).to_owned();
+    Some((times, did(profile, sample)?))
+}
+
+/// What the thread did, by the innermost frame.
+fn did<'a>(profile: &'a Profile, sample: &Sample) -> Option<&'a str> {
+    let leaf = profile.stacks.leaf_to_root(sample.stack).next()?;
+    let frame = profile.frames.get(leaf.0 as usize).filter(|frame| frame.kind == FrameKind::Wait)?;
+    Some(profile.strings.get(frame.function))
+}
