@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::workload::logged;
-use crate::{CpuMeter, Finished, Folded, Lab, Report, perfprobe};
+use crate::{Accounting, CpuMeter, Finished, Folded, Lab, Report, perfprobe};
 
 /// A finished recording with its report and its folded stacks.
 #[derive(Debug)]
@@ -43,6 +43,18 @@ impl Recording {
             accounting.reported + accounting.lost_total(),
             "taken = reported + lost in {accounting:?}"
         );
+        for (event, accounting) in &self.report.accounting {
+            let Accounting { taken, reported, .. } = accounting;
+            assert_eq!(
+                *taken,
+                reported + accounting.lost_total(),
+                "taken = reported + lost of {event}: {accounting:?}"
+            );
+        }
+        for thread in &self.report.threads {
+            let sum = thread.running_ns + thread.runnable_ns + thread.blocked_total();
+            assert_eq!(sum, thread.wall_ns, "what the thread did adds up: {thread:?}");
+        }
         assert_eq!(self.folded.total(), accounting.reported, "the folded stacks hold what is reported");
         assert_eq!(self.report.thread_samples(), accounting.reported, "the threads add up to what is reported");
         for function in &self.report.cpu.functions {

@@ -19,8 +19,56 @@ pub struct Report {
     pub accounting: BTreeMap<String, Accounting>,
     /// What the recording cost.
     pub overhead: Overhead,
+    /// What threads did with their time.
+    #[serde(default)]
+    pub threads: Vec<ThreadTimes>,
     /// The CPU samples.
     pub cpu: Cpu,
+    /// Where and why threads waited.
+    pub offcpu: Option<OffCpu>,
+}
+
+/// What a thread did with its time.
+#[derive(Debug, Deserialize)]
+pub struct ThreadTimes {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// All of it.
+    pub wall_ns: u64,
+    /// Of that, on a CPU.
+    pub running_ns: u64,
+    /// Waiting for a CPU.
+    pub runnable_ns: u64,
+    /// Waiting for something else, by what.
+    pub blocked_ns: BTreeMap<String, u64>,
+}
+
+/// Where and why threads waited.
+#[derive(Debug, Deserialize)]
+pub struct OffCpu {
+    /// `nanoseconds`.
+    pub unit: String,
+    /// By reason.
+    pub waits: Vec<Wait>,
+    /// By function.
+    pub functions: Vec<Function>,
+    /// By thread.
+    pub threads: Vec<ThreadRow>,
+    /// Facts that are no losses, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// How long threads waited for one reason.
+#[derive(Debug, Deserialize)]
+pub struct Wait {
+    /// The reason.
+    pub why: String,
+    /// How long.
+    pub value: u64,
 }
 
 /// Where, when and how a recording was made.
@@ -112,6 +160,14 @@ pub struct ThreadRow {
     pub samples: u64,
 }
 
+impl ThreadTimes {
+    /// Nanoseconds blocked, for whatever reason.
+    #[must_use]
+    pub fn blocked_total(&self) -> u64 {
+        self.blocked_ns.values().sum()
+    }
+}
+
 impl Accounting {
     /// The sum of all losses.
     #[must_use]
@@ -149,6 +205,35 @@ impl Report {
         self.cpu.functions.iter().filter(wanted).map(|function| function.total).sum()
     }
 
+    /// Nanoseconds that were waited in and below the function `name`.
+    ///
+    /// # Panics
+    /// If waits were not recorded.
+    #[must_use]
+    pub fn waited_in(&self, name: &str) -> u64 {
+        let functions = &self.offcpu.as_ref().expect("waits were recorded").functions;
+        functions.iter().filter(|function| bare(&function.name) == name).map(|function| function.total).sum()
+    }
+
+    /// Nanoseconds that were waited for this reason.
+    ///
+    /// # Panics
+    /// If waits were not recorded.
+    #[must_use]
+    pub fn waited_for(&self, why: &str) -> u64 {
+        let waits = &self.offcpu.as_ref().expect("waits were recorded").waits;
+        waits.iter().filter(|wait| wait.why == why).map(|wait| wait.value).sum()
+    }
+
+    /// What the thread did with its time.
+    ///
+    /// # Panics
+    /// If that is not told.
+    #[must_use]
+    pub fn times_of(&self, tid: u32) -> &ThreadTimes {
+        self.threads.iter().find(|thread| thread.tid == tid).unwrap_or_else(|| panic!("no times of thread {tid}"))
+    }
+
     /// The samples that the listed threads add up to.
     #[must_use]
     pub fn thread_samples(&self) -> u64 {
@@ -158,5 +243,5 @@ impl Report {
 
 /// A function's name without the suffix that tells its kind.
 pub(crate) fn bare(name: &str) -> &str {
-    ["_[k]", "_[i]", "_[j]", "_[p]"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    ["_[k]", "_[i]", "_[j]", "_[p]", "_[w]"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }

@@ -1,0 +1,161 @@
+//! Where threads wait, and that what they do adds up: against workloads whose answer is known, and the kernel's own account.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use tests::{Lab, Program, Recording};
+
+const MS: u64 = 1_000_000;
+
+fn record(lab: &Lab, kind: &str, seconds: &str) -> Recording {
+    let waits = Program::c("waits.c");
+    lab.record().option("--event", "cpu,offcpu,sched").command(&waits, &[seconds, kind]).run()
+}
+
+/// Asserts that two times are the same within 1 %, or `slack_ns`.
+fn assert_same(what: &str, found_ns: u64, known_ns: u64, slack_ns: u64) {
+    let allowed_ns = slack_ns.max(known_ns / 100);
+    assert!(
+        found_ns.abs_diff(known_ns) <= allowed_ns,
+        "{what}: {:.3} ms, not {:.3} ± {:.3} ms",
+        found_ns as f64 / 1e6,
+        known_ns as f64 / 1e6,
+        allowed_ns as f64 / 1e6
+    );
+}
+
+/// What a thread logged of the kernel's account of it.
+struct Account {
+    tid: u32,
+    run_ns: u64,
+    wait_ns: u64,
+    slices: u64,
+}
+
+fn accounts(recording: &Recording) -> Vec<Account> {
+    let parse = |line: &String| {
+        let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        Account { tid: numbers[0] as u32, run_ns: numbers[1], wait_ns: numbers[2], slices: numbers[3] }
+    };
+    recording.logged("thread").iter().map(parse).collect()
+}
+
+/// Asserts that running and waiting for a CPU are what the kernel's scheduler says itself.
+///
+/// The kernel's account changes when it looks at its clock, at the beginning of a switch and when a thread is queued, and not
+/// in between: some microseconds for each slice before or after the switch itself. And a thread that is woken waits, for the
+/// kernel, only from when it was queued, which is after the interrupt that tells an idle CPU.
+fn assert_accounts(recording: &Recording, threads: usize) {
+    let accounts = accounts(recording);
+    assert_eq!(accounts.len(), threads, "threads that told what they did");
+    for Account { tid, run_ns, wait_ns, slices } in accounts {
+        let times = recording.report.times_of(tid);
+        // And what the thread does after it has told, and before it ends.
+        let slack_ns = 2 * MS + slices * 8_000;
+        assert_same(&format!("thread {tid} running"), times.running_ns, run_ns, slack_ns);
+        assert_same(&format!("thread {tid} waiting for a CPU"), times.runnable_ns, wait_ns, slack_ns + slices * 8_000);
+    }
+}
+
+#[test]
+fn naps_are_as_long_as_they_were() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "sleeps", "3");
+    let slept_ns = recording.logged_sum("slept_ns");
+    // A nap by the clock ends when the thread runs again.
+    let late_ns: u64 = accounts(&recording).iter().map(|account| account.wait_ns).sum();
+    let found_ns = recording.report.waited_for("sleep") + late_ns;
+    assert_same("sleep", found_ns, slept_ns, 20 * MS);
+    let in_nap_ns = recording.report.waited_in("nap");
+    assert!(in_nap_ns >= slept_ns * 98 / 100, "{in_nap_ns} of {slept_ns} ns with `nap` on the stack");
+    assert_accounts(&recording, 2);
+    assert_eq!(recording.report.offcpu.as_ref().unwrap().unit, "nanoseconds");
+}
+
+#[test]
+fn threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "crowded", "3");
+    assert_accounts(&recording, 4);
+    for account in accounts(&recording) {
+        let times = recording.report.times_of(account.tid);
+        assert!(account.slices < 10_000, "long slices, so that the two accounts are the same");
+        assert!(times.runnable_ns > times.wall_ns / 2, "{times:?}");
+        assert!(times.blocked_total() < times.wall_ns / 50, "{times:?}");
+    }
+    // Where they were when the CPU was taken from them.
+    let waited_ns = recording.report.waited_for("waiting for a CPU");
+    let in_hustle_ns = recording.report.waited_in("hustle");
+    assert!(in_hustle_ns > waited_ns * 9 / 10, "{in_hustle_ns} of {waited_ns} ns");
+}
+
+#[test]
+fn a_byte_to_and_fro_is_waited_for_in_read() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "pingpong", "2");
+    assert_accounts(&recording, 2);
+    let blocked_ns = recording.report.waited_for("pipe, socket or terminal");
+    let in_take_ns = recording.report.waited_in("take_byte");
+    assert!(blocked_ns > 100 * MS && in_take_ns > blocked_ns * 9 / 10, "{in_take_ns} of {blocked_ns} ns");
+}
+
+#[test]
+fn a_deadlock_shows_all_of_its_wait_with_its_stack() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "deadlock", "3");
+    let recorded_ns = recording.report.recording.duration_ns;
+    let (futex_ns, stack_ns) = (recording.report.waited_for("futex"), recording.report.waited_in("want_the_other"));
+    // Two threads, all but the program's first moments.
+    assert_same("futex", futex_ns, 2 * (recorded_ns - 200 * MS), 150 * MS);
+    assert_same("in want_the_other", stack_ns, futex_ns, 20 * MS);
+}
+
+#[test]
+fn a_thread_that_waited_before_and_never_wakes_is_seen() {
+    let Some(lab) = Lab::open() else { return };
+    let silent = lab.start(&Program::c("waits.c"), &["0", "silent"]);
+    let recording = lab.record().option("--event", "cpu,offcpu,sched").pid(silent.pid()).duration("2500ms").run();
+    let recorded_ns = recording.report.recording.duration_ns;
+    let quiet = recording.report.threads.iter().find(|thread| thread.tid != silent.pid()).expect("the quiet thread");
+    assert_same("wall", quiet.wall_ns, recorded_ns, 50 * MS);
+    assert_same("blocked in a read", quiet.blocked_ns["pipe, socket or terminal"], recorded_ns, 50 * MS);
+    let main = recording.report.times_of(silent.pid());
+    assert_same("the other one's sleep", main.blocked_ns["sleep"], recorded_ns, 50 * MS);
+}
+
+#[test]
+fn every_part_of_a_recording_has_its_part_of_a_long_wait() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "deadlock", "5");
+    let part = recording.report_with(&lab, &["--from", "2s", "--to", "4s"]);
+    // Two windows of a second, each a few milliseconds longer.
+    let futex_ns = part.waited_for("futex");
+    assert!((3_500 * MS..4_600 * MS).contains(&futex_ns), "{futex_ns} ns in two seconds of two threads");
+}
+
+#[test]
+fn threads_that_end_at_once_are_all_accounted_for() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "storm", "60");
+    let main = recording.report.threads.iter().max_by_key(|thread| thread.wall_ns).unwrap().tid;
+    let brief: Vec<_> = recording.report.threads.iter().filter(|thread| thread.tid != main).collect();
+    assert_eq!(brief.len() as u64, recording.logged_sum("threads"), "threads with times");
+    let (running_ns, wall_ns) =
+        brief.iter().fold((0, 0), |(running, wall), thread| (running + thread.running_ns, wall + thread.wall_ns));
+    let own_ns = recording.report.times_of(main).running_ns;
+    assert_same("all that ran", running_ns + own_ns, recording.logged_sum("cpu_ns"), 20 * MS);
+    assert!(running_ns > wall_ns / 4, "{running_ns} of {wall_ns} ns of brief threads");
+}
+
+#[test]
+fn whole_stacks_come_from_the_scheduler_too() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "chain", "2");
+    let path = recording.export(&lab, "waits.folded", &["--event", "offcpu"]);
+    let text = std::fs::read_to_string(path).unwrap();
+    let chain = text.lines().find(|line| line.contains("wait_for_chain")).expect("the last of the chain");
+    let frames: Vec<&str> = chain.rsplit_once(' ').unwrap().0.split(';').collect();
+    let place = |name: &str| frames.iter().position(|frame| frame.contains(name));
+    let order = [place("last_of_chain"), place("wait_for_chain"), place("libc_read"), place("_[k]"), place("_[w]")];
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?} in {chain}");
+    assert!(frames.last().unwrap().ends_with("_[w]") && !chain.contains("bpf_prog_"), "{chain}");
+}
