@@ -8,7 +8,8 @@ const MS: u64 = 1_000_000;
 
 fn record(lab: &Lab, kind: &str, seconds: &str) -> Recording {
     let waits = Program::c("waits.c");
-    lab.record().option("--event", "cpu,offcpu,sched").command(&waits, &[seconds, kind]).run()
+    // Not often: the time of sampling interrupts is no thread's in the kernel's account.
+    lab.record().frequency(99).option("--event", "cpu,offcpu,sched").command(&waits, &[seconds, kind]).run()
 }
 
 /// Asserts that two times are the same within 1 %, or `slack_ns`.
@@ -43,14 +44,15 @@ fn accounts(recording: &Recording) -> Vec<Account> {
 ///
 /// The kernel's account changes when it looks at its clock, at the beginning of a switch and when a thread is queued, and not
 /// in between: some microseconds for each slice before or after the switch itself. And a thread that is woken waits, for the
-/// kernel, only from when it was queued, which is after the interrupt that tells an idle CPU.
+/// kernel, only from when it was queued, which is after the interrupt that tells an idle CPU. Interrupts, and what a hypervisor
+/// took, are left out.
 fn assert_accounts(recording: &Recording, threads: usize) {
     let accounts = accounts(recording);
     assert_eq!(accounts.len(), threads, "threads that told what they did");
     for Account { tid, run_ns, wait_ns, slices } in accounts {
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
-        let slack_ns = 2 * MS + slices * 8_000;
+        let slack_ns = 2 * MS + slices * 8_000 + run_ns / 50;
         assert_same(&format!("thread {tid} running"), times.running_ns, run_ns, slack_ns);
         assert_same(&format!("thread {tid} waiting for a CPU"), times.runnable_ns, wait_ns, slack_ns + slices * 8_000);
     }

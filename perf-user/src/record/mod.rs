@@ -1,6 +1,7 @@
 //! A recording while it runs: one thread drains the kernel and never waits, another names and stores.
 
 mod code;
+mod meter;
 mod pythons;
 mod store_thread;
 mod task_rings;
@@ -28,15 +29,13 @@ use crate::{
     task::{Follow, Tasks},
 };
 use code::CodeFollower;
+use meter::{Meter, Totals};
 use store_thread::StoreThread;
 use task_rings::TaskRings;
 use wait::wait;
 
 /// The length of a window, unless the maps could not hold what comes in it.
 const WINDOW_NS: u64 = 1_000_000_000;
-
-/// How often progress is told.
-const PROGRESS_NS: u64 = 900_000_000;
 
 /// A window that is ended because code came to lie where other code had been is at least this long.
 const REMAP_WINDOW_NS: u64 = 100_000_000;
@@ -265,68 +264,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What is written down of a kind of events.
-struct Event {
-    kind: EventKind,
-    unit: &'static str,
-    period_ns: u64,
-    source: &'static str,
-}
-
-fn events(options: &RecordOptions) -> Vec<Event> {
-    let event = |kind: &EventKind| match kind {
-        EventKind::Cpu => {
-            let (unit, source) = (options.collector.value().unit, options.collector.clock().name());
-            Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
-        }
-        EventKind::OffCpu | EventKind::Sched => {
-            Event { kind: *kind, unit: "nanoseconds", period_ns: 1, source: "scheduler" }
-        }
-    };
-    options.session.kinds.iter().map(event).collect()
-}
-
-/// CPU samples so far.
-#[derive(Default)]
-struct Totals {
-    reported: u64,
-    lost: u64,
-}
-
-/// Measures what the recording costs between two looks.
-struct Meter {
-    start_ns: u64,
-    looked_ns: u64,
-    recorder_ns: u64,
-    bpf_ns: u64,
-}
-
-impl Meter {
-    fn start(start_ns: u64) -> Self {
-        Self { start_ns, looked_ns: start_ns, recorder_ns: sys::own_usage().0, bpf_ns: 0 }
-    }
-
-    /// The progress since the last look, if that was long enough ago.
-    fn step(&mut self, session: &Session, totals: &Totals) -> Option<Progress> {
-        let now_ns = sys::monotonic_ns();
-        let passed_ns = now_ns - self.looked_ns;
-        if passed_ns < PROGRESS_NS {
-            return None;
-        }
-        let (recorder_ns, bpf_ns) = (sys::own_usage().0, session.cost().map_or(0, |(bpf_ns, _)| bpf_ns));
-        let share = |used_ns: u64| used_ns as f64 / passed_ns as f64;
-        let progress = Progress {
-            elapsed: Duration::from_nanos(now_ns - self.start_ns),
-            reported: totals.reported,
-            lost: totals.lost,
-            recorder_share: share(recorder_ns - self.recorder_ns),
-            bpf_share: share(bpf_ns - self.bpf_ns),
-        };
-        (self.looked_ns, self.recorder_ns, self.bpf_ns) = (now_ns, recorder_ns, bpf_ns);
-        Some(progress)
-    }
-}
-
 /// What the loop works on.
 struct Run {
     drain: Drain,
@@ -393,6 +330,27 @@ impl Run {
         }
         warnings
     }
+}
+
+/// What is written down of a kind of events.
+struct Event {
+    kind: EventKind,
+    unit: &'static str,
+    period_ns: u64,
+    source: &'static str,
+}
+
+fn events(options: &RecordOptions) -> Vec<Event> {
+    let event = |kind: &EventKind| match kind {
+        EventKind::Cpu => {
+            let (unit, source) = (options.collector.value().unit, options.collector.clock().name());
+            Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
+        }
+        EventKind::OffCpu | EventKind::Sched => {
+            Event { kind: *kind, unit: "nanoseconds", period_ns: 1, source: "scheduler" }
+        }
+    };
+    options.session.kinds.iter().map(event).collect()
 }
 
 fn follow(target: &Target) -> Follow {
