@@ -7,6 +7,7 @@ mod follow;
 mod python;
 mod sched;
 mod stacks;
+mod system_call;
 mod target;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;

@@ -12,13 +12,14 @@ use core::ffi::c_void;
 use perf_ebpf::{
     counters::{Counter, Counters},
     sample::Key,
-    sched::{NO_SYSTEM_CALL, Past, PastThread, State, TASK_DEAD, Thread, Waits, why},
+    sched::{Past, PastThread, State, TASK_DEAD, Thread, Waits, why},
 };
 
 use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
     stacks::{StackIds, TRACEPOINT, Walked, insert_failure, take},
+    system_call::by_offset,
     target::{exec_count, is_target, read_u32},
 };
 
@@ -54,7 +55,7 @@ static PAST_1: HashMap<Past, PastThread> = HashMap::with_max_entries(1, 0);
 /// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next[, unsigned int prev_state])`; runs in `prev`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, || None, || None, || NO_SYSTEM_CALL)
+    switch(&ctx, || None, || None, by_offset)
 }
 
 /// The same, with user stacks walked by tables, with Python frames and system calls: for kernels with `bpf_loop` (5.17).
@@ -66,7 +67,7 @@ pub(super) fn sched_walk(ctx: RawTracePointContext) -> i32 {
         &ctx,
         || super::unwind::walk(TRACEPOINT, tgid, None),
         || super::python::read(TRACEPOINT, tgid),
-        super::unwind::system_call,
+        super::system_call::by_helper,
     )
 }
 

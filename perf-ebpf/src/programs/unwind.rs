@@ -11,7 +11,6 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    sched::{INTERRUPTED, NO_SYSTEM_CALL},
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
     unwind::{
         BY_FRAME_POINTER, BY_RETURN_ADDRESS, CODE_STEPS, CUT_OFF, Cfa, Code, EXACT, PAGE_BITS, ROW_STEPS, Registers,
@@ -91,21 +90,6 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
 fn saved_registers() -> Option<pt_regs> {
     // SAFETY: the task is the running one; the helper that reads its registers fails rather than faults.
     unsafe { bpf_probe_read_kernel(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }.ok()
-}
-
-/// The number of the system call that the running thread is in, or what stands for none.
-#[inline(always)]
-pub(super) fn system_call() -> u32 {
-    // SAFETY: as above.
-    let number = unsafe {
-        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs;
-        bpf_probe_read_kernel(&raw const (*registers).orig_rax)
-    };
-    match number {
-        Ok(number) if number < u64::from(NO_SYSTEM_CALL) => number as u32,
-        Ok(u64::MAX) => INTERRUPTED,
-        _ => NO_SYSTEM_CALL,
-    }
 }
 
 impl Walk {

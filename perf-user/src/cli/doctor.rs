@@ -75,7 +75,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = Host::read();
     let loaded = privileges::are_enough().then(try_load);
     let mut checks = privileges::checks(&host, loaded.as_ref());
-    checks.extend([btf(), unwind_tables(&host), python_frames(&host), clock(&host), frequency(), statistics()]);
+    checks.extend([
+        btf(),
+        scheduler(),
+        unwind_tables(&host),
+        python_frames(&host),
+        clock(&host),
+        frequency(),
+        statistics(),
+    ]);
     checks.extend([membarrier(), cgroups()]);
     let trial = loaded.and_then(Result::ok);
     checks.extend(trial.iter().flat_map(|trial| [batches(trial.has_batches), verifier(trial)]));
@@ -121,6 +129,16 @@ fn btf() -> Check {
         Ok(_) => Check::ok("BTF", "the kernel describes its types"),
         Err(Unsupported { why, remedy, .. }) => {
             Check::lacks("BTF", State::Limited, format!("children cannot be followed: {why}"), remedy)
+        }
+    }
+}
+
+fn scheduler() -> Check {
+    const NAME: &str = "scheduler events";
+    match host::task_offsets() {
+        Ok(_) => Check::ok(NAME, "where threads wait, and what they do at any time, can be recorded (-e offcpu,sched)"),
+        Err(Unsupported { why, remedy, .. }) => {
+            Check::lacks(NAME, State::Limited, format!("where threads wait cannot be recorded: {why}"), remedy)
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct TaskOffsets {
     pub exec_count: u32,
     /// `__state`, or `state` before 5.14: whether it runs or waits.
     pub state: u32,
+    /// `stack`: the lowest address of its kernel stack; `None` where it is told otherwise.
+    pub stack: Option<u32>,
     /// `thread.fsbase`: on x86-64 the base of the thread's segment FS.
     pub fs_base: Option<u32>,
 }
@@ -131,6 +133,7 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
         tgid: offset("tgid")?,
         exec_count: offset("self_exec_id")?,
         state: offset("__state").or_else(|_| offset("state"))?,
+        stack: offset("stack").ok(),
         fs_base,
     })
 }

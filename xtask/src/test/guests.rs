@@ -30,6 +30,8 @@ const CORE: &[&str] = &[
     "a_recursion_of_four_hundred_calls_is_whole",
     "kernel_work_is_shown_above_the_user_function_that_asked_for_it",
     "tiny_maps_lose_samples_and_say_so",
+    "a_thread_that_waited_before_and_never_wakes_is_seen",
+    "threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time",
     "a_cpu_that_is_away_for_less_than_a_window_is_noticed",
     "processes_whose_end_was_missed_are_forgotten",
     "a_clock_that_jumps_moves_nothing_but_the_date",
