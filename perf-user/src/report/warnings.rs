@@ -100,7 +100,7 @@ pub(super) fn reason(covered_ns: u64, event: &str, unit: &str, accounting: &Acco
     } else if event == "cpu" {
         format!(
             "No sample hit the target in {}: it used no CPU, or too little to be seen. It slept or waited; \
-             off-CPU profiling, which this version does not have yet, would show where.",
+             `record -e offcpu,sched` shows where.",
             duration(covered_ns)
         )
     } else {
