@@ -38,7 +38,7 @@ pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;
 pub use launcher::Launcher;
-pub use machine::{MovedClock, OfflineCpu, Setting, may_be_changed};
+pub use machine::{MovedClock, OfflineCpu, Setting, in_guest, may_be_changed};
 pub use memory_limit::MemoryLimit;
 pub use meter::CpuMeter;
 pub use pprof::sum_of_first_values;

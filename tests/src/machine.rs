@@ -64,7 +64,9 @@ pub fn may_be_changed() -> bool {
 }
 
 /// Whether this is a guest of `cargo xtask vm`.
-fn in_guest() -> bool {
+/// Whether this is one of the emulated machines that `cargo xtask test --vm` starts.
+#[must_use]
+pub fn in_guest() -> bool {
     Path::new("/run/vm/settings").exists()
 }
 

@@ -2,9 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Lab, Program, Recording};
+use tests::{Doctor, Lab, Launcher, Program, Recording, in_guest};
 
 const MS: u64 = 1_000_000;
+
+/// Whether user stacks can be followed through the C library, which keeps no frame pointers.
+fn walks(lab: &Lab) -> bool {
+    Doctor::ask(lab, &Launcher::default()).check("unwind tables").state == "ok"
+}
+
+/// How long a switch may take, for which the two accounts can differ.
+fn switch_ns() -> u64 {
+    if in_guest() { 400_000 } else { 8_000 }
+}
 
 fn record(lab: &Lab, kind: &str, seconds: &str) -> Recording {
     let waits = Program::c("waits.c");
@@ -52,9 +62,14 @@ fn assert_accounts(recording: &Recording, threads: usize) {
     for Account { tid, run_ns, wait_ns, slices } in accounts {
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
-        let slack_ns = 2 * MS + slices * 8_000 + run_ns / 50;
+        let slack_ns = 2 * MS + slices * switch_ns() + run_ns / 50;
         assert_same(&format!("thread {tid} running"), times.running_ns, run_ns, slack_ns);
-        assert_same(&format!("thread {tid} waiting for a CPU"), times.runnable_ns, wait_ns, slack_ns + slices * 8_000);
+        assert_same(
+            &format!("thread {tid} waiting for a CPU"),
+            times.runnable_ns,
+            wait_ns,
+            slack_ns + slices * switch_ns(),
+        );
     }
 }
 
@@ -66,9 +81,10 @@ fn naps_are_as_long_as_they_were() {
     // A nap by the clock ends when the thread runs again.
     let late_ns: u64 = accounts(&recording).iter().map(|account| account.wait_ns).sum();
     let found_ns = recording.report.waited_for("sleep") + late_ns;
-    assert_same("sleep", found_ns, slept_ns, 20 * MS);
+    let naps: u64 = accounts(&recording).iter().map(|account| account.slices).sum();
+    assert_same("sleep", found_ns, slept_ns, 20 * MS + naps * switch_ns() / 4);
     let in_nap_ns = recording.report.waited_in("nap");
-    assert!(in_nap_ns >= slept_ns * 98 / 100, "{in_nap_ns} of {slept_ns} ns with `nap` on the stack");
+    assert!(!walks(&lab) || in_nap_ns >= found_ns * 95 / 100, "{in_nap_ns} of {found_ns} ns with `nap` on the stack");
     assert_accounts(&recording, 2);
     assert_eq!(recording.report.offcpu.as_ref().unwrap().unit, "nanoseconds");
 }
@@ -97,7 +113,8 @@ fn a_byte_to_and_fro_is_waited_for_in_read() {
     assert_accounts(&recording, 2);
     let blocked_ns = recording.report.waited_for("pipe, socket or terminal");
     let in_take_ns = recording.report.waited_in("take_byte");
-    assert!(blocked_ns > 100 * MS && in_take_ns > blocked_ns * 9 / 10, "{in_take_ns} of {blocked_ns} ns");
+    let in_place = !walks(&lab) || in_take_ns > blocked_ns * 9 / 10;
+    assert!(blocked_ns > 100 * MS && in_place, "{in_take_ns} of {blocked_ns} ns");
 }
 
 #[test]
@@ -107,8 +124,10 @@ fn a_deadlock_shows_all_of_its_wait_with_its_stack() {
     let recorded_ns = recording.report.recording.duration_ns;
     let (futex_ns, stack_ns) = (recording.report.waited_for("futex"), recording.report.waited_in("want_the_other"));
     // Two threads, all but the program's first moments.
-    assert_same("futex", futex_ns, 2 * (recorded_ns - 200 * MS), 150 * MS);
-    assert_same("in want_the_other", stack_ns, futex_ns, 20 * MS);
+    assert_same("futex", futex_ns, 2 * (recorded_ns - 200 * MS), if in_guest() { 800 * MS } else { 150 * MS });
+    if walks(&lab) {
+        assert_same("in want_the_other", stack_ns, futex_ns, 20 * MS);
+    }
 }
 
 #[test]
@@ -144,13 +163,18 @@ fn threads_that_end_at_once_are_all_accounted_for() {
     let (running_ns, wall_ns) =
         brief.iter().fold((0, 0), |(running, wall), thread| (running + thread.running_ns, wall + thread.wall_ns));
     let own_ns = recording.report.times_of(main).running_ns;
-    assert_same("all that ran", running_ns + own_ns, recording.logged_sum("cpu_ns"), 20 * MS);
+    let slack_ns = 20 * MS + brief.len() as u64 * switch_ns();
+    assert_same("all that ran", running_ns + own_ns, recording.logged_sum("cpu_ns"), slack_ns);
     assert!(running_ns > wall_ns / 4, "{running_ns} of {wall_ns} ns of brief threads");
 }
 
 #[test]
 fn whole_stacks_come_from_the_scheduler_too() {
     let Some(lab) = Lab::open() else { return };
+    if !walks(&lab) {
+        Lab::leave_out("this kernel cannot walk stacks by tables");
+        return;
+    }
     let recording = record(&lab, "chain", "2");
     let path = recording.export(&lab, "waits.folded", &["--event", "offcpu"]);
     let text = std::fs::read_to_string(path).unwrap();

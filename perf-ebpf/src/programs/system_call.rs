@@ -49,10 +49,13 @@ mod x86_64 {
     /// None: the helper fails rather than faults.
     #[inline(always)]
     unsafe fn number(registers: *const pt_regs) -> u32 {
-        // SAFETY: as above. Of faults and interrupts it is -1.
-        match unsafe { bpf_probe_read_kernel(&raw const (*registers).orig_rax) } {
-            Ok(number) if number < u64::from(NO_SYSTEM_CALL) => number as u32,
-            Ok(u64::MAX) => INTERRUPTED,
+        // SAFETY: as above. The instruction pointer and the code segment lie behind the number.
+        match unsafe { bpf_probe_read_kernel((&raw const (*registers).orig_rax).cast::<[u64; 3]>()) } {
+            // The kernel's own threads have not come from anywhere.
+            Ok([_, _, code_segment]) if code_segment & 3 != 3 => NO_SYSTEM_CALL,
+            // Of faults and interrupts it is -1.
+            Ok([u64::MAX, ..]) => INTERRUPTED,
+            Ok([number, ..]) if number < u64::from(NO_SYSTEM_CALL) => number as u32,
             _ => NO_SYSTEM_CALL,
         }
     }

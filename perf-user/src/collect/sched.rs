@@ -107,7 +107,8 @@ fn seen(tgid: u32, tid: u32) -> Option<Thread> {
         b'Z' | b'X' => return None,
         _ => (State::Blocked, TASK_INTERRUPTIBLE),
     };
-    let system_call = proc::system_call(tgid, tid).unwrap_or(NO_SYSTEM_CALL);
+    let asked = if stat.is_kernel_thread() { None } else { proc::system_call(tgid, tid) };
+    let system_call = asked.unwrap_or(NO_SYSTEM_CALL);
     let key = Key { tgid, tid, comm: comm_from(&comm), why: why(task_state, system_call), ..Key::default() };
     let now_ns = sys::monotonic_ns();
     let (first_ns, since_ns, off_ns) = (now_ns, now_ns, now_ns);

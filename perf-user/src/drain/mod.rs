@@ -2,7 +2,7 @@
 
 mod waits;
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use perf_ebpf::{
     counters::{self, Balance, COUNTER_SLOTS},
@@ -28,7 +28,7 @@ pub struct RawWindow {
     /// What was recorded, by kind.
     pub kinds: Vec<RawKind>,
     /// The stacks that samples name, leaf first.
-    pub stacks: HashMap<u64, Box<[u64]>>,
+    pub stacks: HashMap<u64, Arc<[u64]>>,
 }
 
 /// All of one kind in one window.

@@ -1,6 +1,9 @@
 //! From the threads' states to what each did in a window: also of those that did not change in it.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use perf_ebpf::{
     sample::Key,
@@ -33,9 +36,16 @@ pub(super) struct Threads {
     /// The same, of those that ended after the end of the last window: the next one tells how.
     ending: HashMap<(u32, u64), [u64; 2]>,
     /// Of threads, by id and the time they were first heard of: how long they did what, as far as windows have told.
-    told: HashMap<(u32, u64), [u64; 3]>,
-    /// Stacks of intervals that have not ended: their window may be over.
-    stacks: HashMap<u64, Box<[u64]>>,
+    told: HashMap<(u32, u64), Told>,
+    /// Stacks of the last window, and of intervals that have not ended: they may be in a later window's intervals.
+    stacks: HashMap<u64, Arc<[u64]>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    times: [u64; 3],
+    /// Windows since the thread was last seen. One that is not seen in two has ended, and that was lost.
+    unseen: u32,
 }
 
 impl Threads {
@@ -46,7 +56,7 @@ impl Threads {
         session: &Session,
         generation: u32,
         end_ns: u64,
-        stacks: &mut HashMap<u64, Box<[u64]>>,
+        stacks: &mut HashMap<u64, Arc<[u64]>>,
     ) -> Result<Found, DrainError> {
         let mut found = Found::default();
         let slot = generation as usize;
@@ -74,8 +84,8 @@ impl Threads {
                 _ => found.undecodable += 1,
             }
         })?;
-        let (mut open, threads) = (HashMap::new(), look(session)?);
-        for thread in threads.values() {
+        let (mut open, mut needed) = (HashMap::new(), HashSet::new());
+        for thread in look(session)?.values() {
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns {
@@ -86,27 +96,31 @@ impl Threads {
                 found.taken_ns += rest.iter().sum::<u64>();
                 found.off(&thread.key, thread.off_ns, rest);
                 open.insert(id, [before[0] + rest[0], before[1] + rest[1]]);
-                for stack in [thread.key.user_stack, thread.key.kernel_stack, thread.key.python_stack] {
-                    if let Some(frames) = stacks.get(&stack).or_else(|| self.stacks.get(&stack)) {
-                        found.kept.entry(stack).or_insert_with(|| frames.clone());
-                    }
-                }
+            }
+            if is_off {
+                needed.extend(stacks_of(&thread.key));
             }
         }
         self.ending = std::mem::replace(&mut self.open, open);
-        for (stack, frames) in std::mem::take(&mut self.stacks) {
-            stacks.entry(stack).or_insert(frames);
+        let own = stacks.clone();
+        for id in found.off.iter().flat_map(|sample| [sample.user_stack, sample.kernel_stack, sample.python_stack]) {
+            if let Some(frames) = self.stacks.get(&id) {
+                stacks.entry(id).or_insert_with(|| Arc::clone(frames));
+            }
         }
-        self.stacks = std::mem::take(&mut found.kept);
+        self.stacks.retain(|id, _| needed.contains(id));
+        self.stacks.extend(own);
+        self.told.values_mut().for_each(|told| told.unseen += 1);
+        self.told.retain(|_, told| told.unseen <= 2);
         Ok(found)
     }
 
     /// Adds what a thread did since this was last told.
     fn tell(&mut self, found: &mut Found, thread: &Thread, times: [u64; 3]) {
         let told = self.told.entry((thread.key.tid, thread.first_ns)).or_default();
-        for (did, (now, before)) in
-            [Did::Ran, Did::WaitedForCpu, Did::Blocked].into_iter().zip(times.into_iter().zip(told.iter_mut()))
-        {
+        told.unseen = 0;
+        let dids = [Did::Ran, Did::WaitedForCpu, Did::Blocked];
+        for (did, (now, before)) in dids.into_iter().zip(times.into_iter().zip(told.times.iter_mut())) {
             let value = now.saturating_sub(*before);
             *before += value;
             if value > 0 {
@@ -115,6 +129,10 @@ impl Threads {
             }
         }
     }
+}
+
+fn stacks_of(key: &Key) -> [u64; 3] {
+    [key.user_stack, key.kernel_stack, key.python_stack]
 }
 
 /// What is left of two times after what was told of them.
@@ -132,7 +150,6 @@ pub(super) struct Found {
     /// Nanoseconds in `off` that the kernel half did not count.
     taken_ns: u64,
     undecodable: u64,
-    kept: HashMap<u64, Box<[u64]>>,
 }
 
 impl Found {

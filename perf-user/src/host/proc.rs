@@ -99,7 +99,8 @@ impl Stat {
     }
 
     /// Only the kernel's own threads have the flag `PF_KTHREAD`.
-    fn is_kernel_thread(self) -> bool {
+    #[must_use]
+    pub fn is_kernel_thread(self) -> bool {
         const PF_KTHREAD: u64 = 0x0020_0000;
         self.flags & PF_KTHREAD != 0
     }
