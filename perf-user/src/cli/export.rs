@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Failure, select::SelectArgs, write};
 use crate::{
     output::{ExportOptions, Format},
+    profile::WALL,
     store,
 };
 
@@ -18,7 +19,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "OUT", required = true)]
     output: Vec<PathBuf>,
 
-    /// Which event; default: the recording's first
+    /// Which event: cpu, offcpu, sched, or wall, which is cpu and offcpu in one; default: the recording's first
     #[arg(short, long)]
     event: Option<String>,
 
@@ -46,6 +47,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut profile = args.select.read(&args.file)?;
     if args.simplify_names {
         profile.simplify_names();
+    }
+    if args.event.as_deref() == Some(WALL) {
+        let wall = profile.wall().ok_or_else(|| {
+            let file = args.file.display();
+            Failure::Usage(format!(
+                "`{WALL}` is cpu and offcpu together, and {file} does not hold both: record with -e cpu,offcpu"
+            ))
+        })?;
+        profile.series.push(wall);
     }
     if let Some(event) = args.event.as_deref().filter(|event| profile.series(event).is_none()) {
         let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    profile::Profile,
+    profile::{IDLE, Profile},
     store::{self, Selection},
 };
 
@@ -46,6 +46,14 @@ pub(super) struct SelectArgs {
     /// Only this process
     #[arg(long, value_name = "PID")]
     process: Option<u32>,
+
+    /// Of waits, only those for these reasons, a comma between: futex,sleep; the report lists them
+    #[arg(long, value_name = "WHY", value_delimiter = ',')]
+    reason: Vec<String>,
+
+    /// Of waits, not those of threads without work: accept, poll, signal, sleep
+    #[arg(long, conflicts_with = "reason")]
+    hide_idle: bool,
 }
 
 impl SelectArgs {
@@ -56,7 +64,7 @@ impl SelectArgs {
         {
             return Err(Failure::Usage("--from must be before --to".into()));
         }
-        let profile = store::read(path, self.selection())?;
+        let mut profile = store::read(path, self.selection())?;
         if let Some(from) = self.from.filter(|from| from.as_nanos() >= u128::from(profile.recording.duration_ns)) {
             let seconds = profile.recording.duration_ns as f64 / 1e9;
             return Err(Failure::Usage(format!("--from {from:?} is after the recording's end, at {seconds:.1} s")));
@@ -66,6 +74,16 @@ impl SelectArgs {
         }
         if let Some(tgid) = self.process.filter(|tgid| !profile.threads.iter().any(|thread| thread.tgid == *tgid)) {
             return Err(Failure::Usage(format!("no process {tgid} was sampled in {}", path.display())));
+        }
+        if let Some(unknown) = self.reason.iter().find(|reason| !profile.reasons().contains(&reason.as_str())) {
+            let known = profile.reasons().join(", ");
+            let known = if known.is_empty() { "it holds no waits: record with -e offcpu".into() } else { known };
+            return Err(Failure::Usage(format!("no thread waited for `{unknown}` in {}: {known}", path.display())));
+        }
+        if !self.reason.is_empty() {
+            profile.keep_waits(|why| self.reason.iter().any(|reason| reason == why));
+        } else if self.hide_idle {
+            profile.keep_waits(|why| !IDLE.contains(&why));
         }
         Ok(profile)
     }

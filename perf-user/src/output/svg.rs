@@ -38,6 +38,7 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
     let event = match series.event.as_str() {
         "cpu" => "CPU",
         "offcpu" => "Off-CPU",
+        "wall" => "Wall-clock",
         other => other,
     };
     let reversed = if options.reverse { ", callers of the leaves" } else { "" };

@@ -4,11 +4,13 @@ mod fold;
 mod simple_names;
 mod stacks;
 mod strings;
+mod waits;
 
 pub use fold::FoldOptions;
 pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
 pub use strings::{StringId, Strings};
+pub use waits::{IDLE, WALL};
 
 use std::collections::BTreeMap;
 

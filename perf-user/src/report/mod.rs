@@ -79,7 +79,7 @@ pub struct ThreadTimes {
     pub running_ns: u64,
     /// It waited for a CPU.
     pub runnable_ns: u64,
-    /// It waited for something else, by what; `blocked` is what no event told the reason of.
+    /// It waited for something else, by what; `blocked` is what no event told the reason of, or a filter left out.
     pub blocked_ns: BTreeMap<String, u64>,
 }
 

@@ -1,0 +1,133 @@
+//! Waits beside CPU samples: one time for both, and the choice of some reasons.
+
+use super::{Accounting, FrameKind, Profile, Sample, Series};
+
+/// The event that is made of CPU samples and waits.
+pub const WALL: &str = "wall";
+
+/// Reasons for which threads without work wait.
+pub const IDLE: [&str; 4] = ["accept", "poll", "signal", "sleep"];
+
+impl Profile {
+    /// CPU samples, as the time they stand for, and waits in one series, in nanoseconds: all that threads did. `None` unless both
+    /// were recorded, and CPU samples stand for a time.
+    #[must_use]
+    pub fn wall(&self) -> Option<Series> {
+        let (cpu, off) = (self.series("cpu")?, self.series("offcpu")?);
+        if cpu.period_ns == 0 {
+            return None;
+        }
+        let time = |samples: u64| samples.saturating_mul(cpu.period_ns);
+        let ran = cpu.samples.iter().map(|sample| Sample { value: time(sample.value), ..*sample });
+        let mut samples: Vec<Sample> = ran.chain(off.samples.iter().copied()).collect();
+        samples.sort_by_key(|sample| sample.window_ns);
+        let lost = cpu.accounting.lost.iter().map(|(cause, samples)| (cause.clone(), time(*samples)));
+        let mut accounting = Accounting {
+            taken: time(cpu.accounting.taken).saturating_add(off.accounting.taken),
+            reported: time(cpu.accounting.reported).saturating_add(off.accounting.reported),
+            lost: lost.collect(),
+        };
+        for (cause, ns) in &off.accounting.lost {
+            *accounting.lost.entry(cause.clone()).or_default() += ns;
+        }
+        let (event, unit, source) = (WALL.into(), off.unit.clone(), format!("{}, {}", cpu.source, off.source));
+        Some(Series { event, unit, period_ns: 1, source, samples, accounting, ..Series::default() })
+    }
+
+    /// Drops waits for reasons that are not `wanted`.
+    pub fn keep_waits(&mut self, wanted: impl Fn(&str) -> bool) {
+        let Self { series, stacks, frames, strings, .. } = self;
+        for series in series.iter_mut().filter(|series| series.event == "offcpu") {
+            series.samples.retain(|sample| {
+                let leaf = stacks.leaf_to_root(sample.stack).next();
+                let leaf = leaf.and_then(|leaf| frames.get(leaf.0 as usize));
+                leaf.is_none_or(|leaf| leaf.kind != FrameKind::Wait || wanted(strings.get(leaf.function)))
+            });
+        }
+    }
+
+    /// The reasons for which threads waited, each once.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<&str> {
+        let waits = self.frames.iter().filter(|frame| frame.kind == FrameKind::Wait);
+        let mut reasons: Vec<&str> = waits.map(|frame| self.strings.get(frame.function)).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::super::{Frame, StackId, Thread, ThreadIndex};
+    use super::*;
+
+    fn profile() -> Profile {
+        let mut profile = Profile::default();
+        let name = profile.strings.intern("main");
+        profile.threads.push(Thread { tgid: 1, tid: 1, comm: name, process: name });
+        let stacks: Vec<StackId> = ["work", "futex", "poll"]
+            .into_iter()
+            .map(|function| {
+                let kind = if function == "work" { FrameKind::User } else { FrameKind::Wait };
+                let (function, empty) = (profile.strings.intern(function), profile.strings.intern(""));
+                let id = super::super::FrameId(profile.frames.len() as u32);
+                profile.frames.push(Frame {
+                    function,
+                    module: empty,
+                    file: empty,
+                    line: 0,
+                    kind,
+                    symbolized: true,
+                    address: 0,
+                });
+                profile.stacks.push(StackId::EMPTY, id)
+            })
+            .collect();
+        let sample =
+            |window_ns, stack: usize, value| Sample { window_ns, thread: ThreadIndex(0), stack: stacks[stack], value };
+        let balance = |taken, reported, lost| Accounting {
+            taken,
+            reported,
+            lost: [("map_busy".to_owned(), lost)].into_iter().collect(),
+        };
+        let cpu = Series {
+            event: "cpu".into(),
+            unit: "samples".into(),
+            period_ns: 10,
+            samples: vec![sample(0, 0, 3), sample(7, 0, 2)],
+            accounting: balance(6, 5, 1),
+            ..Series::default()
+        };
+        let offcpu = Series {
+            event: "offcpu".into(),
+            unit: "nanoseconds".into(),
+            period_ns: 1,
+            samples: vec![sample(0, 1, 40), sample(7, 2, 60)],
+            accounting: balance(105, 100, 5),
+            ..Series::default()
+        };
+        profile.series = vec![cpu, offcpu];
+        profile
+    }
+
+    #[test]
+    fn samples_and_waits_are_one_time() {
+        let wall = profile().wall().unwrap();
+        assert_eq!(wall.total(), 150);
+        assert!(wall.accounting.balances() && wall.accounting.taken == 165, "{:?}", wall.accounting);
+        assert!(wall.samples.is_sorted_by_key(|sample| sample.window_ns));
+        let cycles = Profile { series: profile().series.into_iter().skip(1).collect(), ..profile() };
+        assert!(cycles.wall().is_none());
+    }
+
+    #[test]
+    fn waits_are_chosen_by_reason_and_samples_stay() {
+        let mut profile = profile();
+        assert_eq!(profile.reasons(), ["futex", "poll"]);
+        profile.keep_waits(|reason| !IDLE.contains(&reason));
+        let totals: Vec<u64> = profile.series.iter().map(Series::total).collect();
+        assert_eq!(totals, [5, 40]);
+    }
+}
