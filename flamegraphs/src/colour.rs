@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(Kind::of("min_[i]"), Kind::Inlined);
         assert_eq!(Kind::of("Foo.bar_[j]"), Kind::Jit);
         assert_eq!(Kind::of("Foo.bar_[p]"), Kind::Python);
+        assert_eq!(Kind::of("waiting for a CPU_[w]"), Kind::Wait);
         assert_eq!(Kind::of("[libc.so.6+0x123]"), Kind::Unnamed);
         assert_eq!(Kind::of("[T]::sort"), Kind::User);
         assert_eq!(Kind::of("é_[k]"), Kind::Kernel);

@@ -51,7 +51,7 @@ pub(crate) fn escape(text: &str) -> String {
 pub(crate) fn split_suffix(label: &str) -> (&str, &str) {
     let at = label.len().wrapping_sub("_[k]".len());
     match label.get(at..) {
-        Some("_[k]" | "_[i]" | "_[j]" | "_[p]") => label.split_at(at),
+        Some("_[k]" | "_[i]" | "_[j]" | "_[p]" | "_[w]") => label.split_at(at),
         _ => (label, ""),
     }
 }

@@ -75,10 +75,15 @@ impl SelectArgs {
         if let Some(tgid) = self.process.filter(|tgid| !profile.threads.iter().any(|thread| thread.tgid == *tgid)) {
             return Err(Failure::Usage(format!("no process {tgid} was sampled in {}", path.display())));
         }
-        if let Some(unknown) = self.reason.iter().find(|reason| !profile.reasons().contains(&reason.as_str())) {
-            let known = profile.reasons().join(", ");
-            let known = if known.is_empty() { "it holds no waits: record with -e offcpu".into() } else { known };
-            return Err(Failure::Usage(format!("no thread waited for `{unknown}` in {}: {known}", path.display())));
+        let reasons = profile.reasons();
+        if let Some(unknown) = self.reason.iter().find(|reason| !reasons.contains(reason.as_str())) {
+            let known = reasons.into_iter().collect::<Vec<_>>().join("; ");
+            let known = if known.is_empty() {
+                "it holds no waits: record with -e offcpu".into()
+            } else {
+                format!("there is: {known}")
+            };
+            return Err(Failure::Usage(format!("no thread waited for `{unknown}` in {}; {known}", path.display())));
         }
         if !self.reason.is_empty() {
             profile.keep_waits(|why| self.reason.iter().any(|reason| reason == why));

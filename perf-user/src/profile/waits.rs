@@ -1,5 +1,7 @@
 //! Waits beside CPU samples: one time for both, and the choice of some reasons.
 
+use std::collections::BTreeSet;
+
 use super::{Accounting, FrameKind, Profile, Sample, Series};
 
 /// The event that is made of CPU samples and waits.
@@ -48,12 +50,10 @@ impl Profile {
 
     /// The reasons for which threads waited, each once.
     #[must_use]
-    pub fn reasons(&self) -> Vec<&str> {
-        let waits = self.frames.iter().filter(|frame| frame.kind == FrameKind::Wait);
-        let mut reasons: Vec<&str> = waits.map(|frame| self.strings.get(frame.function)).collect();
-        reasons.sort_unstable();
-        reasons.dedup();
-        reasons
+    pub fn reasons(&self) -> BTreeSet<&str> {
+        let leaf = |sample: &Sample| self.frames.get(self.stacks.leaf_to_root(sample.stack).next()?.0 as usize);
+        let waits = self.series("offcpu").map_or(&[][..], |series| &series.samples).iter().filter_map(leaf);
+        waits.filter(|leaf| leaf.kind == FrameKind::Wait).map(|leaf| self.strings.get(leaf.function)).collect()
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn waits_are_chosen_by_reason_and_samples_stay() {
         let mut profile = profile();
-        assert_eq!(profile.reasons(), ["futex", "poll"]);
+        assert_eq!(profile.reasons(), BTreeSet::from(["futex", "poll"]));
         profile.keep_waits(|reason| !IDLE.contains(&reason));
         let totals: Vec<u64> = profile.series.iter().map(Series::total).collect();
         assert_eq!(totals, [5, 40]);
