@@ -185,3 +185,37 @@ fn whole_stacks_come_from_the_scheduler_too() {
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?} in {chain}");
     assert!(frames.last().unwrap().ends_with("_[w]") && !chain.contains("bpf_prog_"), "{chain}");
 }
+
+#[test]
+fn tiny_maps_lose_time_and_say_how_much() {
+    let Some(lab) = Lab::open() else { return };
+    let recorder = lab.record().environment("PERFPROBE_TEST_MAP_ENTRIES", "2");
+    let storm = Program::c("waits.c");
+    let recording = recorder.option("--event", "cpu,offcpu,sched").command(&storm, &["2", "storm"]).run();
+    let offcpu = &recording.report.accounting["offcpu"];
+    assert!(offcpu.lost["waits_full"] > 0, "two places hold 500 threads: {offcpu:?}");
+    assert!(offcpu.reported > 0, "what found a place is kept: {offcpu:?}");
+    let missed = recording.report.offcpu.as_ref().unwrap().counters["threads_not_followed"];
+    assert!(missed > 0, "two places for all threads");
+    let warned = recording.report.warnings.iter().any(|warning| warning.contains("offcpu") && warning.contains("lost"));
+    assert!(warned, "no warning of the loss in {:?}", recording.report.warnings);
+}
+
+#[test]
+fn reasons_are_chosen_and_unknown_ones_named() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "sleeps", "1");
+    let of = |options: &[&str]| recording.report_with(&lab, options);
+    let sleeps = of(&["--reason", "sleep"]);
+    assert_eq!(sleeps.waited_for("sleep"), recording.report.waited_for("sleep"));
+    assert_eq!(sleeps.offcpu.unwrap().waits.len(), 1);
+    let busy = of(&["--hide-idle"]);
+    assert!(busy.waited_for("sleep") == 0 && busy.waited_for("futex") == recording.report.waited_for("futex"));
+    let refused = tests::perfprobe(&lab, &["report", recording.path_text(), "--reason", "boredom"]);
+    refused.refused(2, &["no thread waited for `boredom`"]);
+    let only_cpu = lab.record().command(&Program::c("waits.c"), &["0.5", "sleeps"]).run();
+    let wall = lab.file("wall.svg");
+    let export =
+        tests::perfprobe(&lab, &["export", only_cpu.path_text(), "--event", "wall", "-o", wall.to_str().unwrap()]);
+    export.refused(2, &["record with -e cpu,offcpu"]);
+}
