@@ -19,7 +19,11 @@ fn switch_ns() -> u64 {
 fn record(lab: &Lab, kind: &str, seconds: &str) -> Recording {
     let waits = Program::c("waits.c");
     // Not often: the time of sampling interrupts is no thread's in the kernel's account.
-    lab.record().frequency(99).option("--event", "cpu,offcpu,sched").command(&waits, &[seconds, kind]).run()
+    let recorder = lab.record().frequency(99).option("--event", "cpu,offcpu,sched");
+    let recording = recorder.command(&waits, &[seconds, kind]).run();
+    let accounting = &recording.report.accounting["offcpu"];
+    assert_eq!(accounting.lost_total(), 0, "maps have room, and stacks are kept: {accounting:?}");
+    recording
 }
 
 /// Asserts that two times are the same within 1 %, or `slack_ns`.

@@ -30,15 +30,22 @@ const ATTEMPTS: u32 = 3;
 /// What is known of threads from the windows before.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
-    /// Of intervals that have not ended, by thread and beginning: how long the thread was blocked and runnable in them, as far
-    /// as windows have told.
-    open: HashMap<(u32, u64), [u64; 2]>,
+    /// Intervals that have not ended, by thread and beginning.
+    open: HashMap<(u32, u64), Interval>,
     /// The same, of those that ended after the end of the last window: the next one tells how.
-    ending: HashMap<(u32, u64), [u64; 2]>,
+    ending: HashMap<(u32, u64), Interval>,
     /// Of threads, by id and the time they were first heard of: how long they did what, as far as windows have told.
     told: HashMap<(u32, u64), Told>,
     /// Stacks of the last window, and of intervals that have not ended: they may be in a later window's intervals.
     stacks: HashMap<u64, Arc<[u64]>>,
+}
+
+/// An interval off the CPU.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interval {
+    /// How long the thread was blocked and runnable in it, as far as windows have told.
+    told: [u64; 2],
+    stacks: [u64; 3],
 }
 
 #[derive(Debug, Default)]
@@ -77,14 +84,14 @@ impl Threads {
                     let off = was.thread.off(was.until_ns);
                     let id = (past.tid, past.from_ns);
                     let before = self.open.remove(&id).or_else(|| self.ending.remove(&id)).unwrap_or_default();
-                    let rest = rest(off, before);
+                    let rest = rest(off, before.told);
                     found.taken_ns += rest.iter().sum::<u64>();
                     found.off(&was.thread.key, past.from_ns, rest);
                 }
                 _ => found.undecodable += 1,
             }
         })?;
-        let (mut open, mut needed) = (HashMap::new(), HashSet::new());
+        let mut open = HashMap::new();
         for thread in look(session)?.values() {
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
@@ -92,13 +99,11 @@ impl Threads {
                 let off = thread.off(end_ns);
                 let id = (thread.key.tid, thread.off_ns);
                 let before = self.open.remove(&id).unwrap_or_default();
-                let rest = rest(off, before);
+                let rest = rest(off, before.told);
                 found.taken_ns += rest.iter().sum::<u64>();
                 found.off(&thread.key, thread.off_ns, rest);
-                open.insert(id, [before[0] + rest[0], before[1] + rest[1]]);
-            }
-            if is_off {
-                needed.extend(stacks_of(&thread.key));
+                let told = [before.told[0] + rest[0], before.told[1] + rest[1]];
+                open.insert(id, Interval { told, stacks: stacks_of(&thread.key) });
             }
         }
         self.ending = std::mem::replace(&mut self.open, open);
@@ -108,6 +113,8 @@ impl Threads {
                 stacks.entry(id).or_insert_with(|| Arc::clone(frames));
             }
         }
+        let needed = self.open.values().chain(self.ending.values()).flat_map(|interval| interval.stacks);
+        let needed: HashSet<u64> = needed.collect();
         self.stacks.retain(|id, _| needed.contains(id));
         self.stacks.extend(own);
         self.told.values_mut().for_each(|told| told.unseen += 1);
