@@ -55,7 +55,9 @@ impl Builder {
         let kind = kinds.into_iter().find(|kind| label.ends_with(kind.suffix())).unwrap_or(FrameKind::User);
         let name = label.strip_suffix(kind.suffix()).unwrap_or(label);
         let symbolized = !(name.starts_with('[') && name.contains("+0x"));
+        let made_up = name.starts_with("[unwound no further: ") || name == "[native frames not known]";
         let module = match (kind, symbolized) {
+            _ if made_up => "[unwound no further]".into(),
             (FrameKind::Kernel, _) => "[kernel]".into(),
             (FrameKind::Jit, _) => "[jit]".into(),
             (_, true) => String::from("/usr/bin/server"),

@@ -1,5 +1,7 @@
 //! Numbers, times and names as people read them.
 
+use crate::profile::{FrameKind, simple_name};
+
 /// `9,871`.
 #[must_use]
 pub fn thousands(number: u64) -> String {
@@ -117,14 +119,18 @@ pub fn shorten(text: &str, width: usize) -> String {
     text[..head].iter().chain(std::iter::once(&'…')).chain(&text[text.len() - tail..]).collect()
 }
 
-/// A function's name in at most `width` characters. The arguments go first, then the start of the path: the function itself
-/// is what tells.
+/// A function's name in at most `width` characters. The arguments go first; of programs and libraries, then what stands in
+/// angle brackets and what compilers append; then the start of the path: the function itself is what tells.
 #[must_use]
-pub fn shorten_function(name: &str, width: usize) -> String {
-    if name.chars().count() <= width {
+pub fn shorten_function(name: &str, kind: FrameKind, width: usize) -> String {
+    let fits = |name: &str| name.chars().count() <= width;
+    if fits(name) {
         return shorten(name, width);
     }
-    let bare = without_arguments(name).map_or_else(|| name.to_owned(), |bare| format!("{bare}(..)"));
+    let mut bare = without_arguments(name).map_or_else(|| name.to_owned(), |bare| format!("{bare}(..)"));
+    if !fits(&bare) && matches!(kind, FrameKind::User | FrameKind::Inlined) {
+        bare = simple_name(name);
+    }
     let long = bare.chars().count().saturating_sub(width);
     if long == 0 {
         shorten(&bare, width)
@@ -161,12 +167,21 @@ mod tests {
     #[test]
     fn of_a_long_name_the_function_stays() {
         let name = "v8::internal::JsonStringifier::SerializeString(v8::internal::Handle<v8::internal::String>)";
-        assert_eq!(shorten_function(name, 52), "v8::internal::JsonStringifier::SerializeString(..)");
-        assert_eq!(shorten_function(name, 30), "…ingifier::SerializeString(..)");
-        assert_eq!(shorten_function("core::fmt::write", 40), "core::fmt::write");
+        let short = |name, width| shorten_function(name, FrameKind::User, width);
+        assert_eq!(short(name, 52), "v8::internal::JsonStringifier::SerializeString(..)");
+        assert_eq!(short(name, 30), "…nStringifier::SerializeString");
+        assert_eq!(short("core::fmt::write", 40), "core::fmt::write");
         let rust = "<alloc::vec::Vec<T> as core::iter::traits::collect::FromIterator<T>>::from_iter";
-        assert!(shorten_function(rust, 30).ends_with("::from_iter"));
-        assert_eq!(shorten_function(rust, 30).chars().count(), 30);
+        assert!(short(rust, 30).ends_with("::from_iter"));
+        assert_eq!(short(rust, 30).chars().count(), 30);
+        let clone = "v8::internal::MaybeHandle<v8::internal::Object> v8::internal::JsonParser<unsigned char>::ParseJsonValue<false>\
+                     (v8::internal::Handle<v8::internal::Object>) [clone .isra.0]";
+        assert_eq!(short(clone, 46), "v8::internal::JsonParser<…>::ParseJsonValue<…>");
+        let iterator = "__gnu_cxx::__normal_iterator<std::string*, std::vector<std::string> >";
+        let inlined = format!("sort<{iterator}, main(int, char**)::<lambda(const std::string&, const std::string&)> >");
+        assert_eq!(short(&inlined, 46), "sort<…>", "arguments of a template are not those of the function");
+        let java = "void Work.run(java.util.Map<java.lang.String, int>, int)";
+        assert_eq!(shorten_function(java, FrameKind::Jit, 30), "void Work.run(..)");
         assert_eq!(without_arguments("f(int (*)(char)) const"), Some("f"));
         assert_eq!(without_arguments("operator()"), Some("operator"));
         assert_eq!(without_arguments("(anonymous namespace)::f"), None);

@@ -126,7 +126,10 @@ pub struct SeriesReport {
     /// Whether user stacks were walked by tables of call frame information.
     #[serde(skip)]
     pub walked_by_tables: bool,
-    /// The most frequent ways in which walks by tables ended before the outermost caller.
+    /// The value of samples whose walk by tables ended before the outermost caller.
+    #[serde(skip)]
+    pub walks_ended: u64,
+    /// The most frequent ways in which that happened.
     pub walk_ends: Vec<WalkEndReport>,
     /// All frames in the stacks, weighted by value.
     pub frames: u64,

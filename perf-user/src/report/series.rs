@@ -62,7 +62,10 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
             astray |= profile.strings.get(frame.module) == UNMAPPED;
             if profile.strings.get(frame.module) == CUT_OFF {
                 astray = true;
-                *ends.entry((frame.function, callee.map_or(NO_NAME, |callee| callee.module))).or_default() += value;
+                // Gaps between Python frames have this module too, several in one stack; its native frames end once.
+                if profile.strings.get(frame.function).starts_with(WHY) {
+                    *ends.entry((frame.function, callee.map_or(NO_NAME, |callee| callee.module))).or_default() += value;
+                }
             }
             hidden |= profile.strings.get(frame.module) == HIDDEN;
             if !frame.symbolized {
@@ -100,6 +103,7 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
         })
         .collect();
     report.walk_ends.sort_by(|a, b| (b.samples, &a.why, &a.module).cmp(&(a.samples, &b.why, &b.module)));
+    report.walks_ended = report.walk_ends.iter().map(|end| end.samples).sum();
     report.walk_ends.truncate(MODULES);
     report.functions = functions
         .into_iter()

@@ -125,6 +125,35 @@ fn generated_code_without_a_name_comes_with_the_remedy() {
 }
 
 #[test]
+fn stripped_files_come_with_the_remedy() {
+    let mut profile = profile();
+    assert!(!full(&profile).to_string().contains("--debug-dir"));
+    profile.series[0].unsymbolized.insert("file is stripped".into(), 100);
+    let text = full(&profile).to_string();
+    assert!(text.contains("--debug-dir") && text.contains("--debuginfod"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn a_stack_ends_early_once_and_gaps_between_python_frames_are_no_ends() {
+    let (end, gap) = ("[unwound no further: no unwind information]", "[native frames not known]");
+    let mut builder = Builder::new().sample(MAIN, &["main"], 800).sample(MAIN, &[gap, "run", gap, "work", "read"], 100);
+    builder = builder.sample(MAIN, &["run", gap, "work", end, "read"], 50);
+    for (at, why) in ["stack memory not readable", "stack pointer goes backwards"].into_iter().enumerate() {
+        builder = builder.sample(MAIN, &[&format!("[unwound no further: {why}]"), "read"], 20 - at as u64);
+    }
+    for why in ["return address outside of code", "more frames than are kept"] {
+        builder = builder.sample(MAIN, &[&format!("[unwound no further: {why}]"), "read"], 5);
+    }
+    let report = full(&builder.build());
+    let ends: Vec<_> =
+        report.series["cpu"].walk_ends.iter().map(|end| (end.why.as_str(), end.samples)).take(2).collect();
+    assert_eq!(ends, [("no unwind information", 50), ("stack memory not readable", 20)]);
+    let text = report.to_string();
+    assert!(text.contains("9.9% end early:") && text.contains("10  otherwise, or elsewhere"), "{text}");
+}
+
+#[test]
 fn nothing_sampled_is_said_plainly() {
     let text = full(&Builder::new().build()).to_string();
     assert!(text.contains("taken 0 = reported 0 + lost 0"), "{text}");

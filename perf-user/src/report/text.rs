@@ -209,7 +209,7 @@ fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result 
             percent(function.self_value, series.selected),
             amount(function.self_value, &series.unit),
             percent(function.total, series.selected),
-            shorten_function(&function.name, NAME),
+            shorten_function(&function.name, function.kind, NAME),
             format!("{:?}", function.kind).to_lowercase(),
             shorten(file_name(&function.module), MODULE),
         )?;
@@ -317,6 +317,11 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
         labelled(f, "", "generated code has names if it is started by node --perf-basic-prof, python3 -X perf,")?;
         labelled(f, "", "DOTNET_PerfMapEnabled=1; Java, if it is recorded with --java-map")?;
     }
+    let stripped = series.unsymbolized.get(Unnamed::Stripped.name()).copied().unwrap_or(0);
+    if stripped as f64 > Accounting::NOTABLE_LOSS * series.selected as f64 {
+        labelled(f, "", "stripped files have names if their debug files are there when it is recorded: installed,")?;
+        labelled(f, "", "in a --debug-dir, or fetched with --debuginfod")?;
+    }
     if series.stacks_cut_short * 10 > series.selected {
         let share = percent(series.stacks_cut_short, series.selected);
         if !series.walked_by_tables {
@@ -325,12 +330,16 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
             labelled(f, "", "--unwind tables, or build it with -fno-omit-frame-pointer")?;
         }
     }
-    let ended: u64 = series.walk_ends.iter().map(|end| end.samples).sum();
+    let ended = series.walks_ended;
     if ended as f64 > Accounting::NOTABLE_LOSS * series.selected as f64 {
         labelled(f, "Stacks", &format!("{} end early:", percent(ended, series.selected)))?;
         for end in series.walk_ends.iter().take(3) {
             let (samples, module) = (amount(end.samples, &series.unit), shorten(file_name(&end.module), 40));
             labelled(f, "", &format!("{samples:>9}  {} in {module}", end.why))?;
+        }
+        let shown: u64 = series.walk_ends.iter().take(3).map(|end| end.samples).sum();
+        if ended > shown {
+            labelled(f, "", &format!("{:>9}  otherwise, or elsewhere", thousands(ended - shown)))?;
         }
     }
     // The timer's own ticks are for programs that check the balance; they tell a reader nothing.
