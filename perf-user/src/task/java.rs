@@ -40,7 +40,7 @@ impl OwnFiles {
     ///
     /// # Errors
     /// What the virtual machine says, or what keeps it from being asked: `WouldBlock` if it may answer later, though nobody
-    /// waited for it.
+    /// waited for it; what [`is_hang_up`] knows if it is ending, or its socket is not what it seems.
     pub fn ask_java(&self) -> io::Result<()> {
         let until = Instant::now() + PATIENCE;
         let mut socket = match self.connect() {
@@ -53,11 +53,7 @@ impl OwnFiles {
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.write_all(REQUEST)?;
         let answer = read_answer(&mut socket, until)?;
-        match answer.split_once('\n') {
-            Some(("0", _)) if self.perf_map().is_ok() => Ok(()),
-            Some(("0", said)) => Err(io::Error::other(format!("it wrote no perf map, and said: {}", said.trim()))),
-            _ => Err(io::Error::other(format!("it said: {}", answer.trim().replace('\n', " ")))),
-        }
+        heard(&answer, || self.perf_map().is_ok())
     }
 
     fn is_same(&self, status: Status) -> bool {
@@ -108,6 +104,22 @@ impl OwnFiles {
     }
 }
 
+/// What an answer means.
+fn heard(answer: &str, has_map: impl FnOnce() -> bool) -> io::Result<()> {
+    match answer.split_once('\n') {
+        _ if answer.is_empty() => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up without an answer")),
+        Some(("0", _)) if has_map() => Ok(()),
+        Some(("0", said)) => Err(io::Error::other(format!("it wrote no perf map, and said: {}", said.trim()))),
+        _ => Err(io::Error::other(format!("it said: {}", answer.trim().replace('\n', " ")))),
+    }
+}
+
+/// Whether a virtual machine was not there to answer, or went away meanwhile: its socket is closed before it has ended.
+pub(crate) fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | UnexpectedEof)
+}
+
 /// A process that nobody has waited for yet still has its files in `/proc`.
 fn has_ended(process: BorrowedFd<'_>) -> bool {
     sys::poll_readable(&[process], 0).contains(&true)
@@ -131,4 +143,24 @@ fn read_answer(socket: &mut UnixStream, until: Instant) -> io::Result<String> {
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hangs_up_says_nothing() {
+        let (mut ours, its) = UnixStream::pair().unwrap();
+        drop(its);
+        let answer = read_answer(&mut ours, Instant::now() + PATIENCE).unwrap();
+        let hung_up = heard(&answer, || true).unwrap_err();
+        assert!(is_hang_up(&hung_up), "{hung_up:?}");
+        assert_eq!(hung_up.to_string(), "it hung up without an answer");
+        assert!(heard("0\nCommand executed successfully\n", || true).is_ok());
+        let refused = heard("1\nUnknown diagnostic\ncommand\n", || true).unwrap_err();
+        assert!(!is_hang_up(&refused), "{refused:?}");
+        assert_eq!(refused.to_string(), "it said: 1 Unknown diagnostic command");
+    }
 }

@@ -11,6 +11,7 @@ mod space;
 mod tests;
 
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
+pub(crate) use java::is_hang_up;
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
 pub use resolve::{LocatedKind, LocatedSample, LocatedWindow, RawFrame, did};

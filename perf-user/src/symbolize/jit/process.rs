@@ -11,7 +11,7 @@ use std::{
 use super::{JitDump, MOST_CODE, PerfMap, code::Code};
 use crate::{
     symbolize::{Function, Unnamed},
-    task::{GeneratedCode, GrowingFile, Module, OwnFiles, RawFrame},
+    task::{GeneratedCode, GrowingFile, Module, OwnFiles, RawFrame, is_hang_up},
 };
 
 /// Addresses that are remembered until a jitdump tells of them.
@@ -155,6 +155,8 @@ impl Process {
         self.ask_at = Some(begin + begin.elapsed() * ASKING_SHARE);
         match &asked {
             Ok(()) => _ = java.refused.remove(&files.tgid()),
+            // It has told what it compiled, and is on its way out.
+            Err(error) if self.perf_map.is_some() && is_hang_up(error) => {}
             Err(error) if files.is_running() => {
                 if error.kind() != io::ErrorKind::WouldBlock {
                     self.ask_at = None;
