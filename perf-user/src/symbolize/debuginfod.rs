@@ -163,6 +163,7 @@ impl Debuginfod {
         let mut response = response.map_err(|error| match error {
             ureq::Error::StatusCode(404) => Failure::NotThere,
             ureq::Error::StatusCode(_) => Failure::Other(error.to_string()),
+            ureq::Error::Timeout(_) => Failure::late(time),
             _ => Failure::Silent(error.to_string()),
         })?;
         let limit = self.bytes_left.min(FILE_BYTES);
@@ -171,7 +172,10 @@ impl Debuginfod {
         let is_right =
             |file: &File| Outline::read(file).and_then(|its| its.build_id).is_some_and(|its| hex(&its) == id);
         let written = store(&path, &mut body, is_right);
-        let written = written.map_err(|error| Failure::Other(format!("{}: {error}", path.display())))?;
+        let written = written.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(ureq::Error::Timeout(_)) => Failure::late(time),
+            _ => Failure::Other(format!("{}: {error}", path.display())),
+        })?;
         self.bytes_left = self.bytes_left.saturating_sub(written);
         Ok(())
     }
@@ -183,6 +187,13 @@ enum Failure {
     /// It will not answer the next time either.
     Silent(String),
     Other(String),
+}
+
+impl Failure {
+    /// The file was not there within `time`: the next would take as long.
+    fn late(time: Duration) -> Self {
+        Self::Silent(format!("it did not give the file within {:.1} s", time.as_secs_f64()))
+    }
 }
 
 /// Writes a file in the cache, so that others see all of it or nothing, if it is the right one; its length.
@@ -226,6 +237,8 @@ fn make_folder(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
+    use std::{io::Write as _, net::TcpListener, thread};
+
     use super::*;
 
     fn options(variables: &[(&str, &str)]) -> Result<DebuginfodOptions, String> {
@@ -266,6 +279,36 @@ mod tests {
         assert!(store(&other, &mut breaks, |_| true).is_err());
         assert!(store(&other, &mut &b"content"[..], |_| false).is_err());
         assert!(!other.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn who_gives_no_file_in_time_is_not_asked_again() {
+        // One says nothing, the other begins and goes no further.
+        for begin in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let server = format!("http://{}", listener.local_addr().unwrap());
+            let asked = thread::spawn(move || {
+                let mut streams = listener.incoming().map(Result::unwrap);
+                let mut stream = streams.next().unwrap();
+                stream.write_all(begin).unwrap();
+                // Until the client hangs up.
+                io::copy(&mut stream, &mut io::sink())
+            });
+            let folder = tempfile::tempdir().unwrap();
+            let cache = folder.path().to_owned();
+            let mut debuginfod = Debuginfod::new(DebuginfodOptions { servers: vec![server.clone()], cache });
+            debuginfod.time_left = Duration::from_millis(300);
+            assert!(!debuginfod.fetch("ab"));
+            debuginfod.time_left = TOTAL_TIME;
+            assert!(!debuginfod.fetch("cd"));
+            let warning = debuginfod.warning().unwrap();
+            assert!(
+                warning.contains(&format!("fetched: 1; names can be missing. The first: {server}: it did not")),
+                "{warning}"
+            );
+            drop(debuginfod);
+            let _ = asked.join().unwrap();
+        }
     }
 
     struct Broken;
