@@ -81,7 +81,8 @@ pub(super) struct Args {
     #[arg(long)]
     no_python: bool,
 
-    /// Look for debug files, by build id and by debug link, in this directory; repeatable. Default: /usr/lib/debug
+    /// Look for debug files, by build id and by debug link, in this directory instead of /usr/lib/debug; repeatable: to
+    /// keep the latter, name it too
     #[arg(long, value_name = "DIR", value_parser = directory)]
     debug_dir: Vec<PathBuf>,
 
