@@ -36,6 +36,8 @@ function short_name(txt, room) {
     var name = txt.trim().replace(/::h[0-9a-f]{16}$/, ""), out = "", depth = 0;
     var operator = name.search(/\boperator\b/);
     if (operator >= 0) return name.substring(operator);
+    // Python's `<module>` and `f.<locals>.<lambda>` are names, not generics.
+    if (/_\[p\]$/.test(name)) return name;
     // Go's `main.(*Server).Serve` has its type in parentheses.
     if (!/\.\(/.test(name)) {
         for (var i = 0; i < name.length; i++) {
@@ -49,3 +51,8 @@ function short_name(txt, room) {
     while (name.length > room && name.indexOf("::") > 0) name = name.substring(name.indexOf("::") + 2);
     return name;
 }
+window.addEventListener("load", function () {
+    // A picture that is higher than the window begins with its deepest stack, which is narrow: stacks grow from below.
+    var alone = document.documentElement.localName === "svg";
+    if (alone && !inverted) scrollTo(0, document.documentElement.getBoundingClientRect().height);
+});

@@ -187,12 +187,28 @@ fn names_are_shortened_where_it_hurts_least() {
         ("main.(*Server).Serve", "main.(*Server).Serve"),
         ("(anonymous namespace)::run(int)", "run"),
         ("PyEval_EvalFrame", "PyEval_EvalFrame"),
+        ("<module>_[p]", "&lt;module&gt;_[p]"),
+        ("pack.<locals>.<listcomp>_[p]", "pack.&lt;locals&gt;.&lt;listcomp&gt;_[p]"),
     ];
     let steps: String =
         names.iter().enumerate().map(|(at, (name, _))| format!("say('{at}', short_name('{name}', 10));")).collect();
     let said = run(&browser, "names.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", &steps));
     for (at, (name, short)) in names.iter().enumerate() {
         assert_eq!(said[&at.to_string()], *short, "{name}");
+    }
+}
+
+#[test]
+fn a_high_picture_shows_first_where_stacks_begin() {
+    let Some(browser) = browser() else { return };
+    for (inverted, scrolled) in [(false, "true"), (true, "false")] {
+        let mut stacks = flamegraphs::Stacks::new();
+        stacks.insert(vec!["deeper".to_owned(); 200], 1);
+        let mut picture = Vec::new();
+        svg(&stacks, &flamegraphs::Picture { inverted, ..sample::picture() }, &mut picture).unwrap();
+        let steps = "say('scrolled', scrollY > 1000);";
+        let said = run(&browser, "high.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
+        assert_eq!(said["scrolled"], scrolled, "inverted: {inverted}, {said:#?}");
     }
 }
 
