@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, pt_regs},
     helpers::{
-        bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
-        generated::{bpf_loop, bpf_task_pt_regs},
+        bpf_get_current_task_btf, bpf_probe_read_user,
+        generated::{bpf_loop, bpf_probe_read_kernel as read_kernel, bpf_task_pt_regs},
     },
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
@@ -45,6 +45,8 @@ pub(super) struct Walk {
     frame: Registers,
     /// The interrupted registers, by their DWARF numbers: some rules need others than those in `frame`.
     registers: [u64; 16],
+    /// All with which the thread came into the kernel, if it is there: the stack of a program has no room for them.
+    saved: pt_regs,
     space: Space,
     /// The mapping of the last frame.
     code: Code,
@@ -71,7 +73,19 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
     let walk = unsafe { &mut *walk };
     match interrupted {
         Some(registers) => walk.begin(registers),
-        None => walk.begin(&saved_registers()?),
+        None => {
+            // SAFETY: the task is the running one; the helpers fail rather than fault, and what is read fits.
+            let failed = unsafe {
+                let at = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void;
+                read_kernel((&raw mut walk.saved).cast(), size_of::<pt_regs>() as u32, at)
+            };
+            if failed != 0 {
+                return None;
+            }
+            let saved = &raw const walk.saved;
+            // SAFETY: `begin` writes to other fields.
+            walk.begin(unsafe { &*saved });
+        }
     }
     walk.space = space;
     let mut memory = memory;
@@ -83,13 +97,6 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
     walk.frames[walk.used as usize & (MAX_DEEP_FRAMES - 1)] = 0;
     let cut_at_depth = walk.stop == Stop::Deep as u32;
     Some(Walked { id: finish(walk.id), frames: &walk.frames, used: walk.used, cut_at_depth })
-}
-
-/// The registers with which the running thread came into the kernel.
-#[inline(always)]
-fn saved_registers() -> Option<pt_regs> {
-    // SAFETY: the task is the running one; the helper that reads its registers fails rather than faults.
-    unsafe { bpf_probe_read_kernel(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }.ok()
 }
 
 impl Walk {
