@@ -43,6 +43,8 @@ pub struct TaskOffsets {
     pub tgid: u32,
     /// `self_exec_id`: how many programs were executed.
     pub exec_count: u32,
+    /// `mm`: its memory, which an ending process gives back.
+    pub mm: Option<u32>,
     /// `thread.fsbase`: on x86-64 the base of the thread's segment FS.
     pub fs_base: Option<u32>,
 }
@@ -124,7 +126,8 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
     // On x86-64 only.
     let fs_base = btf.member_offset("thread_struct", "fsbase");
     let fs_base = fs_base.zip(btf.member_offset("task_struct", "thread")).map(|(inner, outer)| inner + outer);
-    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, exec_count: offset("self_exec_id")?, fs_base })
+    let (exec_count, mm) = (offset("self_exec_id")?, btf.member_offset("task_struct", "mm"));
+    Ok(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, exec_count, mm, fs_base })
 }
 
 /// The lockdown mode of the kernel: `none`, `integrity` or `confidentiality`; `None` when it does not tell.
