@@ -255,13 +255,15 @@ pub enum Stop {
     Astray = 5,
     /// There are more frames than are kept.
     Deep = 6,
+    /// The process was ending, and had given its memory back.
+    Ending = 7,
 }
 
 /// The [`Stop`] that a frame stands for, as a number; `None` if it is an address.
 #[must_use]
 pub const fn why_cut_off(frame: u64) -> Option<u64> {
     let stop = frame & 0xff;
-    if frame & !0xff == CUT_OFF && stop >= Stop::Unknown as u64 && stop <= Stop::Deep as u64 {
+    if frame & !0xff == CUT_OFF && stop >= Stop::Unknown as u64 && stop <= Stop::Ending as u64 {
         Some(stop)
     } else {
         None
@@ -353,7 +355,7 @@ mod tests {
     #[test]
     fn marks_of_cut_off_walks_are_told_from_garbage() {
         assert_eq!(why_cut_off(CUT_OFF | Stop::Fault as u64), Some(3));
-        for garbage in [CUT_OFF, CUT_OFF | 7, CUT_OFF | 1 << 20 | 3, u64::MAX, 0x7fff_0000_0003] {
+        for garbage in [CUT_OFF, CUT_OFF | 8, CUT_OFF | 1 << 20 | 3, u64::MAX, 0x7fff_0000_0003] {
             assert_eq!(why_cut_off(garbage), None);
         }
     }

@@ -28,13 +28,22 @@ fn share(recording: &Recording, holds: impl Fn(&Line) -> bool) -> f64 {
 
 #[test]
 fn stacks_without_frame_pointers_are_whole() {
+    check_whole(&Program::c_named("frameless.c", "frameless", FRAMELESS));
+}
+
+#[test]
+fn so_are_those_of_code_without_call_frame_information() {
+    let flags = ["-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0"];
+    check_whole(&Program::c_named("frameless.c", "untold", &flags));
+}
+
+fn check_whole(program: &Program) {
     let Some(lab) = lab() else { return };
-    let program = Program::c_named("frameless.c", "frameless", FRAMELESS);
-    let by_pointers = record(&lab, &program, "30", "fp");
+    let by_pointers = record(&lab, program, "30", "fp");
     let whole = |line: &Line| line.frames().first().is_some_and(|first| first == "_start") && line.has("main");
     let before = share(&by_pointers, whole);
     assert!(before < 60.0, "{before:.1} % are whole by frame pointers: the workload proves nothing");
-    let recording = record(&lab, &program, "30", "tables");
+    let recording = record(&lab, program, "30", "tables");
     let (whole, top) = (share(&recording, whole), recording.folded.top());
     assert!(whole >= 99.0, "{whole:.1} % of the stacks are whole, in:\n{top}");
     let paths: &[&[&str]] = &[

@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let folder = workspace::target().join("corpus");
     let mut table = String::from(
-        "| | stacks | whole, % | perf, stacks | perf, whole, % | most frequent end |\n|---|---:|---:|---:|---:|---|\n",
+        "| | stacks | whole, % | without | perf, stacks | perf, whole, % | perf, without | most frequent end |\n\
+         |---|---:|---:|---:|---:|---:|---:|---|\n",
     );
     let wanted =
         |subject: &&Subject| args.filter.is_empty() || args.filter.iter().any(|word| subject.name.contains(word));
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         match measure(subject, &folder, perf) {
             Ok(row) => table.push_str(&row),
             // One that cannot be had does not keep the others from being measured, and is no empty row.
-            Err(error) => writeln!(table, "| {} | not measured: {error:#} | | | | |", subject.name)?,
+            Err(error) => writeln!(table, "| {} | not measured: {error:#} | | | | | | |", subject.name)?,
         }
     }
     println!("{table}");
@@ -75,7 +76,8 @@ fn measure(subject: &Subject, folder: &Path, perf: bool) -> Result<String> {
     if own.all == 0 {
         bail!("no sample of {}", subject.comm);
     }
-    let mut peer = (String::from("–"), String::from("–"));
+    let none = || String::from("–");
+    let mut peer = (none(), none(), none());
     if perf {
         let data = folder.join("perf.data");
         let mut record = Command::new("perf");
@@ -84,10 +86,11 @@ fn measure(subject: &Subject, folder: &Path, perf: bool) -> Result<String> {
         let mut script = Command::new("perf");
         script.args(["script", "-F", "comm,ip,sym,dso", "--no-inline", "-i"]).arg(&data);
         let stacks = Stacks::of_perf(&command::read(&mut script)?, subject.comm);
-        peer = (stacks.all.to_string(), stacks.share());
+        peer = (stacks.all.to_string(), stacks.share(), stacks.without.to_string());
     }
     let worst = own.worst().unwrap_or_default();
-    Ok(format!("| {} | {} | {} | {} | {} | {worst} |\n", subject.name, own.all, own.share(), peer.0, peer.1))
+    let own = format!("{} | {} | {}", own.all, own.share(), own.without);
+    Ok(format!("| {} | {own} | {} | {} | {} | {worst} |\n", subject.name, peer.0, peer.1, peer.2))
 }
 
 /// The recorder, with the program as its command.

@@ -1,9 +1,10 @@
 //! Walking a user stack by the tables that user space made of the files' call frame information.
 
 use aya_ebpf::{
+    Global,
     bindings::{BPF_F_MMAPABLE, pt_regs},
     helpers::{
-        bpf_get_current_task_btf, bpf_probe_read_user,
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
         generated::{bpf_loop, bpf_probe_read_kernel as read_kernel, bpf_task_pt_regs},
     },
     macros::map,
@@ -19,6 +20,10 @@ use perf_ebpf::{
 };
 
 use super::stacks::{MEMORIES, Walked};
+
+/// Where `task_struct` of the running kernel has its memory: from BTF; 0 if that is not known.
+#[unsafe(no_mangle)]
+static TASK_MM_OFFSET: Global<u32> = Global::new(0);
 
 /// The mappings of each process that can be walked.
 #[map]
@@ -91,12 +96,27 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
     let mut memory = memory;
     // SAFETY: the context lives as long as the loop.
     unsafe { bpf_loop(MAX_DEEP_FRAMES as u32, one as *mut c_void, (&raw mut memory).cast(), 0) };
+    if walk.stop == Stop::Fault as u32 && has_no_memory() {
+        walk.stop = Stop::Ending as u32;
+    }
     if walk.stop != Stop::End as u32 {
         walk.keep(CUT_OFF | u64::from(walk.stop));
     }
     walk.frames[walk.used as usize & (MAX_DEEP_FRAMES - 1)] = 0;
     let cut_at_depth = walk.stop == Stop::Deep as u32;
     Some(Walked { id: finish(walk.id), frames: &walk.frames, used: walk.used, cut_at_depth })
+}
+
+/// Whether the running task has given its memory back, which is the longest part of a process's end.
+#[inline(always)]
+fn has_no_memory() -> bool {
+    let offset = TASK_MM_OFFSET.load();
+    // SAFETY: takes no pointer; then reads kernel memory through the helper, which fails rather than faults.
+    let mm = unsafe {
+        let task = bpf_get_current_task() as *const c_void;
+        bpf_probe_read_kernel(task.byte_add(offset as usize).cast::<u64>())
+    };
+    offset != 0 && mm == Ok(0)
 }
 
 impl Walk {

@@ -61,9 +61,9 @@ pub(super) fn load(
         Ok(offsets) => offsets,
         Err(missing) if needs_offsets(options) => return Err(missing.into()),
         // Without them, samples before and after an exec in one window cannot be told apart; that is all.
-        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0, state: 0, stack: None, fs_base: None },
+        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0, state: 0, stack: None, mm: None, fs_base: None },
     };
-    let stack = offsets.stack.unwrap_or(0);
+    let (stack, mm) = (offsets.stack.unwrap_or(0), offsets.mm.unwrap_or(0));
     let tells_state = u32::from(sched::tells_state(host));
     let python = options.python && options.sides != Sides::Kernel;
     let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
@@ -79,6 +79,7 @@ pub(super) fn load(
         .override_global("TASK_STATE_OFFSET", &offsets.state, true)
         .override_global("TELLS_STATE", &tells_state, true)
         .override_global("TASK_STACK_OFFSET", &stack, true)
+        .override_global("TASK_MM_OFFSET", &mm, cfg!(target_arch = "x86_64"))
         .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
     // A user stack, a kernel stack and one of Python frames.
     let (deep_kinds, stack_kinds) = (u32::from(options.unwind != Unwind::FramePointers), 2);

@@ -47,6 +47,8 @@ pub struct TaskOffsets {
     pub state: u32,
     /// `stack`: the lowest address of its kernel stack; `None` where it is told otherwise.
     pub stack: Option<u32>,
+    /// `mm`: its memory, which an ending process gives back.
+    pub mm: Option<u32>,
     /// `thread.fsbase`: on x86-64 the base of the thread's segment FS.
     pub fs_base: Option<u32>,
 }
@@ -134,6 +136,7 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
         exec_count: offset("self_exec_id")?,
         state: offset("__state").or_else(|_| offset("state"))?,
         stack: offset("stack").ok(),
+        mm: btf.member_offset("task_struct", "mm"),
         fs_base,
     })
 }

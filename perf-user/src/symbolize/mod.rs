@@ -343,6 +343,7 @@ fn cut_off(reason: u64) -> Named {
         3 => "stack memory not readable",
         4 => "stack pointer goes backwards",
         5 => "return address outside of code",
+        7 => "the process was ending",
         _ => "more frames than are kept",
     };
     made_up_function(&format!("[unwound no further: {why}]"))

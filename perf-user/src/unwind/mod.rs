@@ -1,6 +1,7 @@
-//! From a file's call frame information to the table by which the kernel half walks stacks.
+//! From a file's call frame information, and from code that has none, to the table by which the kernel half walks stacks.
 
 mod cache;
+mod derive;
 mod kernel;
 mod loader;
 mod rules;
@@ -21,9 +22,13 @@ use std::{
 };
 
 use gimli::{BaseAddresses, CieOrFde, CommonInformationEntry, EndianSlice, LittleEndian, UnwindContext, UnwindSection};
-use object::{Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, SegmentFlags, elf, read::ReadRef};
+use object::{
+    Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SectionFlags, SegmentFlags,
+    SymbolKind, elf, read::ReadRef,
+};
 use perf_ebpf::unwind::{Cfa, Rule, SavedFp};
 
+use derive::Gap;
 use rules::rule;
 use table::Stretches;
 
@@ -34,7 +39,7 @@ pub enum NoTable {
     #[error("it cannot be read as ELF: {0}")]
     Unreadable(String),
     /// It has neither `.eh_frame` nor `.debug_frame`.
-    #[error("it has no call frame information: build it with -fasynchronous-unwind-tables")]
+    #[error("it has no call frame information, nor code that tells: build it with -fasynchronous-unwind-tables")]
     Absent,
     /// It has more than any program.
     #[error("its call frame information is too large")]
@@ -103,6 +108,7 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
         debug_frame.set_address_size(8);
         collect(&debug_frame, &bases, &segments, &mut stretches)
     });
+    derive_gaps(&elf, &segments, &mut stretches);
     if stretches.is_empty() {
         return Err(match (eh_frame, debug_frame) {
             (Err(NoTable::Absent) | Ok(()), Err(why)) | (Err(why), _) => why,
@@ -115,6 +121,40 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
     }
     Ok(stretches.into_table())
 }
+
+/// Adds rules for the code that no call frame information covers. Symbols say where functions begin, if the file has any.
+fn derive_gaps<'data, R: ReadRef<'data>>(elf: &object::File<'data, R>, segments: &Segments, stretches: &mut Stretches) {
+    let executable =
+        |flags| matches!(flags, SectionFlags::Elf { sh_flags } if sh_flags & u64::from(elf::SHF_EXECINSTR) != 0);
+    let in_code = |section: &object::Section<'data, '_, R>| {
+        let (offset, size) = section.file_range().filter(|_| executable(section.flags()))?;
+        // Where a section is not where its segment has it, addresses lead astray.
+        let end = section.address().checked_add(size)?;
+        (segments.offsets(section.address(), end)? == (offset, offset.checked_add(size)?)).then_some(())?;
+        Some((offset, section.data().ok()?))
+    };
+    let code: Vec<(u64, &[u8])> = elf.sections().filter_map(|section| in_code(&section)).take(SECTIONS).collect();
+    let parts: Vec<_> = code.iter().map(|(start, data)| (*start, *start + data.len() as u64)).collect();
+    let bytes = |(start, end): (u64, u64)| {
+        let (first, data) = code.iter().find(|(first, data)| *first <= start && end - first <= data.len() as u64)?;
+        Some(Gap { start, bytes: data.get((start - first) as usize..(end - first) as usize)? })
+    };
+    let gaps: Vec<Gap<'_>> = stretches.gaps(&parts).into_iter().filter_map(bytes).collect();
+    if gaps.is_empty() {
+        return;
+    }
+    let place = |address| segments.offsets(address, address).map(|(offset, _)| offset);
+    let symbols = elf.symbols().chain(elf.dynamic_symbols()).filter(|symbol| symbol.kind() == SymbolKind::Text);
+    let functions = symbols.filter_map(|symbol| place(symbol.address()));
+    for (start, end, rule) in derive::derive(&gaps, functions, place(elf.entry()).unwrap_or(u64::MAX)) {
+        if stretches.begin(Some((start, end))) {
+            stretches.add(start, rule);
+        }
+    }
+}
+
+/// Executable sections of a file; linkers make half a dozen.
+const SECTIONS: usize = 64;
 
 /// Call frame information of this size makes more rows than the kernel's maps hold. Files are the target's, and may be hostile.
 const SECTION_BYTES: u64 = 128 << 20;

@@ -59,6 +59,27 @@ impl Stretches {
         self.rows.len()
     }
 
+    /// What is left of these parts of the file when all stretches are taken out, but for what is only filling.
+    pub(super) fn gaps(&self, parts: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let mut taken: Vec<_> = self.all.iter().map(|(start, end, _)| (*start, *end)).collect();
+        taken.sort_unstable();
+        let mut gaps = Vec::new();
+        for (start, end) in parts {
+            let mut at = *start;
+            for (from, until) in &taken {
+                if *from >= *end {
+                    break;
+                }
+                gaps.push((at, *from));
+                at = at.max(*until);
+            }
+            gaps.push((at, *end));
+        }
+        gaps.retain(|(start, end)| end.saturating_sub(*start) >= FILLING_BYTES);
+        gaps.sort_unstable();
+        gaps
+    }
+
     /// Adds one rule from `start` up to the next stretch, at most to `end`, if there is none at `start`.
     pub(super) fn fill(&mut self, start: u64, end: u64, rule: Rule) {
         let covered = |(from, until, _): &(u64, u64, u32)| *from <= start && start < *until;
@@ -220,6 +241,19 @@ mod tests {
         for (offset, rule) in expected {
             assert_eq!(found(&table, offset), rule, "{offset:#x}");
         }
+    }
+
+    #[test]
+    fn gaps_are_what_no_stretch_covers() {
+        let mut made = Stretches::default();
+        for stretch in [(0x148, 0x200), (0x100, 0x140), (0x240, 0x280), (0x250, 0x260)] {
+            assert!(made.begin(Some(stretch)));
+        }
+        assert_eq!(
+            made.gaps(&[(0x80, 0x300), (0x400, 0x420)]),
+            [(0x80, 0x100), (0x200, 0x240), (0x280, 0x300), (0x400, 0x420)]
+        );
+        assert_eq!(made.gaps(&[(0x110, 0x130), (0x1f0, 0x230)]), [(0x200, 0x230)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use gimli::{
     CfaRule, EhFrame, Encoding, EvaluationResult, Register, RegisterRule, UnwindExpression, UnwindTableRow, Value,
 };
-use perf_ebpf::unwind::{Registers, Stop, step};
+use perf_ebpf::unwind::{Registers, Row, Stop, step};
 
 use super::*;
 
@@ -148,4 +148,60 @@ fn tables_agree_with_gimli_on_every_row_of_real_files() {
 fn what_is_no_file_with_call_frame_information_is_refused() {
     let open = |path: &str| read(&File::open(path).unwrap());
     assert!(matches!(open("/proc/self/maps"), Err(NoTable::Unreadable(_))));
+}
+
+/// Instructions for which the rules that the code itself gives say the same as the compiler's, other ones, and those that are
+/// left unknown. Which functions there are is kept from them: only calls and the order of the code tell.
+fn compare_derived(path: &str) -> (u64, Vec<u64>, u64) {
+    let bytes = std::fs::read(path).unwrap();
+    let told = read(&File::open(path).unwrap()).unwrap();
+    let elf = object::File::parse(&*bytes).unwrap();
+    let section = elf.section_by_name(".text").unwrap();
+    let start = section.file_range().unwrap().0;
+    let gap = Gap { start, bytes: section.data().unwrap() };
+    let (mut same, mut other, mut unknown) = (0, Vec::new(), 0);
+    for (start, end, rule) in derive::derive(&[gap], std::iter::empty(), u64::MAX) {
+        let mut decoder = iced_x86::Decoder::with_ip(64, &bytes[start as usize..end as usize], start, 0);
+        while decoder.can_decode() {
+            let at = decoder.ip();
+            let _ = decoder.decode();
+            // What the compiler does not tell of is filling, or written by hand.
+            let Some(row) = told.find(at).filter(|row| row.kind() > Cfa::End as u8) else { continue };
+            if rule == Rule::UNKNOWN {
+                unknown += 1;
+            } else if says_the_same(row, Row::new(at, rule), at) {
+                same += 1;
+            } else {
+                other.push(at);
+            }
+        }
+    }
+    (same, other, unknown)
+}
+
+/// Whether two rows lead to the same caller. Behind the instruction that restores the frame pointer, the compiler may say that
+/// it still lies in memory, so places of frame pointers are compared where both name one.
+fn says_the_same(told: Row, derived: Row, ip: u64) -> bool {
+    let caller = |row| step(row, Registers { ip, sp: SP, fp: FP }, |at| Some(word(at)), |_| None);
+    // The frame pointer and the stack pointer are made up, so a frame is found by one of them only.
+    let (Ok(expected), Ok(found)) = (caller(told), caller(derived)) else { return false };
+    let both_saved = told.fp_words() != 0 && derived.fp_words() != 0;
+    told.kind() == derived.kind() && expected.sp == found.sp && (!both_saved || expected.fp == found.fp)
+}
+
+#[test]
+fn what_code_tells_is_what_its_compiler_told() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let of_line = |line: &str| line.split_whitespace().nth(5).map(String::from);
+    let library = maps.lines().filter_map(of_line).find(|path| path.contains("libc.so") || path.contains("ld-musl"));
+    let library = library.unwrap();
+    for path in [library.as_str(), "/usr/bin/bash"] {
+        let (same, other, unknown) = compare_derived(path);
+        let examples: Vec<String> = other.iter().take(20).map(|at| format!("{at:#x}")).collect();
+        println!("{path}: {same} the same, {} others, {unknown} unknown", other.len());
+        assert!(same > 50_000, "{path}: {same} instructions");
+        // The C library's own information is wrong or imprecise in code that is written by hand.
+        assert!(other.len() as u64 * 1000 <= same, "{path}: {} of {same} differ: {examples:?}", other.len());
+        assert!(unknown * 30 <= same, "{path}: {unknown} are not known beside {same}");
+    }
 }

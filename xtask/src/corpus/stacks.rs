@@ -15,11 +15,17 @@ const ENTRIES: &[&str] = &[
     "_dl_start_user",
 ];
 
+/// What perfprobe says of a process whose memory the kernel has taken back.
+const ENDING: &str = "[unwound no further: the process was ending]";
+
 /// Samples of one program.
 #[derive(Default)]
 pub(super) struct Stacks {
     pub(super) all: u64,
     whole: u64,
+    /// Beside `all`: samples at which there was no user stack to be walked, because the process was ending and had given its
+    /// memory back, or had not yet come to user space. perf keeps no user stack of these.
+    pub(super) without: u64,
     /// What the others end with.
     ends: BTreeMap<String, u64>,
 }
@@ -36,13 +42,18 @@ impl Stacks {
             }
             // Threads of the kernel, and samples in the kernel before the first return to user space, have no user frame.
             let outermost = frames.next().filter(|frame| !frame.ends_with("_[k]"));
+            let number = count.parse().unwrap_or(0);
+            if outermost.is_none_or(|frame| frame == ENDING) {
+                stacks.without += number;
+                continue;
+            }
             let end = match outermost {
                 Some(frame) if frame.starts_with("[unwound") => {
                     format!("{frame} in {}", frames.next().unwrap_or("nothing"))
                 }
-                other => other.unwrap_or("no user frame").to_owned(),
+                other => other.unwrap_or_default().to_owned(),
             };
-            stacks.add(&end, count.parse().unwrap_or(0));
+            stacks.add(&end, number);
         }
         stacks
     }
@@ -58,6 +69,10 @@ impl Stacks {
             let outermost = lines.last().map(str::trim).unwrap_or_default();
             let (_address, frame) = outermost.split_once(' ').unwrap_or_default();
             let (symbol, object) = frame.rsplit_once(" (").unwrap_or((frame, ""));
+            if object == "[kernel.kallsyms])" || object.ends_with(".ko)") {
+                stacks.without += 1;
+                continue;
+            }
             let symbol = symbol.split('+').next().unwrap_or_default();
             let end =
                 if symbol == "[unknown]" && object != "[unknown])" { format!("[{object}+0x") } else { symbol.into() };
@@ -94,13 +109,15 @@ mod tests {
 
     #[test]
     fn what_reaches_an_entry_is_whole() {
-        let folded = "a;_start;main;f 90\na;[prog+0x10];f 5\na;[unwound no further: x];g;f 3\na;syscall_[k] 2\nb;f 7\n";
+        let folded = "a;_start;main;f 90\na;[prog+0x10];f 5\na;[unwound no further: x];g;f 3\na;syscall_[k] 2\nb;f 7\n\
+            a;[unwound no further: the process was ending];_exit 4\n";
         let own = Stacks::of_folded(folded, "a");
-        assert_eq!((own.all, own.whole), (100, 95));
+        assert_eq!((own.all, own.whole, own.without), (98, 95, 6));
         assert_eq!(own.worst().as_deref(), Some("3: `[unwound no further: x] in g`"));
         let script = "a \n\t 401 f (/bin/a)\n\t 402 _start+0x1 (/bin/a)\n\na \n\t 401 f (/bin/a)\n\nb \n\t 4 g (/bin/b)\n\n\
-            a \n\t 401 f (/bin/a)\n\t 402 [unknown] (/bin/a)\n\na \n\t 401 f (/bin/a)\n\t 402 [unknown] ([unknown])\n";
+            a \n\t 401 f (/bin/a)\n\t 402 [unknown] (/bin/a)\n\na \n\t 401 f (/bin/a)\n\t 402 [unknown] ([unknown])\n\n\
+            a \n\t ff1 do_exit ([kernel.kallsyms])\n";
         let perf = Stacks::of_perf(script, "a");
-        assert_eq!((perf.all, perf.whole), (4, 2));
+        assert_eq!((perf.all, perf.whole, perf.without), (4, 2, 1));
     }
 }
