@@ -87,9 +87,7 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
             if failed != 0 {
                 return None;
             }
-            let saved = &raw const walk.saved;
-            // SAFETY: `begin` writes to other fields.
-            walk.begin(unsafe { &*saved });
+            walk.begin_saved();
         }
     }
     walk.space = space;
@@ -127,9 +125,31 @@ impl Walk {
             at.rax, at.rdx, at.rcx, at.rbx, at.rsi, at.rdi, at.rbp, at.rsp, at.r8, at.r9, at.r10, at.r11, at.r12,
             at.r13, at.r14, at.r15,
         ];
+        self.reset();
+    }
+
+    #[inline(always)]
+    fn reset(&mut self) {
         self.code.end = 0;
         (self.used, self.stop, self.how, self.returns) = (0, Stop::Deep as u32, 0, 0);
         self.id = STACK_ID_SEED;
+    }
+
+    /// The same from the saved registers. Volatile: the compiler would make one code of the two, which reads through a pointer
+    /// to either, and that is not allowed of a program's context.
+    #[inline(always)]
+    fn begin_saved(&mut self) {
+        let saved = &raw const self.saved;
+        macro_rules! saved {
+            ($($register:ident)*) => {
+                // SAFETY: within this walk.
+                unsafe { [$((&raw const (*saved).$register).read_volatile()),*] }
+            };
+        }
+        let [ip, sp, fp] = saved!(rip rsp rbp);
+        self.frame = Registers { ip, sp, fp };
+        self.registers = saved!(rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15);
+        self.reset();
     }
 
     #[inline(always)]
