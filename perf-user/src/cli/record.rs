@@ -176,6 +176,12 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         names,
         program_start_ns,
     };
+    if let Some(debuginfod) = options.names.debuginfod.as_ref().filter(|_| !args.quiet) {
+        let servers = debuginfod.servers.join(", ");
+        say(&format!(
+            "Debug files that are missing here come from {servers}; a slow server can hold up the end of the recording."
+        ));
+    }
     let mut line = ProgressLine::new(args.quiet, &chosen);
     let result = record(&host, options, recording, &signals, || chosen.release(), |progress| line.show(progress));
     line.clear();
