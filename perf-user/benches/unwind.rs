@@ -24,13 +24,13 @@ fn tables(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("table");
     group.sample_size(10);
     for path in files() {
-        let Ok(table) = File::open(&path).map_err(|_| ()).and_then(|file| read(&file).map_err(|_| ())) else {
+        let Ok(table) = File::open(&path).map_err(|_| ()).and_then(|file| read(&file, |_| None).map_err(|_| ())) else {
             continue;
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         group.throughput(Throughput::Elements(table.rows.len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| File::open(&path).ok().and_then(|file| read(&file).ok()));
+            bencher.iter(|| File::open(&path).ok().and_then(|file| read(&file, |_| None).ok()));
         });
     }
     group.finish();

@@ -14,6 +14,7 @@ use crate::{
         session::{Session, SessionOptions, Unwind, WalkRoom},
     },
     drain::wait_for_running_programs,
+    symbolize::goroutine_end,
     task::{CodeMapping, Tasks},
     unwind::{Cache, Loader, Room, Unwinder},
 };
@@ -38,7 +39,7 @@ impl Walks {
             shared("UNWIND_ROWS", rows, size_of::<u64>())?,
             Room { rows, pages, code },
         );
-        let loader = Loader::start(Cache::open()).map_err(AttachError::Loader)?;
+        let loader = Loader::start(Cache::open(), goroutine_end).map_err(AttachError::Loader)?;
         Ok(Self(Some((unwinder, loader))))
     }
 

@@ -40,6 +40,7 @@ use sources::Sources;
 
 pub use debug_files::DEBUG_DIRECTORY;
 pub use debuginfod::DebuginfodOptions;
+pub(crate) use go::goroutine_end;
 pub use waits::name as did_name;
 
 /// A function at a place: the one that was called, or one that was inlined there.

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Cache, NoTable, Table, read};
+use super::{Cache, NoTable, StackEnd, Table, read};
 use crate::task::{Module, ModuleId};
 
 /// What came of a file.
@@ -33,14 +33,14 @@ impl Loader {
     ///
     /// # Errors
     /// When there are no descriptors left.
-    pub fn start(cache: Option<Cache>) -> io::Result<Self> {
+    pub fn start(cache: Option<Cache>, stack_end: StackEnd) -> io::Result<Self> {
         let (ready, mut tell) = io::pipe()?;
         let (wanted, files) = channel::<Arc<Module>>();
         let (answer, made) = channel();
         std::thread::spawn(move || {
             for module in files {
                 // A file that no test has thought of costs its own table, not those of all others.
-                let table = catch_unwind(AssertUnwindSafe(|| load(&module, cache.as_ref())));
+                let table = catch_unwind(AssertUnwindSafe(|| load(&module, cache.as_ref(), stack_end)));
                 let table = table.unwrap_or_else(|_| Err(NoTable::Unreadable("reading it failed".into())));
                 if answer.send((module.id, table)).is_err() || tell.write_all(&[0]).is_err() {
                     break;
@@ -83,14 +83,14 @@ impl Loader {
     }
 }
 
-fn load(module: &Module, cache: Option<&Cache>) -> Result<Table, NoTable> {
+fn load(module: &Module, cache: Option<&Cache>, stack_end: StackEnd) -> Result<Table, NoTable> {
     let Some(path) = &module.symbols_path else { return Err(NoTable::Absent) };
     let file = File::open(path).map_err(|error| NoTable::Unreadable(error.to_string()))?;
     if let Some(table) = cache.and_then(|cache| cache.get(&file)) {
         return Ok(table);
     }
     match cache {
-        Some(cache) => cache.keep(&file, || read(&file)),
-        None => read(&file),
+        Some(cache) => cache.keep(&file, || read(&file, stack_end)),
+        None => read(&file, stack_end),
     }
 }

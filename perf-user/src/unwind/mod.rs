@@ -73,11 +73,15 @@ impl Segments {
     }
 }
 
-/// Reads a file's call frame information: `.eh_frame`, and of `.debug_frame` what that leaves out.
+/// Finds the function of a file that nothing has called, though its call frame information may know a caller: its addresses.
+pub type StackEnd = fn(&File) -> Option<(u64, u64)>;
+
+/// Reads a file's call frame information: `.eh_frame`, and of `.debug_frame` what that leaves out. Of a file that has none,
+/// the table knows where stacks end.
 ///
 /// # Errors
 /// When the file has none that can be read.
-pub fn read(file: &File) -> Result<Table, NoTable> {
+pub fn read(file: &File, stack_end: StackEnd) -> Result<Table, NoTable> {
     let unreadable = |error: object::Error| NoTable::Unreadable(error.to_string());
     let cache = ReadCache::new(file);
     let elf = object::File::parse(&cache).map_err(unreadable)?;
@@ -98,6 +102,10 @@ pub fn read(file: &File) -> Result<Table, NoTable> {
         if data.is_empty() { Err(NoTable::Absent) } else { Ok(data) }
     };
     let mut stretches = Stretches::default();
+    // First, because what was added first holds.
+    if let Some((start, end)) = stack_end(file).and_then(|(start, end)| segments.offsets(start, end)) {
+        stretches.fill(start, end, Rule::of(Cfa::End, SavedFp::Kept, 0));
+    }
     let eh_frame = section(".eh_frame").and_then(|data| {
         let mut eh_frame = gimli::EhFrame::new(&data, LittleEndian);
         eh_frame.set_address_size(8);

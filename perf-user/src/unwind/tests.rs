@@ -82,7 +82,7 @@ impl Oracle<'_> {
 /// Rows of the file that were compared, and those that tables do not express.
 fn compare(path: &str) -> (u64, u64) {
     let bytes = std::fs::read(path).unwrap();
-    let table = read(&File::open(path).unwrap()).unwrap();
+    let table = read(&File::open(path).unwrap(), |_| None).unwrap();
     let elf = object::File::parse(&*bytes).unwrap();
     let segments = Segments::of(&elf, bytes.len() as u64);
     let section = elf.section_by_name(".eh_frame").unwrap();
@@ -146,7 +146,7 @@ fn tables_agree_with_gimli_on_every_row_of_real_files() {
 
 #[test]
 fn what_is_no_file_with_call_frame_information_is_refused() {
-    let open = |path: &str| read(&File::open(path).unwrap());
+    let open = |path: &str| read(&File::open(path).unwrap(), |_| None);
     assert!(matches!(open("/proc/self/maps"), Err(NoTable::Unreadable(_))));
 }
 
@@ -154,7 +154,7 @@ fn what_is_no_file_with_call_frame_information_is_refused() {
 /// left unknown. Which functions there are is kept from them: only calls and the order of the code tell.
 fn compare_derived(path: &str) -> (u64, Vec<u64>, u64) {
     let bytes = std::fs::read(path).unwrap();
-    let told = read(&File::open(path).unwrap()).unwrap();
+    let told = read(&File::open(path).unwrap(), |_| None).unwrap();
     let elf = object::File::parse(&*bytes).unwrap();
     let section = elf.section_by_name(".text").unwrap();
     let start = section.file_range().unwrap().0;

@@ -14,7 +14,7 @@ static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
 fuzz_target!(|data: &[u8]| {
     let path = SCRATCH.file(data);
     let file = std::fs::File::open(&path).expect("open what was just written");
-    let _ = (Interpreter::read(&file), perf_user::unwind::read(&file));
+    let _ = (Interpreter::read(&file), perf_user::unwind::read(&file, |_| None));
     // Places all over the file, and some outside.
     let mut offsets: Vec<u64> = (0..data.len() as u64).step_by(data.len() / 64 + 1).collect();
     offsets.extend([0x1000, 0x1020, 0x1139, u64::MAX, 1 << 40]);

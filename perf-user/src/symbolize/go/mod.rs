@@ -1,7 +1,11 @@
 //! Names from the table that Go programs carry for tracebacks of their own, `.gopclntab`: functions, lines and inlined calls,
 //! also in programs that were stripped. The layouts are those of Go's `runtime/symtab.go` since 1.18.
 
+mod goroutine;
+
 use std::{cell::Cell, fs::File};
+
+pub(crate) use goroutine::goroutine_end;
 
 use super::{Function, outline::Outline};
 

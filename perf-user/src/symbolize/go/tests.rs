@@ -113,6 +113,16 @@ fn functions_lines_and_inlined_calls() {
 }
 
 #[test]
+fn a_function_is_found_by_its_whole_name() {
+    for version in [GO_1_18, GO_1_20] {
+        let table = GoTable::parse(table(version, TEXT), TABLE, &[]).unwrap();
+        assert_eq!(table.addresses_of(&[b"main.outer"]), Some((TEXT, TEXT + 32)));
+        assert_eq!(table.addresses_of(&[b"no", b"main.last"]), Some((TEXT + 32, TEXT + 48)));
+        assert_eq!((table.addresses_of(&[b"main.las"]), table.addresses_of(&[b"main.inner"])), (None, None));
+    }
+}
+
+#[test]
 fn without_the_module_data_a_function_has_no_line_that_is_not_its_own() {
     let table_of = |modules: &[Vec<u8>]| GoTable::parse(table(GO_1_20, TEXT), TABLE, modules).unwrap();
     let mut other = module(GO_1_20.1);
