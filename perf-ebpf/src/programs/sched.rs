@@ -5,7 +5,7 @@ use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::{map, raw_tracepoint},
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
 use core::ffi::c_void;
@@ -52,6 +52,10 @@ static PAST_0: HashMap<Past, PastThread> = HashMap::with_max_entries(1, 0);
 #[map]
 static PAST_1: HashMap<Past, PastThread> = HashMap::with_max_entries(1, 0);
 
+/// A thread in the making, or about to be kept as past: the stack of a program has no room for it.
+#[map]
+static SCHED_MEMORY: PerCpuArray<PastThread> = PerCpuArray::with_max_entries(1, 0);
+
 /// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next[, unsigned int prev_state])`; runs in `prev`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_switch(ctx: RawTracePointContext) -> i32 {
@@ -93,12 +97,9 @@ pub(super) fn sched_new(ctx: RawTracePointContext) -> i32 {
     let tgid = read_u32(task, TASK_TGID_OFFSET.load());
     if is_target(tgid) {
         let tid = read_u32(task, TASK_PID_OFFSET.load());
-        let now_ns = now();
-        let mut thread = Thread { first_ns: now_ns, since_ns: now_ns, off_ns: now_ns, ..Thread::default() };
-        thread.state = State::Runnable as u32;
         // It has the name of the thread that made it.
-        (thread.key.tgid, thread.key.tid, thread.key.comm) = (tgid, tid, bpf_get_current_comm().unwrap_or_default());
-        keep(tid, &thread);
+        let comm = bpf_get_current_comm().unwrap_or_default();
+        keep(Key { tgid, tid, comm, ..Key::default() }, State::Runnable, now());
     }
     0
 }
@@ -110,9 +111,14 @@ fn now() -> u64 {
 }
 
 #[inline(always)]
-fn keep(tid: u32, thread: &Thread) {
+fn keep(key: Key, state: State, now_ns: u64) {
+    let Some(memory) = SCHED_MEMORY.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's, and no program of this kind interrupts another.
+    let thread = unsafe { &mut (*memory).thread };
+    *thread =
+        Thread { first_ns: now_ns, since_ns: now_ns, off_ns: now_ns, key, state: state as u32, ..Thread::default() };
     // What an ended thread of the same id may have left is replaced.
-    if THREADS.insert(&tid, thread, u64::from(BPF_ANY)).is_err()
+    if THREADS.insert(key.tid, &*thread, u64::from(BPF_ANY)).is_err()
         && let Some(counters) = counters(generation())
     {
         count(counters, Counter::ThreadsMissed);
@@ -156,7 +162,7 @@ fn switch(
     let thread = match THREADS.get_ptr_mut(&tid) {
         Some(thread) => thread,
         None if is_target(tgid) => {
-            keep(tid, &Thread { first_ns: now_ns, since_ns: now_ns, ..Thread::default() });
+            keep(Key { tgid, tid, ..Key::default() }, State::Unheard, now_ns);
             let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 0 };
             thread
         }
@@ -206,7 +212,7 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32, counters: *mut Count
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let kept = if begun_before {
         let past = Past { tid: thread.key.tid, ended: 0, from_ns: thread.off_ns };
-        keep_past(&past, &PastThread { thread: *thread, until_ns: now_ns }, generation)
+        keep_past(&past, thread, now_ns, generation)
     } else {
         let [blocked_ns, runnable_ns] = thread.off(now_ns);
         add(counters, Counter::OffTaken, blocked_ns + runnable_ns);
@@ -243,8 +249,12 @@ fn keep_wait(key: &Key, off_ns: u64, blocked_ns: u64, runnable_ns: u64, generati
 }
 
 #[inline(always)]
-fn keep_past(past: &Past, thread: &PastThread, generation: u32) -> Result<(), i32> {
-    (if generation == 0 { &PAST_0 } else { &PAST_1 }).insert(past, thread, u64::from(BPF_ANY))
+fn keep_past(past: &Past, thread: &Thread, until_ns: u64, generation: u32) -> Result<(), i32> {
+    let Some(memory) = SCHED_MEMORY.get_ptr_mut(0) else { return Err(0) };
+    // SAFETY: as in `keep`.
+    let memory = unsafe { &mut *memory };
+    (memory.thread, memory.until_ns) = (*thread, until_ns);
+    (if generation == 0 { &PAST_0 } else { &PAST_1 }).insert(past, &*memory, u64::from(BPF_ANY))
 }
 
 /// The thread ends, or goes on under another id.
@@ -252,7 +262,7 @@ fn keep_past(past: &Past, thread: &PastThread, generation: u32) -> Result<(), i3
 fn end(thread: &mut Thread, tid: u32, now_ns: u64, generation: u32, counters: *mut Counters) {
     change(thread, |thread| thread.turn(now_ns, State::Running, State::Running));
     let past = Past { tid, ended: 1, from_ns: thread.first_ns };
-    if keep_past(&past, &PastThread { thread: *thread, until_ns: now_ns }, generation).is_err() {
+    if keep_past(&past, thread, now_ns, generation).is_err() {
         count(counters, Counter::ThreadsMissed);
     }
     let _ = THREADS.remove(&tid);
