@@ -148,7 +148,7 @@ fn derive_gaps<'data, R: ReadRef<'data>>(elf: &object::File<'data, R>, segments:
         Some(Gap { start, bytes: data.get((start - first) as usize..(end - first) as usize)? })
     };
     let gaps: Vec<Gap<'_>> = stretches.gaps(&parts).into_iter().filter_map(bytes).collect();
-    if gaps.is_empty() {
+    if gaps.is_empty() || gaps.iter().map(|gap| gap.bytes.len() as u64).sum::<u64>() > derive::CODE_BYTES {
         return;
     }
     let place = |address| segments.offsets(address, address).map(|(offset, _)| offset);

@@ -16,11 +16,12 @@ use flow::{Contradiction, Flow};
 use gap::fills;
 use state::State;
 
-/// More code than this without information is of a compiler that keeps frame pointers, as Go's does.
-const CODE_BYTES: u64 = 4 << 20;
+/// More code than this without information is of a compiler that keeps frame pointers, as those of Go and of V8 do, and reading
+/// it would take so long that samples come first. musl's C library has 0.4 MiB.
+pub(super) const CODE_BYTES: u64 = 1 << 20;
 
 /// How often a byte of code may be looked at, on average; compiled code takes about one.
-const LOOKS: u64 = 8;
+const LOOKS: u64 = 4;
 
 /// Functions begin at multiples of this, where compilers fill what is left before.
 const ALIGNED: u64 = 16;
@@ -31,9 +32,6 @@ type Rules = BTreeMap<u64, (u64, Rule)>;
 /// The rules of what lies in the gaps, which are sorted, as stretches of one rule each. `functions` are places that are known
 /// to begin one, `entry` is where the program begins.
 pub(super) fn derive(gaps: &[Gap<'_>], functions: impl Iterator<Item = u64>, entry: u64) -> Vec<(u64, u64, Rule)> {
-    if gaps.iter().map(|gap| gap.bytes.len() as u64).sum::<u64>() > CODE_BYTES {
-        return Vec::new();
-    }
     let mut reader = Reader::new(gaps, functions);
     reader.pass(entry);
     // What comes behind a call depends on whether that returns, which is known by now.
@@ -124,8 +122,8 @@ impl<'gaps> Reader<'gaps> {
         called.dedup();
         // Where the code is only read wrongly, a call leads between two instructions.
         let begins = |at: u64| {
-            let (gap, begins) = self.gaps.iter().zip(&begins).find(|(gap, _)| gap.holds(at))?;
-            begins.get((at - gap.start) as usize).copied()
+            let number = self.gaps.partition_point(|gap| gap.start <= at).checked_sub(1)?;
+            begins[number].get((at - self.gaps[number].start) as usize).copied()
         };
         let called: Vec<u64> = called.into_iter().filter(|at| begins(*at) == Some(true)).collect();
         self.starts.extend(called);
