@@ -105,6 +105,6 @@ fn find(maps: &str, ip: u64, tables: &mut HashMap<String, Option<Table>>) -> Opt
         Some((line, ip - start + number(rest.split(' ').nth(1)?)?))
     })?;
     let path = line.split_whitespace().nth(5)?.to_owned();
-    let table = tables.entry(path.clone()).or_insert_with(|| read(&File::open(path).ok()?).ok());
+    let table = tables.entry(path.clone()).or_insert_with(|| read(&File::open(path).ok()?, |_| None).ok());
     table.as_ref()?.find(offset)
 }
