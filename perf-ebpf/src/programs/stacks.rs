@@ -72,13 +72,19 @@ pub(super) fn take(
     counters: *mut Counters,
 ) -> Result<StackIds, Counter> {
     let sides = STACK_SIDES.load();
+    // These counters are of CPU samples.
+    let count_cut = |counter| {
+        if memory == SAMPLER {
+            count(counters, counter);
+        }
+    };
     let Some(scratch) = SCRATCH.get_ptr_mut(memory) else { return Err(Counter::LostMapBusy) };
     let mut ids = StackIds { user: 0, kernel: 0, python: 0 };
     if sides & SIDE_USER != 0
         && let Some(walked) = walk()
     {
         if walked.cut_at_depth {
-            count(counters, Counter::UserTruncated);
+            count_cut(Counter::UserTruncated);
         }
         ids.user = store_walked(&walked, generation)?;
     } else if sides & SIDE_USER != 0 {
@@ -86,18 +92,18 @@ pub(super) fn take(
         let bytes = unsafe { bpf_get_stack(ctx, scratch.cast(), FRAMES_BYTES as u32, u64::from(BPF_F_USER_STACK)) };
         if bytes > 0 {
             if bytes >= FRAMES_BYTES as i64 {
-                count(counters, Counter::UserTruncated);
+                count_cut(Counter::UserTruncated);
             }
             ids.user = store(scratch, bytes, generation)?;
         } else if !kernel_mode {
-            count(counters, Counter::UserStackFailed);
+            count_cut(Counter::UserStackFailed);
         }
     }
     if sides & SIDE_USER != 0
         && let Some(read) = read_python()
     {
         if read.cut_at_depth {
-            count(counters, Counter::PythonTruncated);
+            count_cut(Counter::PythonTruncated);
         }
         ids.python = store_walked(&read, generation)?;
     }
@@ -106,7 +112,7 @@ pub(super) fn take(
         let bytes = unsafe { bpf_get_stack(ctx, scratch.cast(), FRAMES_BYTES as u32, 0) };
         if bytes > 0 {
             if bytes >= FRAMES_BYTES as i64 {
-                count(counters, Counter::KernelTruncated);
+                count_cut(Counter::KernelTruncated);
             }
             ids.kernel = store(scratch, bytes, generation)?;
         }

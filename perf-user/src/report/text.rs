@@ -30,7 +30,7 @@ impl Display for Report {
         if !self.threads.is_empty() {
             self.write_times(f)?;
         }
-        if self.series.is_empty() {
+        if self.series.is_empty() && self.threads.is_empty() {
             writeln!(f, "\nThe recording holds no events.")?;
         }
         writeln!(f)?;
