@@ -20,7 +20,7 @@ use state::State;
 /// it would take so long that samples come first. musl's C library has 0.4 MiB.
 pub(super) const CODE_BYTES: u64 = 1 << 20;
 
-/// How often a byte of code may be looked at, on average; compiled code takes about one.
+/// How often a byte of code may be looked at, on average.
 const LOOKS: u64 = 4;
 
 /// Functions begin at multiples of this, where compilers fill what is left before.
