@@ -78,7 +78,7 @@ fn without_an_output_a_recording_and_its_picture_get_default_names() {
         said.contains(recording.as_str()) && said.contains(picture.as_str()),
         "the files written are named in:\n{said}"
     );
-    assert!(said.contains("take_seventy"), "the summary names the top functions:\n{said}");
+    assert!(said.contains("spin_unit"), "the summary names the top functions:\n{said}");
     assert_format(&directory.join(picture), 0);
 }
 
