@@ -170,6 +170,10 @@ fn switch(
     };
     // SAFETY: see `change`.
     let thread = unsafe { &mut *thread };
+    // It has come to run without being seen, which is rare: what it did before has lasted until now, as far as is known.
+    if thread.state > State::Running as u32 {
+        comes(thread, now_ns, generation, counters);
+    }
     let preempted: u64 = ctx.arg(0);
     let state =
         if TELLS_STATE.load() != 0 { ctx.arg::<u64>(3) as u32 } else { read_u32(ctx.arg(1), TASK_STATE_OFFSET.load()) };

@@ -231,6 +231,7 @@ impl Session {
     /// Stops sampling: detaches every program, and keeps the maps.
     pub fn stop(&mut self) {
         self.collector.detach();
+        // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
         if let Some(sched) = &mut self.sched {
             sched.detach();
         }

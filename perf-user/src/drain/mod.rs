@@ -120,13 +120,13 @@ impl Drain {
         self.start_ns
     }
 
-    /// Turns programs to the other generation, and takes all that this one holds.
+    /// Turns programs to the other generation, and takes all that this one holds: a window that ended at `end_ns`, or ends now.
     ///
     /// # Errors
     /// When the kernel refuses; the recording cannot go on then.
-    pub fn rotate(&mut self, session: &mut Session) -> Result<RawWindow, DrainError> {
+    pub fn rotate(&mut self, session: &mut Session, end_ns: Option<u64>) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
-        let end_ns = sys::monotonic_ns();
+        let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
         session.set_generation(next, end_ns)?;
         wait_for_running_programs();
         let mut window = RawWindow { start_ns: self.start_ns, end_ns, ..RawWindow::default() };

@@ -195,7 +195,7 @@ pub fn record(
         }
         remapped = false;
         run.follow_cpus(&mut session, &mut rings);
-        match run.window(&mut session, &mut rings) {
+        match run.window(&mut session, &mut rings, None) {
             Ok(true) => {}
             Ok(false) => break Ended::Failure,
             Err(error) => {
@@ -208,11 +208,11 @@ pub fn record(
         }
     };
 
-    session.stop();
     let end_ns = sys::monotonic_ns();
+    session.stop();
     let _ = rings.check();
     if failure.is_none() {
-        failure = run.window(&mut session, &mut rings).err();
+        failure = run.window(&mut session, &mut rings, Some(end_ns)).err();
     }
     // From here on a signal ends perfprobe at once, but not a twin of the one that ended the recording: timeout(1) sends
     // its signal to the process and to the group.
@@ -278,8 +278,13 @@ struct Run {
 
 impl Run {
     /// Ends the window, and hands it on; whether it still can be stored.
-    fn window(&mut self, session: &mut Session, rings: &mut TaskRings) -> Result<bool, RecordError> {
-        let raw = self.drain.rotate(session)?;
+    fn window(
+        &mut self,
+        session: &mut Session,
+        rings: &mut TaskRings,
+        end_ns: Option<u64>,
+    ) -> Result<bool, RecordError> {
+        let raw = self.drain.rotate(session, end_ns)?;
         rings.apply_until_now(&mut self.tasks);
         self.code.read(&mut self.tasks);
         let located = self.tasks.locate(&raw);
