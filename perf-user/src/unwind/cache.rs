@@ -155,7 +155,9 @@ impl Cache {
     }
 }
 
-fn encode(table: &Table) -> Vec<u8> {
+/// The table, as it is kept.
+#[must_use]
+pub fn encode(table: &Table) -> Vec<u8> {
     let mut body = Vec::with_capacity(HEADER_BYTES + table.pages.len() * 4 + table.rows.len() * 8);
     body.extend(table.pages.iter().flat_map(|page| page.to_le_bytes()));
     body.extend(table.rows.iter().flat_map(|row| row.0.to_le_bytes()));
@@ -169,7 +171,8 @@ fn encode(table: &Table) -> Vec<u8> {
 }
 
 /// The table, if the data are what [`encode`] makes of one.
-fn decode(data: &[u8]) -> Option<Table> {
+#[must_use]
+pub fn decode(data: &[u8]) -> Option<Table> {
     let (header, body) = data.split_at_checked(HEADER_BYTES)?;
     let numbers = header.strip_prefix(MAGIC)?;
     let number = |at: usize| Some(u64::from_le_bytes(numbers.get(at * 8..at * 8 + 8)?.try_into().ok()?));

@@ -9,7 +9,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Cache;
+pub use cache::{Cache, decode, encode};
 pub use kernel::{Room, Unwinder};
 pub use loader::Loader;
 pub use table::Table;
@@ -101,7 +101,7 @@ pub fn read(file: &File, stack_end: StackEnd) -> Result<Table, NoTable> {
         let data = section.uncompressed_data().map_err(unreadable)?;
         if data.is_empty() { Err(NoTable::Absent) } else { Ok(data) }
     };
-    let mut stretches = Stretches::default();
+    let mut stretches = Stretches::with_room(ROWS);
     // First, because what was added first holds.
     if let Some((start, end)) = stack_end(file).and_then(|(start, end)| segments.offsets(start, end)) {
         stretches.fill(start, end, Rule::of(Cfa::End, SavedFp::Kept, 0));
@@ -109,12 +109,12 @@ pub fn read(file: &File, stack_end: StackEnd) -> Result<Table, NoTable> {
     let eh_frame = section(".eh_frame").and_then(|data| {
         let mut eh_frame = gimli::EhFrame::new(&data, LittleEndian);
         eh_frame.set_address_size(8);
-        collect(&eh_frame, &bases, &segments, &mut stretches)
+        collect((&eh_frame, &data), &bases, &segments, &mut stretches)
     });
     let debug_frame = section(".debug_frame").and_then(|data| {
         let mut debug_frame = gimli::DebugFrame::new(&data, LittleEndian);
         debug_frame.set_address_size(8);
-        collect(&debug_frame, &bases, &segments, &mut stretches)
+        collect((&debug_frame, &data), &bases, &segments, &mut stretches)
     });
     derive_gaps(&elf, &segments, &mut stretches);
     if stretches.is_empty() {
@@ -127,7 +127,7 @@ pub fn read(file: &File, stack_end: StackEnd) -> Result<Table, NoTable> {
     if let Some((start, end)) = segments.offsets(elf.entry(), elf.entry().saturating_add(ENTRY_BYTES)) {
         stretches.fill(start, end, Rule::of(Cfa::End, SavedFp::Kept, 0));
     }
-    Ok(stretches.into_table())
+    stretches.into_table().ok_or(NoTable::TooLarge)
 }
 
 /// Adds rules for the code that no call frame information covers. Symbols say where functions begin, if the file has any.
@@ -155,9 +155,11 @@ fn derive_gaps<'data, R: ReadRef<'data>>(elf: &object::File<'data, R>, segments:
     let symbols = elf.symbols().chain(elf.dynamic_symbols()).filter(|symbol| symbol.kind() == SymbolKind::Text);
     let functions = symbols.filter_map(|symbol| place(symbol.address()));
     for (start, end, rule) in derive::derive(&gaps, functions, place(elf.entry()).unwrap_or(u64::MAX)) {
-        if stretches.begin(Some((start, end))) {
-            stretches.add(start, rule);
+        if stretches.is_full() {
+            return;
         }
+        stretches.begin((start, end));
+        stretches.add(start, rule);
     }
 }
 
@@ -170,6 +172,10 @@ const SECTION_BYTES: u64 = 128 << 20;
 /// So do more rows than this.
 const ROWS: usize = 16 << 20;
 
+/// Common entries, by their bytes, each as often as functions refer to it: a few dozen bytes for each of millions of functions.
+/// One that is long is read anew for every function that refers to it.
+const COMMON_BYTES: u64 = 256 << 20;
+
 /// Executable segments of a file; linkers make one or two.
 const SEGMENTS: usize = 16;
 
@@ -180,7 +186,7 @@ type Slice<'data> = EndianSlice<'data, LittleEndian>;
 
 /// Adds what one section says. An entry that cannot be read leaves a stretch of code without rules, not the file.
 fn collect<'data, S>(
-    section: &S,
+    (section, data): (&S, &[u8]),
     bases: &BaseAddresses,
     segments: &Segments,
     stretches: &mut Stretches,
@@ -192,31 +198,47 @@ where
     let mut context = UnwindContext::new();
     let mut cies: HashMap<S::Offset, CommonInformationEntry<Slice<'data>>> = HashMap::new();
     let mut entries = section.entries(bases);
+    let mut common_bytes = 0;
     while let Some(entry) = entries.next().map_err(NoTable::Damaged)? {
         let CieOrFde::Fde(partial) = entry else { continue };
+        common_bytes += entry_bytes(data, gimli::UnwindOffset::into(partial.cie_offset()));
+        if common_bytes > COMMON_BYTES {
+            return Err(NoTable::TooLarge);
+        }
         let parsed = partial.parse(|section, bases, offset| match cies.entry(offset) {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(new) => section.cie_from_offset(bases, offset).map(|cie| new.insert(cie).clone()),
         });
         let Ok(fde) = parsed else { continue };
-        if fde.len() == 0 || !stretches.begin(segments.offsets(fde.initial_address(), fde.end_address())) {
+        let Some(offsets) = segments.offsets(fde.initial_address(), fde.end_address()) else { continue };
+        if fde.len() == 0 {
             continue;
         }
+        stretches.begin(offsets);
         let Ok(mut rows) = fde.rows(section, bases, &mut context) else { continue };
         while let Ok(Some(row)) = rows.next_row() {
             // Nothing keeps a row within its function but the compiler.
-            let (start, end) = (row.start_address(), row.end_address().min(fde.end_address()));
-            if start >= fde.end_address() {
+            if row.start_address() >= fde.end_address() {
                 break;
             }
             let rule = rule(section, &fde, row).unwrap_or(Rule::UNKNOWN);
-            if let Some((start, _)) = segments.offsets(start, end.max(start)) {
-                stretches.add(start, rule);
+            // Segments of which one lies in another would have it elsewhere.
+            stretches.add(offsets.0 + (row.start_address() - fde.initial_address()), rule);
+            if stretches.is_full() {
+                return Err(NoTable::TooLarge);
             }
-        }
-        if stretches.rows() > ROWS {
-            return Err(NoTable::TooLarge);
         }
     }
     Ok(())
+}
+
+/// How long the entry at this offset says that it is; no more than there is.
+fn entry_bytes(data: &[u8], offset: usize) -> u64 {
+    let rest = data.get(offset..).unwrap_or_default();
+    let said = match rest.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
+        // The form for sections of more than 4 GiB.
+        Some(u32::MAX) => rest[4..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+        said => said.unwrap_or(0).into(),
+    };
+    said.min(rest.len() as u64)
 }

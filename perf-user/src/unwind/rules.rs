@@ -17,6 +17,9 @@ const RETURN_ADDRESS_AT: i64 = -8;
 /// The largest stub of a procedure linkage table, and what one begins a push at.
 const STUB_BYTES: u64 = 16;
 
+/// The longest expression that is understood has as many. All rows of a section could share one of megabytes.
+const MAX_OPERATIONS: usize = 9;
+
 type Row<'row> = &'row UnwindTableRow<usize>;
 
 /// The rule of a row.
@@ -37,6 +40,9 @@ where
         let mut all = Vec::new();
         while let Some(operation) = operations.next().ok()? {
             all.push(operation);
+            if all.len() > MAX_OPERATIONS {
+                return None;
+            }
         }
         Some(all)
     };

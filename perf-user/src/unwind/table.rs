@@ -5,6 +5,9 @@ use perf_ebpf::unwind::{PAGE_BITS, Row, Rule};
 /// Code between two functions that is shorter than this is filling, and nothing runs there.
 const FILLING_BYTES: u64 = 16;
 
+/// The kernel's maps hold fewer pages. A file with holes can be of any length, and have code at both ends.
+const MAX_PAGES: u64 = 1 << 20;
+
 /// How to get from a frame of a file to its caller: rows in the order of file offsets, found through an index of pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -29,19 +32,23 @@ impl Table {
 }
 
 /// Stretches of code with their rules, in the order in which a file lists them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stretches {
     /// Where each stretch begins and ends, and its first row in `rows`.
     all: Vec<(u64, u64, u32)>,
     rows: Vec<(u64, Rule)>,
+    room: usize,
 }
 
 impl Stretches {
-    /// Begins the stretch of one function; whether it can be told.
-    pub(super) fn begin(&mut self, offsets: Option<(u64, u64)>) -> bool {
-        let Some((start, end)) = offsets else { return false };
+    /// None yet, and room for so many rows.
+    pub(super) fn with_room(rows: usize) -> Self {
+        Self { all: Vec::new(), rows: Vec::new(), room: rows }
+    }
+
+    /// Begins the stretch of one function.
+    pub(super) fn begin(&mut self, (start, end): (u64, u64)) {
         self.all.push((start, end, self.rows.len() as u32));
-        true
     }
 
     /// Adds what holds in that stretch from `start` on.
@@ -54,9 +61,9 @@ impl Stretches {
         self.all.is_empty()
     }
 
-    /// How many rows there are.
-    pub(super) fn rows(&self) -> usize {
-        self.rows.len()
+    /// Whether there is room for no more rows.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.room
     }
 
     /// What is left of these parts of the file when all stretches are taken out, but for what is only filling.
@@ -84,14 +91,20 @@ impl Stretches {
     pub(super) fn fill(&mut self, start: u64, end: u64, rule: Rule) {
         let covered = |(from, until, _): &(u64, u64, u32)| *from <= start && start < *until;
         let next = self.all.iter().map(|(from, ..)| *from).filter(|from| *from > start).min();
-        if !self.all.iter().any(covered) && self.begin(Some((start, next.map_or(end, |next| next.min(end))))) {
+        if !self.all.iter().any(covered) {
+            self.begin((start, next.map_or(end, |next| next.min(end))));
             self.add(start, rule);
         }
     }
 
-    /// The table of all stretches. Where two overlap, the one that was added first holds.
-    pub(super) fn into_table(self) -> Table {
-        let Self { all, rows } = self;
+    /// The table of all stretches; `None` if they lie too far apart. Where two overlap, the one that was added first holds.
+    pub(super) fn into_table(self) -> Option<Table> {
+        let Self { all, rows, .. } = self;
+        let first = all.iter().map(|(start, ..)| *start).min()?;
+        let last = all.iter().map(|(_, end, _)| *end).max()?;
+        if (last >> PAGE_BITS) - (first >> PAGE_BITS) >= MAX_PAGES {
+            return None;
+        }
         let ends = all.iter().skip(1).map(|(_, _, first)| *first).chain([rows.len() as u32]);
         let mut stretches: Vec<_> =
             all.iter().zip(ends).map(|((start, end, first), last)| (*start, *end, *first, last)).collect();
@@ -105,6 +118,10 @@ impl Stretches {
             if told > 0 && start >= told + FILLING_BYTES {
                 maker.push(told, Rule::UNKNOWN);
             }
+            if first == last {
+                // It could not be read: what holds before it does not hold in it.
+                maker.push(start.max(told), Rule::UNKNOWN);
+            }
             let mut own = rows[first as usize..last as usize].iter().peekable();
             while let Some((from, rule)) = own.next() {
                 let until = own.peek().map_or(end, |(next, _)| *next);
@@ -115,7 +132,7 @@ impl Stretches {
             told = end;
         }
         maker.push(told, Rule::UNKNOWN);
-        maker.table
+        Some(maker.table)
     }
 }
 
@@ -175,13 +192,17 @@ mod tests {
     /// Start, end, and rows of a start and an offset.
     type Stretch = (u64, u64, &'static [(u64, i32)]);
 
-    fn table(stretches: &[Stretch]) -> Table {
-        let mut made = Stretches::default();
+    fn stretches(stretches: &[Stretch]) -> Stretches {
+        let mut made = Stretches::with_room(100);
         for (start, end, rows) in stretches {
-            assert!(made.begin(Some((*start, *end))));
+            made.begin((*start, *end));
             rows.iter().for_each(|(from, offset)| made.add(*from, sp(*offset)));
         }
-        made.into_table()
+        made
+    }
+
+    fn table(list: &[Stretch]) -> Table {
+        stretches(list).into_table().unwrap()
     }
 
     fn found(table: &Table, offset: u64) -> Option<i32> {
@@ -228,15 +249,15 @@ mod tests {
 
     #[test]
     fn a_gap_is_filled_up_to_the_next_function_and_nothing_is_covered() {
-        let mut made = Stretches::default();
+        let mut made = Stretches::with_room(100);
         for (start, end) in [(0x100, 0x120), (0x148, 0x200)] {
-            assert!(made.begin(Some((start, end))));
+            made.begin((start, end));
             made.add(start, sp(8));
         }
         made.fill(0x120, 0x160, sp(99));
         made.fill(0x100, 0x160, sp(77));
         made.fill(0x400, 0x440, sp(55));
-        let table = made.into_table();
+        let table = made.into_table().unwrap();
         let expected = [(0x11f, Some(8)), (0x120, Some(99)), (0x147, Some(99)), (0x148, Some(8)), (0x43f, Some(55))];
         for (offset, rule) in expected {
             assert_eq!(found(&table, offset), rule, "{offset:#x}");
@@ -245,15 +266,34 @@ mod tests {
 
     #[test]
     fn gaps_are_what_no_stretch_covers() {
-        let mut made = Stretches::default();
+        let mut made = Stretches::with_room(usize::MAX);
         for stretch in [(0x148, 0x200), (0x100, 0x140), (0x240, 0x280), (0x250, 0x260)] {
-            assert!(made.begin(Some(stretch)));
+            made.begin(stretch);
         }
         assert_eq!(
             made.gaps(&[(0x80, 0x300), (0x400, 0x420)]),
             [(0x80, 0x100), (0x200, 0x240), (0x280, 0x300), (0x400, 0x420)]
         );
         assert_eq!(made.gaps(&[(0x110, 0x130), (0x1f0, 0x230)]), [(0x200, 0x230)]);
+    }
+
+    #[test]
+    fn a_function_whose_rows_cannot_be_read_has_no_rules_of_another() {
+        let table = table(&[(0x100, 0x200, &[(0x100, 8)]), (0x200, 0x300, &[]), (0x300, 0x400, &[(0x300, 16)])]);
+        let expected = [(0x1ff, Some(8)), (0x200, None), (0x2ff, None), (0x300, Some(16))];
+        for (offset, rule) in expected {
+            assert_eq!(found(&table, offset), rule, "{offset:#x}");
+        }
+    }
+
+    #[test]
+    fn code_at_both_ends_of_a_long_file_with_holes_makes_no_table() {
+        let at = |start: u64| {
+            stretches(&[(0x100, 0x200, &[(0x100, 8)]), (start, start + 0x100, &[(0x100, 8)])]).into_table()
+        };
+        assert!(at(1 << 60).is_none());
+        assert!(at(MAX_PAGES << PAGE_BITS).is_none());
+        assert!(at((MAX_PAGES << PAGE_BITS) - 0x1000).is_some());
     }
 
     #[test]

@@ -205,3 +205,75 @@ fn what_code_tells_is_what_its_compiler_told() {
         assert!(unknown * 30 <= same, "{path}: {unknown} are not known beside {same}");
     }
 }
+
+/// `.eh_frame` in the making: entries for code of 16 bytes at one address after another.
+#[derive(Default)]
+struct Frames(Vec<u8>);
+
+impl Frames {
+    fn entry(&mut self, id: u32, rest: &[u8]) {
+        self.0.extend((rest.len() as u32 + 4).to_le_bytes());
+        self.0.extend(id.to_le_bytes());
+        self.0.extend(rest);
+    }
+
+    /// What all functions have in common: version 1, factors of 1, the return address in register 16, then instructions.
+    fn common(&mut self, instructions: &[u8]) {
+        self.entry(0, &[&[1, 0, 1, 1, 16][..], instructions].concat());
+    }
+
+    /// A function of 16 bytes that refers to the first entry.
+    fn function(&mut self, address: u64, instructions: &[u8]) {
+        let back = self.0.len() as u32 + 4;
+        let place = [address.to_le_bytes(), 16_u64.to_le_bytes()].concat();
+        self.entry(back, &[&place, instructions].concat());
+    }
+
+    fn collect(&self, segments: Vec<(u64, u64, u64)>, rows: usize) -> (Result<(), NoTable>, Stretches) {
+        let mut stretches = Stretches::with_room(rows);
+        let mut eh_frame = EhFrame::new(&self.0, LittleEndian);
+        eh_frame.set_address_size(8);
+        let bases = BaseAddresses::default().set_eh_frame(0);
+        (collect((&eh_frame, &self.0), &bases, &Segments(segments), &mut stretches), stretches)
+    }
+}
+
+/// `DW_CFA_def_cfa`: the stack pointer and 8; `DW_CFA_offset_extended_sf`: the return address in the word below.
+const COMMON: &[u8] = &[0x0c, 7, 8, 0x11, 16, 0x78];
+
+/// `DW_CFA_advance_loc` by 1.
+const ADVANCE: u8 = 0x41;
+
+#[test]
+fn a_long_entry_that_all_others_refer_to_is_not_read_for_each() {
+    let referring = |functions: u64| {
+        let mut frames = Frames::default();
+        frames.common(&vec![0; COMMON_BYTES as usize / 100]);
+        (0..functions).for_each(|at| frames.function(at * 16, &[]));
+        frames.collect(Vec::new(), 100).0
+    };
+    assert_eq!(referring(99), Ok(()));
+    assert_eq!(referring(100), Err(NoTable::TooLarge));
+}
+
+#[test]
+fn a_function_of_more_rows_than_there_is_room_for_is_not_read_to_its_end() {
+    let mut frames = Frames::default();
+    frames.common(COMMON);
+    frames.function(0, &[ADVANCE; 15]);
+    assert_eq!(frames.collect(vec![(0, 16, 0)], 100).0, Ok(()));
+    assert_eq!(frames.collect(vec![(0, 16, 0)], 10).0, Err(NoTable::TooLarge));
+}
+
+#[test]
+fn rows_stay_in_their_function_where_one_segment_lies_in_another() {
+    let mut frames = Frames::default();
+    frames.common(COMMON);
+    // The rest of the function is at a stack pointer that is 8 bytes further.
+    frames.function(0x100, &[ADVANCE, 0x0e, 16]);
+    let (outcome, stretches) = frames.collect(vec![(0x101, 0xf, 0x50_0000), (0x100, 0x100, 0x1000)], 100);
+    assert_eq!(outcome, Ok(()));
+    let table = stretches.into_table().unwrap();
+    let offset = |at| table.find(at).map(|row: Row| row.offset());
+    assert_eq!([0x1000, 0x1001, 0x100f].map(offset), [Some(8), Some(16), Some(16)]);
+}

@@ -61,11 +61,16 @@ impl CodeTable {
         }
     }
 
+    /// What lies at `address` now.
+    pub(super) fn current(&self, address: u64) -> Option<&Code> {
+        let (_, piece) = self.current.range(..=address).next_back()?;
+        (address < piece.end).then_some(&piece.code)
+    }
+
     /// What lay at `address` at a time.
     pub(super) fn find(&self, address: u64, time_ns: u64) -> Option<&Code> {
-        let current = self.current.range(..=address).next_back().map(|(_, piece)| piece);
-        let there = current.filter(|piece| address < piece.end && piece.code.from_ns <= time_ns);
-        there.map(|piece| &piece.code).or_else(|| self.find_replaced(address, time_ns))
+        let there = self.current(address).filter(|code| code.from_ns <= time_ns);
+        there.or_else(|| self.find_replaced(address, time_ns))
     }
 
     fn find_replaced(&self, address: u64, time_ns: u64) -> Option<&Code> {

@@ -131,7 +131,8 @@ impl JitDump {
             }
             MOVE => {
                 let (old, start, size) = (u64_at(record, 32)?, u64_at(record, 40)?, u64_at(record, 48)?);
-                let moved = self.table.find(old, u64::MAX).filter(|code| code.start == old).copied();
+                // What was replaced cannot be moved, and looking through it for every record would take as long as one likes.
+                let moved = self.table.current(old).filter(|code| code.start == old).copied();
                 self.table.remove(old, old.checked_add(size)?, from_ns);
                 let end = start.checked_add(size)?;
                 match moved {

@@ -81,7 +81,7 @@ impl PerfMap {
     }
 
     pub(super) fn find(&self, address: u64) -> Option<&Code> {
-        self.table.find(address, u64::MAX)
+        self.table.current(address)
     }
 
     pub(super) fn len(&self) -> usize {
