@@ -66,7 +66,7 @@ fn assert_accounts(recording: &Recording, threads: usize) {
     for Account { tid, run_ns, wait_ns, slices } in accounts {
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
-        let slack_ns = 2 * MS + slices * switch_ns() + run_ns / 50;
+        let slack_ns = 2 * MS + slices * switch_ns() + run_ns / 25;
         assert_same(&format!("thread {tid} running"), times.running_ns, run_ns, slack_ns);
         assert_same(
             &format!("thread {tid} waiting for a CPU"),
