@@ -17,6 +17,7 @@ use crate::{
     collect::{
         EventKind,
         cpu::{Clock, CpuCollector, max_frequency},
+        entries_for_tests,
         session::{SessionOptions, Sides, Unwind, can_walk},
         target::Target,
     },
@@ -277,11 +278,8 @@ fn sides(args: &Args) -> Sides {
 fn entries(frequency_hz: u64, cpus: usize) -> u32 {
     const LEAST: u64 = 512;
     const MOST: u64 = 8_192;
-    // So that tests can see what happens when maps are full.
-    if let Some(entries) = std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok().and_then(|text| text.parse().ok()) {
-        return entries;
-    }
-    (frequency_hz.saturating_mul(cpus as u64) * 3 / 2).clamp(LEAST, MOST) as u32
+    let wanted = || (frequency_hz.saturating_mul(cpus as u64) * 3 / 2).clamp(LEAST, MOST) as u32;
+    entries_for_tests().unwrap_or_else(wanted)
 }
 
 /// Parses a directory that is there, as an absolute path.

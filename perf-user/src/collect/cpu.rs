@@ -226,16 +226,6 @@ impl Collector for CpuCollector {
 
     fn decode(&self, key: &[u8], value: &[u8]) -> Option<RawSample> {
         let (key, value) = (Key::read_from_bytes(key).ok()?, CpuValue::read_from_bytes(value).ok()?);
-        Some(RawSample {
-            tgid: key.tgid,
-            tid: key.tid,
-            comm: key.comm,
-            user_stack: key.user_stack,
-            kernel_stack: key.kernel_stack,
-            python_stack: key.python_stack,
-            did: None,
-            value: value.count,
-            first_ns: value.first_ns,
-        })
+        Some(RawSample::of(&key, None, value.count, value.first_ns))
     }
 }

@@ -9,7 +9,7 @@ pub mod target;
 use std::io;
 
 use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
-use perf_ebpf::comm::Comm;
+use perf_ebpf::{comm::Comm, sample::Key};
 
 use crate::host::{Host, Unsupported};
 
@@ -44,6 +44,27 @@ pub struct RawSample {
     /// `CLOCK_MONOTONIC` time of the first event counted in it.
     pub first_ns: u64,
 }
+
+impl RawSample {
+    /// Of what was counted under `key`.
+    #[must_use]
+    pub fn of(key: &Key, did: Option<Did>, value: u64, first_ns: u64) -> Self {
+        Self {
+            tgid: key.tgid,
+            tid: key.tid,
+            comm: key.comm,
+            user_stack: key.user_stack,
+            kernel_stack: key.kernel_stack,
+            python_stack: key.python_stack,
+            did,
+            value,
+            first_ns,
+        }
+    }
+}
+
+/// The unit of times.
+pub const NANOSECONDS: &str = "nanoseconds";
 
 /// What a thread does, as far as the scheduler is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +157,12 @@ fn last_word(error: &io::Error, log: &str) -> String {
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
     let last = lines.rev().find(|line| !figures.iter().any(|figure| line.starts_with(figure)));
     last.map_or_else(|| error.to_string(), |line| format!("{error}; the verifier says: {line}"))
+}
+
+/// How many entries maps are to have so that tests can see what happens when they are full.
+#[must_use]
+pub fn entries_for_tests() -> Option<u32> {
+    std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok()?.parse().ok()
 }
 
 /// A kind of event.

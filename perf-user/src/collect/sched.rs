@@ -14,7 +14,7 @@ use perf_ebpf::{
 use zerocopy::IntoBytes as _;
 
 use super::{
-    AttachError,
+    AttachError, entries_for_tests,
     session::Unwind,
     target::{Target, comm_from},
 };
@@ -47,10 +47,8 @@ pub struct SchedCollector {
 impl SchedCollector {
     /// Sets map sizes, before the object is loaded.
     pub(super) fn configure(loader: &mut EbpfLoader<'_>) {
-        // So that tests can see what happens when maps are full.
-        let most = std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok().and_then(|text| text.parse().ok());
         for (map, entries) in MAPS {
-            loader.map_max_entries(map, most.map_or(entries, |most: u32| most.min(entries)));
+            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
         }
     }
 

@@ -75,8 +75,7 @@ impl SessionOptions {
 /// The kernel half at work. Dropping it detaches everything.
 pub struct Session {
     bpf: Ebpf,
-    kinds: Vec<EventKind>,
-    target: Target,
+    options: SessionOptions,
     collector: CpuCollector,
     sched: Option<SchedCollector>,
     follow: Vec<RawTracePointLink>,
@@ -107,8 +106,8 @@ impl Session {
             collector.load(&mut bpf, host, options.unwind, reads_python)?;
         }
         let sched = options.schedules().then(|| SchedCollector::load(&mut bpf, options.unwind, reads_python));
-        let (sched, kinds, target) = (sched.transpose()?, options.kinds.clone(), options.target.clone());
-        Ok(Self { bpf, kinds, target, collector, sched, follow, stats, reads_python })
+        let (sched, options) = (sched.transpose()?, options.clone());
+        Ok(Self { bpf, options, collector, sched, follow, stats, reads_python })
     }
 
     /// Starts sampling.
@@ -117,24 +116,18 @@ impl Session {
     /// What the kernel refused.
     pub fn attach(&mut self, host: &Host) -> Result<(), AttachError> {
         if let Some(sched) = &mut self.sched {
-            sched.attach(&mut self.bpf, &self.target, sys::monotonic_ns())?;
+            sched.attach(&mut self.bpf, &self.options.target, sys::monotonic_ns())?;
         }
-        if self.kinds.contains(&EventKind::Cpu) {
+        if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
         }
         Ok(())
     }
 
-    /// What is recorded.
+    /// What is recorded, and how.
     #[must_use]
-    pub fn kinds(&self) -> &[EventKind] {
-        &self.kinds
-    }
-
-    /// Whether the scheduler's events are listened to.
-    #[must_use]
-    pub fn schedules(&self) -> bool {
-        self.sched.is_some()
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
     }
 
     /// The collector, to decode what it collected.
@@ -148,7 +141,7 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_cpus(&mut self, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
-        if !self.kinds.contains(&EventKind::Cpu) {
+        if !self.options.records(EventKind::Cpu) {
             return Ok(Vec::new());
         }
         self.collector.follow_cpus(&mut self.bpf, stayed, online)

@@ -146,7 +146,7 @@ impl Drain {
                 stacks.insert(id, used(frames).into());
             }
         })?;
-        if session.kinds().contains(&EventKind::Cpu) {
+        if session.options().records(EventKind::Cpu) {
             let mut cpu = RawKind::new(EventKind::Cpu);
             cpu.count(counters::CPU, &counted);
             let bytes = (size_of::<Key>(), size_of::<CpuValue>());
@@ -158,8 +158,8 @@ impl Drain {
             })?;
             window.kinds.push(cpu);
         }
-        if session.schedules() {
-            let mut kinds = self.threads.read(session, full, end_ns, stacks)?.into_kinds(session.kinds());
+        if session.options().schedules() {
+            let mut kinds = self.threads.read(session, full, end_ns, stacks)?.into_kinds(session.options());
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
                 off.count(counters::OFF_CPU, &counted);
             }

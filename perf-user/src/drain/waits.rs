@@ -13,7 +13,10 @@ use zerocopy::FromBytes as _;
 
 use super::{DrainError, RawKind, read_map};
 use crate::{
-    collect::{Did, EventKind, RawSample, session::Session},
+    collect::{
+        Did, EventKind, RawSample,
+        session::{Session, SessionOptions},
+    },
     host::sys::Reading,
 };
 
@@ -132,7 +135,7 @@ impl Threads {
             *before += value;
             if value > 0 {
                 let key = Key { user_stack: 0, kernel_stack: 0, python_stack: 0, ..thread.key };
-                found.did.push(sample(&key, did, thread.since_ns, value));
+                found.did.push(RawSample::of(&key, Some(did), value, thread.since_ns));
             }
         }
     }
@@ -163,32 +166,18 @@ impl Found {
     fn off(&mut self, key: &Key, first_ns: u64, [blocked_ns, runnable_ns]: [u64; 2]) {
         for (did, value) in [(Did::Waited(key.why), blocked_ns), (Did::WaitedForCpu, runnable_ns)] {
             if value > 0 {
-                self.off.push(sample(key, did, first_ns, value));
+                self.off.push(RawSample::of(key, Some(did), value, first_ns));
             }
         }
     }
 
     /// As kinds of events of a window; what the kernel half counted of the first is still to be added.
-    pub(super) fn into_kinds(self, wanted: &[EventKind]) -> Vec<RawKind> {
-        let Self { off, did, taken_ns, undecodable, .. } = self;
+    pub(super) fn into_kinds(self, options: &SessionOptions) -> Vec<RawKind> {
+        let Self { off, did, taken_ns, undecodable } = self;
         let told: u64 = did.iter().map(|sample| sample.value).sum();
         let off = RawKind { samples: off, undecodable, taken: taken_ns, ..RawKind::new(EventKind::OffCpu) };
         let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };
-        [off, did].into_iter().filter(|kind| wanted.contains(&kind.kind)).collect()
-    }
-}
-
-fn sample(key: &Key, did: Did, first_ns: u64, value: u64) -> RawSample {
-    RawSample {
-        tgid: key.tgid,
-        tid: key.tid,
-        comm: key.comm,
-        user_stack: key.user_stack,
-        kernel_stack: key.kernel_stack,
-        python_stack: key.python_stack,
-        did: Some(did),
-        value,
-        first_ns,
+        [off, did].into_iter().filter(|kind| options.records(kind.kind)).collect()
     }
 }
 

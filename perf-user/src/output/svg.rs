@@ -5,9 +5,10 @@ use std::io::Write;
 use flamegraphs::Picture;
 
 use super::{ExportOptions, OutputError};
+use crate::collect::NANOSECONDS;
 use crate::profile::{Profile, Series};
 use crate::report::human::{duration, percent, thousands};
-use crate::report::{NANOSECONDS, ReportOptions, amount, frequency_hz, report, why_empty};
+use crate::report::{ReportOptions, amount, frequency_hz, report, why_empty};
 
 pub(super) fn write(
     profile: &Profile,

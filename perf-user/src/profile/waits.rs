@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Accounting, FrameKind, Profile, Sample, Series};
+use crate::collect::EventKind;
 
 /// The event that is made of CPU samples and waits.
 pub const WALL: &str = "wall";
@@ -15,7 +16,7 @@ impl Profile {
     /// were recorded, and CPU samples stand for a time.
     #[must_use]
     pub fn wall(&self) -> Option<Series> {
-        let (cpu, off) = (self.series("cpu")?, self.series("offcpu")?);
+        let (cpu, off) = (self.series(EventKind::Cpu.name())?, self.series(EventKind::OffCpu.name())?);
         if cpu.period_ns == 0 {
             return None;
         }
@@ -39,7 +40,7 @@ impl Profile {
     /// Drops waits for reasons that are not `wanted`.
     pub fn keep_waits(&mut self, wanted: impl Fn(&str) -> bool) {
         let Self { series, stacks, frames, strings, .. } = self;
-        for series in series.iter_mut().filter(|series| series.event == "offcpu") {
+        for series in series.iter_mut().filter(|series| series.event == EventKind::OffCpu.name()) {
             series.samples.retain(|sample| {
                 let leaf = stacks.leaf_to_root(sample.stack).next();
                 let leaf = leaf.and_then(|leaf| frames.get(leaf.0 as usize));
@@ -52,7 +53,8 @@ impl Profile {
     #[must_use]
     pub fn reasons(&self) -> BTreeSet<&str> {
         let leaf = |sample: &Sample| self.frames.get(self.stacks.leaf_to_root(sample.stack).next()?.0 as usize);
-        let waits = self.series("offcpu").map_or(&[][..], |series| &series.samples).iter().filter_map(leaf);
+        let waits =
+            self.series(EventKind::OffCpu.name()).map_or(&[][..], |series| &series.samples).iter().filter_map(leaf);
         waits.filter(|leaf| leaf.kind == FrameKind::Wait).map(|leaf| self.strings.get(leaf.function)).collect()
     }
 }

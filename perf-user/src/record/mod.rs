@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     collect::{
-        AttachError, Collector as _, EventKind,
+        AttachError, Collector as _, EventKind, NANOSECONDS,
         cpu::CpuCollector,
         session::{Session, SessionOptions, Unwind},
         target::{Target, comm_from, comm_text},
@@ -352,7 +352,7 @@ fn events(options: &RecordOptions) -> Vec<Event> {
             Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
         }
         EventKind::OffCpu | EventKind::Sched => {
-            Event { kind: *kind, unit: "nanoseconds", period_ns: 1, source: "scheduler" }
+            Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }
         }
     };
     options.session.kinds.iter().map(event).collect()

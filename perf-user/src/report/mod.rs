@@ -19,7 +19,7 @@ use crate::{
     profile::{Accounting, FrameKind, Overhead, Profile, Recording},
 };
 
-pub use text::{NANOSECONDS, accounting_line, amount, frequency_hz};
+pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
 
 /// Name and version of the JSON form.

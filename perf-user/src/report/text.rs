@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
 use super::{Report, SeriesReport, ThreadTimes};
-use crate::{profile::Accounting, symbolize::Unnamed};
+use crate::{collect::NANOSECONDS, profile::Accounting, symbolize::Unnamed};
 
 /// The width of the names that start lines.
 const LABEL: usize = 11;
@@ -266,9 +266,6 @@ fn write_threads(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
 pub fn amount(value: u64, unit: &str) -> String {
     if unit == NANOSECONDS { duration(value) } else { thousands(value) }
 }
-
-/// The unit of times.
-pub const NANOSECONDS: &str = "nanoseconds";
 
 fn is_time(series: &SeriesReport) -> bool {
     series.unit == NANOSECONDS
