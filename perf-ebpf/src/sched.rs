@@ -120,14 +120,10 @@ pub struct PastThread {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Waits {
-    /// How many intervals.
-    pub count: u64,
     /// Time blocked in them.
     pub blocked_ns: u64,
     /// Time runnable in them, after they were woken or since they were preempted.
     pub runnable_ns: u64,
-    /// The longest of them.
-    pub longest_ns: u64,
     /// When the first of them began.
     pub first_ns: u64,
 }

@@ -214,20 +214,20 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32, counters: *mut Count
         _ => State::Runnable,
     };
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
+    let [blocked_ns, runnable_ns] = thread.off(now_ns);
     let kept = if begun_before {
         let past = Past { tid: thread.key.tid, ended: 0, from_ns: thread.off_ns };
         keep_past(&past, thread, now_ns, generation)
     } else {
-        let [blocked_ns, runnable_ns] = thread.off(now_ns);
-        add(counters, Counter::OffTaken, blocked_ns + runnable_ns);
         keep_wait(&thread.key, thread.off_ns, blocked_ns, runnable_ns, generation)
     };
+    // What is handed over as past, user space counts.
+    if !begun_before || kept.is_err() {
+        add(counters, Counter::OffTaken, blocked_ns + runnable_ns);
+    }
     if let Err(error) = kept {
-        if begun_before {
-            add(counters, Counter::OffTaken, now_ns.saturating_sub(thread.off_ns));
-        }
         let cause = insert_failure(error, Counter::OffLostFull, Counter::OffLostBusy);
-        add(counters, cause, now_ns.saturating_sub(thread.off_ns));
+        add(counters, cause, blocked_ns + runnable_ns);
     }
     change(thread, |thread| thread.turn(now_ns, was, State::Running));
 }
@@ -239,16 +239,11 @@ fn keep_wait(key: &Key, off_ns: u64, blocked_ns: u64, runnable_ns: u64, generati
         // SAFETY: the key names one thread, which comes to run on one CPU at a time; and user space touches a generation only
         // when no program writes to it any more.
         let sum = unsafe { &mut *sum };
-        sum.count += 1;
         sum.blocked_ns += blocked_ns;
         sum.runnable_ns += runnable_ns;
-        let length_ns = blocked_ns + runnable_ns;
-        if length_ns > sum.longest_ns {
-            sum.longest_ns = length_ns;
-        }
         return Ok(());
     }
-    let sum = Waits { count: 1, blocked_ns, runnable_ns, longest_ns: blocked_ns + runnable_ns, first_ns: off_ns };
+    let sum = Waits { blocked_ns, runnable_ns, first_ns: off_ns };
     waits.insert(key, &sum, u64::from(BPF_NOEXIST))
 }
 
