@@ -4,6 +4,10 @@
 
 use super::fixture::{Builder, profile};
 use super::*;
+use crate::{
+    collect::NANOSECONDS,
+    profile::{Frame, FrameId, Sample, Series, StackId, ThreadIndex},
+};
 
 const MAIN: (u32, u32, &str) = (1, 1, "server");
 
@@ -132,6 +136,38 @@ fn stripped_files_come_with_the_remedy() {
     let text = full(&profile).to_string();
     assert!(text.contains("--debug-dir") && text.contains("--debuginfod"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+/// The profile with its samples as waits of a nanosecond each, and what a thread did.
+fn waits() -> Profile {
+    let mut profile = profile();
+    let (names, kind) = (["running", "blocked"], FrameKind::Wait);
+    let mut sched = Series { event: "sched".into(), unit: NANOSECONDS.into(), period_ns: 1, ..Series::default() };
+    for (name, value) in names.into_iter().zip([10_000_000, 400_000_000_000]) {
+        let (function, frame) = (profile.strings.intern(name), FrameId(profile.frames.len() as u32));
+        profile.frames.push(Frame { function, kind, symbolized: true, ..profile.frames[0] });
+        let stack = profile.stacks.push(StackId::EMPTY, frame);
+        sched.samples.push(Sample { window_ns: 0, thread: ThreadIndex(0), stack, value });
+    }
+    let series = &mut profile.series[0];
+    (series.event, series.unit, series.period_ns) = ("offcpu".into(), NANOSECONDS.into(), 1);
+    profile.series.push(sched);
+    profile
+}
+
+#[test]
+fn times_fit_a_screen_and_unnamed_frames_are_shares_of_frames() {
+    let mut profile = waits();
+    profile.series[0].unsymbolized.insert("file is stripped".into(), 5_000_000_000);
+    let report = full(&profile);
+    let text = report.to_string();
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "{line:?}");
+    }
+    let line = text.lines().find(|line| line.ends_with("blocked 100.0%")).unwrap();
+    assert!(line.trim_start().starts_with("6 min 40 s   <0.1%"), "{line}");
+    let stripped = text.lines().find(|line| line.trim_end().ends_with("  file is stripped")).unwrap();
+    assert!(stripped.contains('%'), "{stripped}");
 }
 
 #[test]

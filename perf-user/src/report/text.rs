@@ -13,6 +13,8 @@ const LABEL: usize = 11;
 const NAME: usize = 46;
 /// The width of module names, which end lines.
 const MODULE: usize = 19;
+/// The width of the reasons of waits, which do, too.
+const WAITS: usize = 36;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -124,9 +126,9 @@ impl Report {
     }
 
     fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n     wall  running  for a CPU  blocked       tid  thread           process; longest waits")?;
+        writeln!(f, "\n     wall running for a CPU blocked       tid  thread           longest waits")?;
         for thread in &self.threads {
-            let ThreadTimes { tgid, tid, comm, process, wall_ns, running_ns, runnable_ns, blocked_ns } = thread;
+            let ThreadTimes { tid, comm, wall_ns, running_ns, runnable_ns, blocked_ns, .. } = thread;
             let mut waits: Vec<(&str, u64)> = blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns)).collect();
             waits.sort_by_key(|(why, ns)| (std::cmp::Reverse(*ns), *why));
             let notable = waits.iter().filter(|(_, ns)| *ns * 100 >= *wall_ns).take(2);
@@ -134,15 +136,13 @@ impl Report {
                 notable.map(|(why, ns)| format!("{} {}", line(why), percent(*ns, *wall_ns))).collect();
             writeln!(
                 f,
-                "{:>9} {:>8} {:>10} {:>8} {tid:>9}  {:<16} {} ({tgid}){}{}",
+                "{:>9} {:>7} {:>9} {:>7} {tid:>9}  {:<16} {}",
                 duration(*wall_ns),
                 percent(*running_ns, *wall_ns),
                 percent(*runnable_ns, *wall_ns),
                 percent(blocked_ns.values().sum(), *wall_ns),
                 shorten(comm, 16),
-                shorten(process, 16),
-                if notable.is_empty() { "" } else { "; " },
-                notable.join(", "),
+                shorten(&notable.join(", "), WAITS),
             )?;
         }
         write_more(f, self.threads_omitted, "threads")
@@ -299,13 +299,15 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     } else {
         labelled(f, "No name", "every frame has a name")?;
     }
+    // A stack's time counts for each of its frames, so their sum is no time that passed.
+    let frames = |count| if is_time(series) { percent(count, series.frames) } else { thousands(count) };
     for (reason, count) in &series.unsymbolized {
-        labelled(f, "", &format!("{:>9}  {}", amount(*count, &series.unit), reason.replace('_', " ")))?;
+        labelled(f, "", &format!("{:>9}  {}", frames(*count), reason.replace('_', " ")))?;
     }
     if !series.unsymbolized_modules.is_empty() {
         let worst = series.unsymbolized_modules.iter().take(3);
         let worst: Vec<_> = worst
-            .map(|module| format!("{} {}", shorten(file_name(&module.module), 24), amount(module.frames, &series.unit)))
+            .map(|module| format!("{} {}", shorten(file_name(&module.module), 24), frames(module.frames)))
             .collect();
         labelled(f, "", &format!("most in: {}", worst.join(", ")))?;
     }
