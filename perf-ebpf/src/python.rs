@@ -197,11 +197,17 @@ pub struct CodeHead {
     pub file: Text<FILE_BYTES>,
 }
 
-/// What tells a code object from others at the same address: the addresses of its name, file and lines, and its first line.
+/// What tells a code object from others at the same address: the addresses of its name, file and lines, its first line, and
+/// the hash that the interpreter keeps with the name. A program that makes and drops code all the time gives the same
+/// addresses to all parts of another code object, once in some thousand.
 #[inline(always)]
 #[must_use]
-pub const fn check(name: u64, file: u64, lines: u64, first_line: u32) -> u32 {
-    let mixed = crate::stack::mix(crate::stack::mix(crate::stack::mix(first_line as u64, name), file), lines);
+pub const fn check([name, file, lines]: [u64; 3], first_line: u32, name_hash: u64) -> u32 {
+    let mut mixed = first_line as u64;
+    mixed = crate::stack::mix(mixed, name);
+    mixed = crate::stack::mix(mixed, file);
+    mixed = crate::stack::mix(mixed, lines);
+    mixed = crate::stack::mix(mixed, name_hash);
     (mixed >> 32) as u32 | 1
 }
 
@@ -228,9 +234,17 @@ mod tests {
 
     #[test]
     fn the_check_depends_on_everything() {
-        let same = check(1, 2, 3, 4);
+        let same = check([1, 2, 3], 4, 5);
         assert!(
-            [check(9, 2, 3, 4), check(1, 9, 3, 4), check(1, 2, 9, 4), check(1, 2, 3, 9)].iter().all(|c| *c != same)
+            [
+                check([9, 2, 3], 4, 5),
+                check([1, 9, 3], 4, 5),
+                check([1, 2, 9], 4, 5),
+                check([1, 2, 3], 9, 5),
+                check([1, 2, 3], 4, 9),
+            ]
+            .iter()
+            .all(|c| *c != same)
         );
     }
 }

@@ -207,7 +207,9 @@ fn next_frame(walk: &mut Walk, memory: u32) -> Option<()> {
     let first_line = (of_code(layout.first_line) >> ((layout.first_line & 7) * 8)) as u32;
     // Code of the interpreter's own, which is no function of the program's, has no name.
     if name != 0 {
-        let check = check(name, file, lines, first_line);
+        // A name that nobody has looked for yet has no hash, and one whose page is not there has none now: the code is told of
+        // again once that changes.
+        let check = check([name, file, lines], first_line, word(name, TEXT_HASH).unwrap_or(0));
         let begin = code + u64::from(layout.instructions);
         let key = CodeKey { number: walk.process.number, check, code };
         if PYTHON_KNOWN.get_ptr(&key).is_none() && tell(memory, walk, key, [name, file, lines], first_line).is_some() {
@@ -263,8 +265,9 @@ fn tell(memory: u32, walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], f
 const BYTES_SIZE: u16 = 16;
 const BYTES_START: u64 = 32;
 
-/// `PyASCIIObject`, in all versions: where the number of characters is, and the bit fields that tell their form.
+/// `PyASCIIObject`, in all versions: where the number of characters is, their hash, and the bit fields that tell their form.
 const TEXT_LENGTH: u16 = 16;
+const TEXT_HASH: u16 = 24;
 const TEXT_STATE: u16 = 32;
 
 #[inline(always)]
