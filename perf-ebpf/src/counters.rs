@@ -38,10 +38,14 @@ pub enum Counter {
     OffStackless,
     /// Threads of the target whose time was not kept because the map of threads was full.
     ThreadsMissed,
+    /// Times that a thread left the CPU in a storm, and no stack was taken.
+    OffSkipped,
+    /// Wakers that found no place in their map.
+    WakersMissed,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::ThreadsMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::WakersMissed as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -65,6 +69,8 @@ impl Counter {
         Self::OffLostBusy,
         Self::OffStackless,
         Self::ThreadsMissed,
+        Self::OffSkipped,
+        Self::WakersMissed,
     ];
 
     /// Its name in recordings and reports.
@@ -87,6 +93,8 @@ impl Counter {
             Self::OffLostBusy => "map_busy",
             Self::OffStackless => "stacks_full",
             Self::ThreadsMissed => "threads_not_followed",
+            Self::OffSkipped => "stacks_skipped",
+            Self::WakersMissed => "wakers_full",
         }
     }
 }
@@ -121,7 +129,7 @@ pub const CPU: Balance = Balance {
 pub const OFF_CPU: Balance = Balance {
     taken: Counter::OffTaken,
     lost: &[Counter::OffLostFull, Counter::OffLostBusy],
-    facts: &[Counter::OffStackless, Counter::ThreadsMissed],
+    facts: &[Counter::OffStackless, Counter::ThreadsMissed, Counter::OffSkipped, Counter::WakersMissed],
 };
 
 #[cfg(test)]

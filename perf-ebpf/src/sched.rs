@@ -42,8 +42,10 @@ pub struct Thread {
     pub runnable_ns: u64,
     /// For how long it waited for something else, up to `since_ns`.
     pub blocked_ns: u64,
-    /// Where and why it left the CPU.
-    pub key: Key,
+    /// For how long who woke it had been off the CPU itself, in this interval of its.
+    pub waker_off_ns: u64,
+    /// Where and why it left the CPU, and who ended that.
+    pub wait: WaitKey,
     /// [`State`].
     pub state: u32,
     /// Zero.
@@ -94,6 +96,78 @@ impl Thread {
     }
 }
 
+/// A wait: who waits, where, why, and for whom. What is counted under it is [`Waits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct WaitKey {
+    /// Who, where and why.
+    pub key: Key,
+    /// [`place`]: where exactly, and how its stacks were come by.
+    pub place: u64,
+    /// Who ended the wait: the id under which the window, or an earlier one, has a waker's [`Key`], of which `why` tells what
+    /// the waker itself had waited for meanwhile, if it had. 0 if nobody was seen.
+    pub waker: u64,
+}
+
+/// A thread that waits at the same place again and again within this time has no stack taken each time.
+pub const STORM_NS: u64 = 500_000;
+
+/// Of so many waits in a storm, one has its stack taken, by chance.
+pub const STORM_SHARE: u32 = 64;
+
+/// Where a thread waited, and how the stacks of that were come by, in one number: [`WaitKey::place`].
+pub mod place {
+    /// How stacks were come by.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum How {
+        /// Nothing is known of the place; they are the wait's own.
+        Unknown = 0,
+        /// They are the wait's own, and stand for it alone.
+        Own = 1,
+        /// None were taken: it was one of a storm of waits at this place.
+        Skipped = 2,
+        /// They are its own, and stand for those that were skipped there, too.
+        Sampled = 3,
+    }
+
+    const HOW: u64 = 3;
+
+    /// The number for a place that is not 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(place: u64, how: How) -> u64 {
+        place & !HOW | how as u64
+    }
+
+    /// What [`with`] was told.
+    #[inline(always)]
+    #[must_use]
+    pub const fn how(place: u64) -> How {
+        match place & HOW {
+            1 => How::Own,
+            2 => How::Skipped,
+            3 => How::Sampled,
+            _ => How::Unknown,
+        }
+    }
+
+    /// The place alone.
+    #[must_use]
+    pub const fn of(place: u64) -> u64 {
+        place & !HOW
+    }
+}
+
+/// The last stacks that were taken at a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seen {
+    /// When.
+    pub taken_ns: u64,
+    /// Their ids: user, kernel, Python.
+    pub stacks: [u64; 3],
+}
+
 /// An interval off the CPU that began in an earlier window, or the end of a thread: what user space adds up itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -124,6 +198,8 @@ pub struct Waits {
     pub blocked_ns: u64,
     /// Time runnable in them, after they were woken or since they were preempted.
     pub runnable_ns: u64,
+    /// Time that who ended them had been off the CPU meanwhile, as far as its last such interval tells.
+    pub waker_off_ns: u64,
     /// When the first of them began.
     pub first_ns: u64,
 }
@@ -192,6 +268,18 @@ mod tests {
         let thread = Thread { state: State::Running as u32, ..thread };
         // A clock read before the last change.
         assert_eq!(thread.times(190), [50, 20, 30]);
+    }
+
+    #[test]
+    fn places_tell_how_stacks_were_come_by() {
+        use place::How;
+        for at in [1, 2, 3, 0xffff_ffff_ffff_fffc] {
+            for how in [How::Unknown, How::Own, How::Skipped, How::Sampled] {
+                let place = place::with(at, how);
+                assert_eq!((place::how(place), place::of(place)), (how, at & !3));
+            }
+        }
+        assert_eq!(place::how(WaitKey::default().place), How::Unknown);
     }
 
     #[test]

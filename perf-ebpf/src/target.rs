@@ -17,3 +17,6 @@ pub const SIDE_USER: u32 = 1;
 
 /// Bit of the global `STACK_SIDES`: keep kernel frames.
 pub const SIDE_KERNEL: u32 = 2;
+
+/// Both.
+pub const BOTH_SIDES: u32 = SIDE_USER | SIDE_KERNEL;

@@ -46,7 +46,7 @@ pub use program::Program;
 pub use python::Python;
 pub use recorder::Recorder;
 pub use recording::Recording;
-pub use report::{Accounting, Cpu, Function, OffCpu, Report, ThreadRow, ThreadTimes, Wait};
+pub use report::{Accounting, Cpu, Function, OffCpu, Report, ThreadRow, ThreadTimes, Wait, Wake};
 pub use session::{Session, perfprobe, perfprobe_into_closed_pipe};
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

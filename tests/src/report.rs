@@ -22,10 +22,49 @@ pub struct Report {
     /// What threads did with their time.
     #[serde(default)]
     pub threads: Vec<ThreadTimes>,
+    /// Who ended waits.
+    #[serde(default)]
+    pub wakes: Vec<Wake>,
+    /// Who waited for whom.
+    #[serde(default)]
+    pub chains: Vec<Chain>,
     /// The CPU samples.
     pub cpu: Cpu,
     /// Where and why threads waited.
     pub offcpu: Option<OffCpu>,
+}
+
+/// Waits that one thread ended.
+#[derive(Debug, Deserialize)]
+pub struct Wake {
+    /// The thread that waited.
+    pub tid: u32,
+    /// Why.
+    pub why: String,
+    /// Who ended it.
+    pub waker: Option<String>,
+    /// For how long it waited.
+    pub waited_ns: u64,
+    /// What the waker waited for meanwhile.
+    pub waker_waited_ns: BTreeMap<String, u64>,
+}
+
+/// Threads each of which waited for the next.
+#[derive(Debug, Deserialize)]
+pub struct Chain {
+    /// The threads.
+    pub links: Vec<Link>,
+}
+
+/// A thread in a chain.
+#[derive(Debug, Deserialize)]
+pub struct Link {
+    /// The thread.
+    pub tid: u32,
+    /// Why it waited.
+    pub why: String,
+    /// For how long.
+    pub waited_ns: u64,
 }
 
 /// What a thread did with its time.

@@ -191,6 +191,66 @@ fn whole_stacks_come_from_the_scheduler_too() {
 }
 
 #[test]
+fn a_storm_of_waits_is_told_in_the_right_proportion() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "hurry", "3");
+    let accounts = accounts(&recording);
+    let (hurried, counters) = (&accounts[0], &recording.report.offcpu.as_ref().unwrap().counters);
+    let times = recording.report.times_of(hurried.tid);
+    let (long_ns, short_ns) = (recording.logged_sum("long_ns"), recording.logged_sum("short_ns"));
+    let slack_ns = 20 * MS + hurried.slices * switch_ns();
+    assert_same("off the CPU", times.wall_ns - times.running_ns, long_ns + short_ns, slack_ns);
+    let waits = recording.logged_sum("waits");
+    let skipped = counters["stacks_skipped"];
+    // On a slow machine it is no storm.
+    assert!(in_guest() || skipped > waits / 4, "{skipped} of {waits} waits had no stack taken");
+    if walks(&lab) {
+        let (long, short) = (recording.report.waited_in("take_long"), recording.report.waited_in("take_short"));
+        let share = long as f64 / (long + short) as f64;
+        let known = long_ns as f64 / (long_ns + short_ns) as f64;
+        assert!((share - known).abs() < 0.08, "{share:.3} of it in the one, not {known:.3}");
+        let found_ns = long + short;
+        assert!(found_ns > (long_ns + short_ns) * 9 / 10, "{found_ns} of {} ns", long_ns + short_ns);
+    }
+}
+
+#[test]
+fn who_ends_waits_is_known_through_a_chain() {
+    let Some(lab) = Lab::open() else { return };
+    let chain = Program::c("waits.c");
+    let recording = lab.record().option("--event", "cpu,offcpu,sched,offwake").command(&chain, &["3", "chain"]).run();
+    let longest = recording.report.chains.first().expect("a chain");
+    assert_eq!(longest.links.len(), 3, "{longest:?}");
+    let whys: Vec<&str> = longest.links.iter().map(|link| link.why.as_str()).collect();
+    assert_eq!(whys, ["pipe, socket or terminal", "pipe, socket or terminal", "sleep"]);
+    let tids: Vec<u32> = longest.links.iter().map(|link| link.tid).collect();
+    for (link, next) in longest.links.iter().zip(tids.iter().skip(1)) {
+        // All that it was blocked, but for what had not ended, was ended by the next one.
+        let blocked_ns = recording.report.times_of(link.tid).blocked_ns[&link.why];
+        let by_next = |wake: &&tests::Wake| {
+            wake.tid == link.tid && wake.waker.as_ref().is_some_and(|waker| waker.ends_with(&format!("({next})")))
+        };
+        let by_next: Vec<_> = recording.report.wakes.iter().filter(by_next).collect();
+        let waited_ns: u64 = by_next.iter().map(|wake| wake.waited_ns).sum();
+        assert_same("waited for the next", waited_ns, blocked_ns, blocked_ns / 20);
+        let meanwhile_ns: u64 = by_next.iter().flat_map(|wake| wake.waker_waited_ns.values()).sum();
+        assert!(meanwhile_ns * 10 > waited_ns * 9, "{meanwhile_ns} of {waited_ns} ns the next one waited itself");
+    }
+    let path = recording.export(&lab, "wakes.folded", &["--event", "offwake"]);
+    let text = std::fs::read_to_string(path).unwrap();
+    let line = text.lines().find(|line| line.contains("wait_for_chain")).expect("the last of the chain");
+    let frames: Vec<&str> = line.rsplit_once(' ').unwrap().0.split(';').collect();
+    let place = |name: &str| frames.iter().position(|frame| frame.contains(name));
+    let last = frames.iter().rposition(|frame| frame.starts_with("woken by ")).expect("a waker");
+    // The waiter's stack, why it waited, and the waker's stack upside down.
+    if walks(&lab) {
+        let order = ["wait_for_chain", "pipe, socket", "try_to_wake_up", "libc_write", "middle_of_chain"].map(place);
+        assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?} in {line}");
+        assert!(order[4] < Some(last), "{line}");
+    }
+}
+
+#[test]
 fn tiny_maps_lose_time_and_say_how_much() {
     let Some(lab) = Lab::open() else { return };
     let recorder = lab.record().environment("PERFPROBE_TEST_MAP_ENTRIES", "2");

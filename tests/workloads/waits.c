@@ -2,6 +2,7 @@
 //   sleeps:   one takes naps of 20 ms, another of 5 ms
 //   crowded:  four threads that always want the one CPU they may have
 //   pingpong: two threads that hand a byte to and fro through pipes
+//   hurry:    the same on one CPU, waiting in turn in two functions, three times as long in one of them
 //   deadlock: two threads, of which each waits for the lock that the other has
 //   silent:   a thread that has waited since before `ready` for a byte that never comes
 //   chain:    one waits for another that waits for a third, which naps
@@ -92,6 +93,48 @@ static void *ping(void *argument) {
     return argument;
 }
 
+KEEP void take_long(void) {
+    take_byte(pipes[1][0]);
+    NO_TAIL_CALL;
+}
+
+KEEP void take_short(void) {
+    take_byte(pipes[1][0]);
+    NO_TAIL_CALL;
+}
+
+static void *hurried(void *argument) {
+    long long took[2] = {0, 0}, count = 0;
+    while (going()) {
+        char byte = count++ & 1;
+        if (write(pipes[0][1], &byte, 1) < 0)
+            _exit(3);
+        long long before = clock_ns(CLOCK_MONOTONIC);
+        if (byte)
+            take_long();
+        else
+            take_short();
+        took[(int)byte] += clock_ns(CLOCK_MONOTONIC) - before;
+    }
+    close(pipes[0][1]);
+    note("waits %lld", count);
+    note("long_ns %lld", took[1]);
+    note("short_ns %lld", took[0]);
+    account();
+    return argument;
+}
+
+static void *obliging(void *argument) {
+    char byte;
+    while (read(pipes[0][0], &byte, 1) == 1) {
+        spin_units(byte ? 3 : 1);
+        if (write(pipes[1][1], &byte, 1) < 0)
+            _exit(3);
+    }
+    account();
+    return argument;
+}
+
 static pthread_mutex_t locks[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
 static pthread_barrier_t both_hold;
 
@@ -176,14 +219,17 @@ int main(int argc, char **argv) {
     begin(argc, argv);
     if (!strcmp(kind, "sleeps"))
         run((void *(*[])(void *)){naps, naps}, (long[]){20, 5}, 2);
-    if (!strcmp(kind, "crowded")) {
+    if (!strcmp(kind, "crowded") || !strcmp(kind, "hurry")) {
         cpu_set_t one;
         CPU_ZERO(&one);
         CPU_SET(0, &one);
         if (sched_setaffinity(0, sizeof one, &one))
             return 3;
-        run((void *(*[])(void *)){crowded, crowded, crowded, crowded}, (long[]){0, 0, 0, 0}, 4);
     }
+    if (!strcmp(kind, "crowded"))
+        run((void *(*[])(void *)){crowded, crowded, crowded, crowded}, (long[]){0, 0, 0, 0}, 4);
+    if (!strcmp(kind, "hurry"))
+        run((void *(*[])(void *)){hurried, obliging}, (long[]){0, 0}, 2);
     if (!strcmp(kind, "pingpong"))
         run((void *(*[])(void *)){ping, pong}, (long[]){0, 0}, 2);
     if (!strcmp(kind, "deadlock")) {

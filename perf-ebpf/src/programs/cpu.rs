@@ -3,17 +3,17 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::{map, perf_event},
     maps::HashMap,
     programs::PerfEventContext,
 };
-use perf_ebpf::{counters::Counter, cpu::CpuValue, sample::Key};
+use perf_ebpf::{counters::Counter, cpu::CpuValue, sample::Key, target::BOTH_SIDES};
 
 use super::{
     counters::{count, counters, generation},
-    stacks::{SAMPLER, Walked, insert_failure, take},
-    target::{exec_count, is_target},
+    stacks::{SAMPLER, StackIds, Walked, insert_failure, take},
+    target::{exec_count, is_target, read_comm},
 };
 
 #[map]
@@ -60,18 +60,21 @@ fn sample(
         return 0;
     }
     count(counters, Counter::Taken);
-    let stacks = take(SAMPLER, ctx.as_ptr(), in_kernel(ctx), || walk(tgid), || read_python(tgid), generation, counters);
+    let stacks = take(
+        SAMPLER,
+        BOTH_SIDES,
+        ctx.as_ptr(),
+        in_kernel(ctx),
+        || walk(tgid),
+        || read_python(tgid),
+        generation,
+        counters,
+    );
     let lost = stacks.and_then(|stacks| {
-        let key = Key {
-            tgid,
-            tid,
-            comm: bpf_get_current_comm().unwrap_or_default(),
-            exec_count: exec_count(),
-            why: 0,
-            user_stack: stacks.user,
-            kernel_stack: stacks.kernel,
-            python_stack: stacks.python,
-        };
+        let StackIds { user: user_stack, kernel: kernel_stack, python: python_stack } = stacks;
+        let exec_count = exec_count();
+        let mut key = Key { tgid, tid, exec_count, user_stack, kernel_stack, python_stack, ..Key::default() };
+        read_comm(&mut key.comm);
         add(&key, generation)
     });
     if let Err(cause) = lost {

@@ -3,6 +3,7 @@
 mod counters;
 mod cpu;
 mod follow;
+mod place;
 #[cfg(bpf_target_arch = "x86_64")]
 mod python;
 mod sched;
@@ -11,6 +12,7 @@ mod system_call;
 mod target;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;
+mod waking;
 
 /// The kernel requires a licence that is compatible with the GPL for the helpers used here.
 #[unsafe(no_mangle)]

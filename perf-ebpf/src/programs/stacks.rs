@@ -11,14 +11,14 @@ use core::ffi::c_void;
 use perf_ebpf::stack::{DeepFrames, FRAMES_BYTES, Frames, MAX_FRAMES, STACK_ID_SEED, finish, mix};
 use perf_ebpf::{
     counters::{Counter, Counters},
-    target::{SIDE_KERNEL, SIDE_USER},
+    target::{BOTH_SIDES, SIDE_KERNEL, SIDE_USER},
 };
 
 use super::counters::count;
 
 /// Which sides of a stack to keep, as bits.
 #[unsafe(no_mangle)]
-static STACK_SIDES: Global<u32> = Global::new(SIDE_USER | SIDE_KERNEL);
+static STACK_SIDES: Global<u32> = Global::new(BOTH_SIDES);
 
 #[map]
 static STACKS_0: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
@@ -60,10 +60,12 @@ pub(super) struct Walked<'map> {
     pub(super) cut_at_depth: bool,
 }
 
-/// Reads the stacks and stores them, or says why the sample is lost.
+/// Reads those of the stacks that are kept and on the `sides` asked for, and stores them, or says why the sample is lost.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "inlined")]
 pub(super) fn take(
     memory: u32,
+    sides: u32,
     ctx: *mut c_void,
     kernel_mode: bool,
     walk: impl FnOnce() -> Option<Walked<'static>>,
@@ -71,7 +73,7 @@ pub(super) fn take(
     generation: u32,
     counters: *mut Counters,
 ) -> Result<StackIds, Counter> {
-    let sides = STACK_SIDES.load();
+    let sides = sides & STACK_SIDES.load();
     // These counters are of CPU samples.
     let count_cut = |counter| {
         if memory == SAMPLER {

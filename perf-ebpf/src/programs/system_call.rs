@@ -1,7 +1,6 @@
-//! The system call that the running thread is in, as the registers tell with which it came into the kernel.
+//! How the running thread came into the kernel, as its registers of then tell.
 
 use aya_ebpf::Global;
-#[cfg(not(bpf_target_arch = "x86_64"))]
 use perf_ebpf::sched::NO_SYSTEM_CALL;
 
 /// Where `task_struct` of the running kernel keeps the lowest address of the thread's kernel stack: from BTF; 0 if that is not
@@ -9,55 +8,89 @@ use perf_ebpf::sched::NO_SYSTEM_CALL;
 #[unsafe(no_mangle)]
 static TASK_STACK_OFFSET: Global<u32> = Global::new(0);
 
+/// How a thread came into the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// The system call's number, or what stands for none.
+    pub(super) system_call: u32,
+    /// A number made of where its user code and its user stack were: calls by different ways have different ones, as far as
+    /// they have stacks of different depth. 0 for what is none of a system call.
+    pub(super) place: u64,
+}
+
+impl Entry {
+    /// Of which nothing is known.
+    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, place: 0 };
+}
+
 #[cfg(bpf_target_arch = "x86_64")]
 mod x86_64 {
     use aya_ebpf::{
         bindings::pt_regs,
-        helpers::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_pt_regs},
+        helpers::{
+            bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+            generated::{bpf_probe_read_kernel as bpf_probe_read_kernel_into, bpf_task_pt_regs},
+        },
     };
     use core::ffi::c_void;
-    use perf_ebpf::sched::{INTERRUPTED, NO_SYSTEM_CALL};
+    use perf_ebpf::{
+        sched::{INTERRUPTED, NO_SYSTEM_CALL},
+        stack::mix,
+    };
+
+    use super::Entry;
 
     /// Bytes of a kernel stack, at whose end the registers are.
     const KERNEL_STACK_BYTES: usize = 16 << 10;
 
-    /// Its number, or what stands for none; for kernels without `bpf_task_pt_regs` (5.15).
+    /// For kernels without `bpf_task_pt_regs` (5.15).
     #[inline(always)]
-    pub(in super::super) fn by_offset() -> u32 {
+    pub(in super::super) fn by_offset() -> Entry {
         let offset = super::TASK_STACK_OFFSET.load() as usize;
         if offset == 0 {
-            return NO_SYSTEM_CALL;
+            return Entry::UNKNOWN;
         }
         // SAFETY: reads kernel memory through the helper, which fails rather than faults.
         unsafe {
             let task = bpf_get_current_task() as *const c_void;
             let Ok(stack) = bpf_probe_read_kernel(task.byte_add(offset).cast::<*const c_void>()) else {
-                return NO_SYSTEM_CALL;
+                return Entry::UNKNOWN;
             };
-            number(stack.byte_add(KERNEL_STACK_BYTES - size_of::<pt_regs>()).cast())
+            entry(stack.byte_add(KERNEL_STACK_BYTES - size_of::<pt_regs>()).cast())
         }
     }
 
-    /// Its number, or what stands for none.
+    /// For kernels with it.
     #[inline(always)]
-    pub(in super::super) fn by_helper() -> u32 {
+    pub(in super::super) fn by_helper() -> Entry {
         // SAFETY: the task is the running one.
-        unsafe { number(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }
+        unsafe { entry(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }
     }
 
     /// # Safety
     /// None: the helper fails rather than faults.
     #[inline(always)]
-    unsafe fn number(registers: *const pt_regs) -> u32 {
-        // SAFETY: as above. The instruction pointer and the code segment lie behind the number.
-        match unsafe { bpf_probe_read_kernel((&raw const (*registers).orig_rax).cast::<[u64; 3]>()) } {
-            // The kernel's own threads have not come from anywhere.
-            Ok([_, _, code_segment]) if code_segment & 3 != 3 => NO_SYSTEM_CALL,
-            // Of faults and interrupts it is -1.
-            Ok([u64::MAX, ..]) => INTERRUPTED,
-            Ok([number, ..]) if number < u64::from(NO_SYSTEM_CALL) => number as u32,
-            _ => NO_SYSTEM_CALL,
+    unsafe fn entry(registers: *const pt_regs) -> Entry {
+        // The instruction pointer, the code segment, the flags and the stack pointer lie behind the number.
+        let mut words = [0_u64; 5];
+        // SAFETY: as above. Not through what returns the words: there is no room for two of them.
+        let failed = unsafe {
+            let from = (&raw const (*registers).orig_rax).cast();
+            bpf_probe_read_kernel_into((&raw mut words).cast(), size_of_val(&words) as u32, from)
+        };
+        let [number, ip, code_segment, _, sp] = words;
+        // The kernel's own threads have not come from anywhere.
+        if failed != 0 || code_segment & 3 != 3 {
+            return Entry::UNKNOWN;
         }
+        // Of faults and interrupts it is -1.
+        if number == u64::MAX {
+            return Entry { system_call: INTERRUPTED, place: 0 };
+        }
+        if number >= u64::from(NO_SYSTEM_CALL) {
+            return Entry::UNKNOWN;
+        }
+        Entry { system_call: number as u32, place: mix(mix(number, ip), sp) }
     }
 }
 
@@ -67,7 +100,7 @@ pub(super) use x86_64::{by_helper, by_offset};
 /// What stands for none: where the registers are is not known of this architecture.
 #[cfg(not(bpf_target_arch = "x86_64"))]
 #[inline(always)]
-pub(super) fn by_offset() -> u32 {
+pub(super) fn by_offset() -> Entry {
     let _ = TASK_STACK_OFFSET.load();
-    NO_SYSTEM_CALL
+    Entry::UNKNOWN
 }

@@ -2,12 +2,15 @@
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated},
     macros::map,
     maps::CgroupArray,
 };
 use core::ffi::c_void;
-use perf_ebpf::target::TargetKind;
+use perf_ebpf::{
+    comm::{COMM_BYTES, Comm},
+    target::TargetKind,
+};
 
 use super::follow::is_followed;
 
@@ -32,6 +35,13 @@ pub(super) fn exec_count() -> u32 {
     }
     // SAFETY: takes no pointer.
     read_u32(unsafe { bpf_get_current_task() } as *const c_void, offset)
+}
+
+/// Writes the running thread's name, in place: copies of it would be made a byte at a time.
+#[inline(always)]
+pub(super) fn read_comm(comm: &mut Comm) {
+    // SAFETY: it is as long as the helper is told; the helper fills all of it, with zeros if it fails.
+    unsafe { generated::bpf_get_current_comm(core::ptr::from_mut(comm).cast(), COMM_BYTES as u32) };
 }
 
 /// A number in a structure of the kernel; 0 if it cannot be read.

@@ -39,6 +39,10 @@ pub struct RawSample {
     pub python_stack: u64,
     /// What the thread did there, if it did not just run.
     pub did: Option<Did>,
+    /// Who ended that: an index into the window's wakers.
+    pub waker: Option<u32>,
+    /// What the waker did meanwhile, in this part of the time.
+    pub waker_did: Option<Did>,
     /// How much, in the unit of the kind.
     pub value: u64,
     /// `CLOCK_MONOTONIC` time of the first event counted in it.
@@ -57,6 +61,8 @@ impl RawSample {
             kernel_stack: key.kernel_stack,
             python_stack: key.python_stack,
             did,
+            waker: None,
+            waker_did: None,
             value,
             first_ns,
         }
@@ -208,11 +214,13 @@ pub enum EventKind {
     OffCpu,
     /// What threads do: run, wait for a CPU, or wait for something else.
     Sched,
+    /// Who ends waits, and where.
+    OffWake,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::OffCpu, Self::Sched];
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake];
 
     /// Its name on the command line and in recordings.
     #[must_use]
@@ -221,6 +229,7 @@ impl EventKind {
             Self::Cpu => "cpu",
             Self::OffCpu => "offcpu",
             Self::Sched => "sched",
+            Self::OffWake => "offwake",
         }
     }
 }

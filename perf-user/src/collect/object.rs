@@ -33,7 +33,7 @@ const PROCESS_ENTRIES: u32 = 65_536;
 const PROGRAMS: [&str; 7] =
     ["cpu_sample", "follow_fork", "follow_rename", "sched_switch", "sched_waking", "sched_new", "sched_exec"];
 /// The programs that walk stacks by tables, which needs `bpf_loop`.
-const WALKING: [&str; 2] = ["cpu_sample_walk", "sched_walk"];
+const WALKING: [&str; 3] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk"];
 /// One of the maps that windows are read from.
 const BATCHED: &str = "CPU_COUNTS_0";
 
@@ -65,6 +65,7 @@ pub(super) fn load(
     };
     let (stack, mm) = (offsets.stack.unwrap_or(0), offsets.mm.unwrap_or(0));
     let tells_state = u32::from(sched::tells_state(host));
+    let wakers = u32::from(options.records(EventKind::OffWake));
     let python = options.python && options.sides != Sides::Kernel;
     let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
     loader
@@ -78,6 +79,7 @@ pub(super) fn load(
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
         .override_global("TASK_STATE_OFFSET", &offsets.state, true)
         .override_global("TELLS_STATE", &tells_state, true)
+        .override_global("WAKERS", &wakers, true)
         .override_global("TASK_STACK_OFFSET", &stack, true)
         .override_global("TASK_MM_OFFSET", &mm, cfg!(target_arch = "x86_64"))
         .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
@@ -108,7 +110,7 @@ pub(super) fn load(
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
     }
     if options.schedules() {
-        SchedCollector::configure(&mut loader);
+        SchedCollector::configure(&mut loader, wakers != 0);
     }
     collector.configure(&mut loader);
     Ok((load_object(&mut loader)?, fs_base != 0))

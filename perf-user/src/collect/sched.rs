@@ -9,7 +9,7 @@ use aya::{
 };
 use perf_ebpf::{
     sample::Key,
-    sched::{NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, why},
+    sched::{NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, WaitKey, why},
 };
 use zerocopy::IntoBytes as _;
 
@@ -24,47 +24,62 @@ use crate::host::{Host, proc, sys};
 const THREADS: u32 = 65_536;
 /// Distinct waits in a window: threads, where, and why.
 const WAITS: u32 = 16_384;
+/// Distinct wakers, each with the stack that it woke from, in a window.
+const WAKERS: u32 = 8_192;
+/// Places, of all threads, whose last stacks are remembered.
+const PLACES: u32 = 8_192;
 /// Stacks of waits in a window.
 pub(super) const STACKS: u32 = 8_192;
 
 /// The maps, each with the room it needs.
-const MAPS: [(&str, u32); 5] =
-    [("THREADS", THREADS), ("WAITS_0", WAITS), ("WAITS_1", WAITS), ("PAST_0", THREADS), ("PAST_1", THREADS)];
+const MAPS: [(&str, u32); 6] = [
+    ("THREADS", THREADS),
+    ("WAITS_0", WAITS),
+    ("WAITS_1", WAITS),
+    ("PAST_0", THREADS),
+    ("PAST_1", THREADS),
+    ("PLACES", PLACES),
+];
 
-/// The programs beside the one that sees switches, and their tracepoints.
-const OTHERS: [(&str, &str); 3] =
-    [("sched_waking", "sched_waking"), ("sched_new", "sched_wakeup_new"), ("sched_exec", "sched_process_exec")];
-const SWITCH: &str = "sched_switch";
-const WALKING: &str = "sched_walk";
+/// Those that are needed to know wakers.
+const WAKER_MAPS: [(&str, u32); 2] = [("WAKERS_0", WAKERS), ("WAKERS_1", WAKERS)];
+
+/// The programs that take no stacks, and their tracepoints.
+const OTHERS: [(&str, &str); 2] = [("sched_new", "sched_wakeup_new"), ("sched_exec", "sched_process_exec")];
+/// Those that do, by frame pointers alone.
+const PLAIN: [(&str, &str); 2] = [("sched_switch", "sched_switch"), ("sched_waking", "sched_waking")];
+/// And by tables, or with Python frames.
+const WALKING: [(&str, &str); 2] = [("sched_walk", "sched_switch"), ("sched_waking_walk", "sched_waking")];
 
 /// The scheduler's events.
 #[derive(Debug)]
 pub struct SchedCollector {
-    switch: &'static str,
+    programs: Vec<(&'static str, &'static str)>,
     links: Vec<RawTracePointLink>,
 }
 
 impl SchedCollector {
     /// Sets map sizes, before the object is loaded.
-    pub(super) fn configure(loader: &mut EbpfLoader<'_>) {
-        for (map, entries) in MAPS {
+    pub(super) fn configure(loader: &mut EbpfLoader<'_>, wakers: bool) {
+        let wakers = if wakers { &WAKER_MAPS[..] } else { &[] };
+        for (map, entries) in MAPS.iter().chain(wakers).copied() {
             loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
         }
     }
 
     /// Loads its programs; `python` says that they read Python frames too.
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
-        let switch = if python || unwind != Unwind::FramePointers { WALKING } else { SWITCH };
-        let programs = OTHERS.into_iter().map(|(program, _)| program).chain([switch]);
-        programs.into_iter().try_for_each(|program| super::session::load_raw(bpf, program))?;
-        Ok(Self { switch, links: Vec::new() })
+        let walks = python || unwind != Unwind::FramePointers;
+        // Switches first: a thread that is woken is not mistaken for one that has not slept.
+        let programs: Vec<_> = if walks { WALKING } else { PLAIN }.into_iter().chain(OTHERS).collect();
+        programs.iter().try_for_each(|(program, _)| super::session::load_raw(bpf, program))?;
+        Ok(Self { programs, links: Vec::new() })
     }
 
     /// Attaches its programs, then tells them of the threads that are there already.
     pub(super) fn attach(&mut self, bpf: &mut Ebpf, target: &Target, now_ns: u64) -> Result<(), AttachError> {
         set_window_start(bpf, 0, now_ns)?;
-        // Switches first: a thread that is woken is not mistaken for one that has not slept.
-        for (program, tracepoint) in [(self.switch, SWITCH)].into_iter().chain(OTHERS) {
+        for &(program, tracepoint) in &self.programs {
             self.links.push(super::session::attach_raw(bpf, program, tracepoint)?);
         }
         let map = bpf.map_mut(MAPS[0].0).ok_or(AttachError::Missing(MAPS[0].0))?;
@@ -108,9 +123,10 @@ fn seen(tgid: u32, tid: u32) -> Option<Thread> {
     let asked = if stat.is_kernel_thread() { None } else { proc::system_call(tgid, tid) };
     let system_call = asked.unwrap_or(NO_SYSTEM_CALL);
     let key = Key { tgid, tid, comm: comm_from(&comm), why: why(task_state, system_call), ..Key::default() };
+    let wait = WaitKey { key, ..WaitKey::default() };
     let now_ns = sys::monotonic_ns();
     let (first_ns, since_ns, off_ns) = (now_ns, now_ns, now_ns);
-    Some(Thread { first_ns, since_ns, off_ns, key, state: state as u32, ..Thread::default() })
+    Some(Thread { first_ns, since_ns, off_ns, wait, state: state as u32, ..Thread::default() })
 }
 
 /// Whether `sched_switch` tells the state that a thread had when it was decided that it leaves the CPU.

@@ -68,7 +68,7 @@ impl SessionOptions {
     /// Whether the scheduler's events are listened to.
     #[must_use]
     pub fn schedules(&self) -> bool {
-        self.records(EventKind::OffCpu) || self.records(EventKind::Sched)
+        [EventKind::OffCpu, EventKind::Sched, EventKind::OffWake].into_iter().any(|kind| self.records(kind))
     }
 }
 

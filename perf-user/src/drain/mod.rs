@@ -1,5 +1,6 @@
 //! From kernel maps to raw samples: windows are rotated so that nothing is written to what is being read.
 
+mod found;
 mod waits;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ use crate::{
     collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
     host::sys::{self, Reading},
 };
+pub use found::SHARED_NS;
 use waits::Threads;
 
 /// All that the kernel half collected in one window.
@@ -29,6 +31,8 @@ pub struct RawWindow {
     pub kinds: Vec<RawKind>,
     /// The stacks that samples name, leaf first.
     pub stacks: HashMap<u64, Arc<[u64]>>,
+    /// Who ended waits, as samples name them.
+    pub wakers: Vec<Key>,
 }
 
 /// All of one kind in one window.
@@ -159,7 +163,8 @@ impl Drain {
             window.kinds.push(cpu);
         }
         if session.options().schedules() {
-            let mut kinds = self.threads.read(session, full, end_ns, stacks)?.into_kinds(session.options());
+            let found = self.threads.read(session, full, end_ns, stacks)?;
+            let mut kinds = found.into_kinds(session.options(), &mut window.wakers);
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
                 off.count(counters::OFF_CPU, &counted);
             }

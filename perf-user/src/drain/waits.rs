@@ -7,21 +7,23 @@ use std::{
 
 use perf_ebpf::{
     sample::Key,
-    sched::{Past, PastThread, State, Thread, Waits},
+    sched::{Past, PastThread, State, Thread, WaitKey, Waits},
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, read_map};
+use super::{
+    DrainError,
+    found::{Found, Interval, Wait, stacks_of},
+    read_map,
+};
 use crate::{
-    collect::{
-        Did, EventKind, RawSample,
-        session::{Session, SessionOptions},
-    },
+    collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
 };
 
 const WAITS: [&str; 2] = ["WAITS_0", "WAITS_1"];
 const PAST: [&str; 2] = ["PAST_0", "PAST_1"];
+const WAKERS: [&str; 2] = ["WAKERS_0", "WAKERS_1"];
 const THREADS: &str = "THREADS";
 
 /// Entries asked for in one system call.
@@ -41,14 +43,8 @@ pub(super) struct Threads {
     told: HashMap<(u32, u64), Told>,
     /// Stacks of the last window, and of intervals that have not ended: they may be in a later window's intervals.
     stacks: HashMap<u64, Arc<[u64]>>,
-}
-
-/// An interval off the CPU.
-#[derive(Clone, Copy, Debug, Default)]
-struct Interval {
-    /// How long the thread was blocked and runnable in it, as far as windows have told.
-    told: [u64; 2],
-    stacks: [u64; 3],
+    /// Who ended waits in the last window: such a wait counts in this one if the thread came to run in it.
+    wakers: HashMap<u64, Key>,
 }
 
 #[derive(Debug, Default)]
@@ -70,9 +66,26 @@ impl Threads {
     ) -> Result<Found, DrainError> {
         let mut found = Found::default();
         let slot = generation as usize;
-        read_map(session, WAITS[slot], Reading::Drain, (size_of::<Key>(), size_of::<Waits>()), BATCH, |key, value| {
-            match (Key::read_from_bytes(key), Waits::read_from_bytes(value)) {
-                (Ok(key), Ok(waits)) => found.off(&key, waits.first_ns, [waits.blocked_ns, waits.runnable_ns]),
+        if session.options().records(EventKind::OffWake) {
+            let bytes = (size_of::<u64>(), size_of::<Key>());
+            found.wakers = std::mem::take(&mut self.wakers);
+            read_map(session, WAKERS[slot], Reading::Drain, bytes, BATCH, |id, key| {
+                match (u64::read_from_bytes(id), Key::read_from_bytes(key)) {
+                    (Ok(id), Ok(key)) => drop(self.wakers.insert(id, key)),
+                    _ => found.undecodable += 1,
+                }
+            })?;
+            found.wakers.extend(&self.wakers);
+        }
+        let bytes = (size_of::<WaitKey>(), size_of::<Waits>());
+        read_map(session, WAITS[slot], Reading::Drain, bytes, BATCH, |key, value| {
+            match (WaitKey::read_from_bytes(key), Waits::read_from_bytes(value)) {
+                (Ok(wait), Ok(sum)) => found.waits.push(Wait {
+                    wait,
+                    off: [sum.blocked_ns, sum.runnable_ns],
+                    ended: [sum.waker_off_ns.min(sum.blocked_ns), sum.blocked_ns.saturating_sub(sum.waker_off_ns)],
+                    first_ns: sum.first_ns,
+                }),
                 _ => found.undecodable += 1,
             }
         })?;
@@ -81,15 +94,12 @@ impl Threads {
             match (Past::read_from_bytes(key), PastThread::read_from_bytes(value)) {
                 (Ok(past), Ok(was)) if past.ended != 0 => {
                     self.tell(&mut found, &was.thread, was.thread.times(was.until_ns));
-                    self.told.remove(&(was.thread.key.tid, was.thread.first_ns));
+                    self.told.remove(&(was.thread.wait.key.tid, was.thread.first_ns));
                 }
                 (Ok(past), Ok(was)) => {
-                    let off = was.thread.off(was.until_ns);
                     let id = (past.tid, past.from_ns);
                     let before = self.open.remove(&id).or_else(|| self.ending.remove(&id)).unwrap_or_default();
-                    let rest = rest(off, before.told);
-                    found.taken_ns += rest.iter().sum::<u64>();
-                    found.off(&was.thread.key, past.from_ns, rest);
+                    found.interval(&was.thread, was.until_ns, before, true);
                 }
                 _ => found.undecodable += 1,
             }
@@ -99,19 +109,16 @@ impl Threads {
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns {
-                let off = thread.off(end_ns);
-                let id = (thread.key.tid, thread.off_ns);
+                let id = (thread.wait.key.tid, thread.off_ns);
                 let before = self.open.remove(&id).unwrap_or_default();
-                let rest = rest(off, before.told);
-                found.taken_ns += rest.iter().sum::<u64>();
-                found.off(&thread.key, thread.off_ns, rest);
-                let told = [before.told[0] + rest[0], before.told[1] + rest[1]];
-                open.insert(id, Interval { told, stacks: stacks_of(&thread.key) });
+                open.insert(id, found.interval(thread, end_ns, before, false));
             }
         }
+        found.share_out();
         self.ending = std::mem::replace(&mut self.open, open);
         let own = stacks.clone();
-        for id in found.off.iter().flat_map(|sample| [sample.user_stack, sample.kernel_stack, sample.python_stack]) {
+        let waiting = found.waits.iter().map(|wait| &wait.wait.key);
+        for id in waiting.chain(found.wakers.values()).flat_map(stacks_of) {
             if let Some(frames) = self.stacks.get(&id) {
                 stacks.entry(id).or_insert_with(|| Arc::clone(frames));
             }
@@ -127,57 +134,17 @@ impl Threads {
 
     /// Adds what a thread did since this was last told.
     fn tell(&mut self, found: &mut Found, thread: &Thread, times: [u64; 3]) {
-        let told = self.told.entry((thread.key.tid, thread.first_ns)).or_default();
+        let told = self.told.entry((thread.wait.key.tid, thread.first_ns)).or_default();
         told.unseen = 0;
         let dids = [Did::Ran, Did::WaitedForCpu, Did::Blocked];
         for (did, (now, before)) in dids.into_iter().zip(times.into_iter().zip(told.times.iter_mut())) {
             let value = now.saturating_sub(*before);
             *before += value;
             if value > 0 {
-                let key = Key { user_stack: 0, kernel_stack: 0, python_stack: 0, ..thread.key };
+                let key = Key { user_stack: 0, kernel_stack: 0, python_stack: 0, ..thread.wait.key };
                 found.did.push(RawSample::of(&key, Some(did), value, thread.since_ns));
             }
         }
-    }
-}
-
-fn stacks_of(key: &Key) -> [u64; 3] {
-    [key.user_stack, key.kernel_stack, key.python_stack]
-}
-
-/// What is left of two times after what was told of them.
-fn rest(times: [u64; 2], told: [u64; 2]) -> [u64; 2] {
-    [times[0].saturating_sub(told[0]), times[1].saturating_sub(told[1])]
-}
-
-/// What was found of a window.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Time off the CPU, by where and why.
-    off: Vec<RawSample>,
-    /// Time, by what threads did.
-    did: Vec<RawSample>,
-    /// Nanoseconds in `off` that the kernel half did not count.
-    taken_ns: u64,
-    undecodable: u64,
-}
-
-impl Found {
-    fn off(&mut self, key: &Key, first_ns: u64, [blocked_ns, runnable_ns]: [u64; 2]) {
-        for (did, value) in [(Did::Waited(key.why), blocked_ns), (Did::WaitedForCpu, runnable_ns)] {
-            if value > 0 {
-                self.off.push(RawSample::of(key, Some(did), value, first_ns));
-            }
-        }
-    }
-
-    /// As kinds of events of a window; what the kernel half counted of the first is still to be added.
-    pub(super) fn into_kinds(self, options: &SessionOptions) -> Vec<RawKind> {
-        let Self { off, did, taken_ns, undecodable } = self;
-        let told: u64 = did.iter().map(|sample| sample.value).sum();
-        let off = RawKind { samples: off, undecodable, taken: taken_ns, ..RawKind::new(EventKind::OffCpu) };
-        let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };
-        [off, did].into_iter().filter(|kind| options.records(kind.kind)).collect()
     }
 }
 

@@ -35,6 +35,8 @@ pub enum FrameKind {
     Python,
     /// No code: what the thread did there, or why it waited.
     Wait,
+    /// No code: the thread that ended a wait.
+    Waker,
 }
 
 impl FrameKind {
@@ -47,7 +49,7 @@ impl FrameKind {
             Self::Kernel => "_[k]",
             Self::Jit => "_[j]",
             Self::Python => "_[p]",
-            Self::Wait => "_[w]",
+            Self::Wait | Self::Waker => "_[w]",
         }
     }
 }

@@ -40,11 +40,13 @@ impl Profile {
     /// Drops waits for reasons that are not `wanted`.
     pub fn keep_waits(&mut self, wanted: impl Fn(&str) -> bool) {
         let Self { series, stacks, frames, strings, .. } = self;
-        for series in series.iter_mut().filter(|series| series.event == EventKind::OffCpu.name()) {
+        let waits = [EventKind::OffCpu.name(), EventKind::OffWake.name()];
+        for series in series.iter_mut().filter(|series| waits.contains(&series.event.as_str())) {
             series.samples.retain(|sample| {
-                let leaf = stacks.leaf_to_root(sample.stack).next();
-                let leaf = leaf.and_then(|leaf| frames.get(leaf.0 as usize));
-                leaf.is_none_or(|leaf| leaf.kind != FrameKind::Wait || wanted(strings.get(leaf.function)))
+                let frames = stacks.leaf_to_root(sample.stack).filter_map(|id| frames.get(id.0 as usize));
+                // Further in lies what the waker waited for.
+                let reason = frames.filter(|frame| frame.kind == FrameKind::Wait).last();
+                reason.is_none_or(|reason| wanted(strings.get(reason.function)))
             });
         }
     }

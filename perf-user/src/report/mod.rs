@@ -8,6 +8,7 @@ pub mod human;
 mod series;
 mod text;
 mod threads;
+mod wakes;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,15 @@ pub struct Report {
     /// How many more threads there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub threads_omitted: usize,
+    /// Who ended waits, the longest time first. Empty unless that was recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wakes: Vec<WakeReport>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub wakes_omitted: usize,
+    /// Threads that waited for others, which waited themselves meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chains: Vec<ChainReport>,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
@@ -81,6 +91,55 @@ pub struct ThreadTimes {
     pub runnable_ns: u64,
     /// It waited for something else, by what; `blocked` is what no event told the reason of, or a filter left out.
     pub blocked_ns: BTreeMap<String, u64>,
+}
+
+/// Waits of one thread, for one reason, that one thread ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WakeReport {
+    /// The process.
+    pub tgid: u32,
+    /// The thread that waited.
+    pub tid: u32,
+    /// Its last name.
+    pub comm: String,
+    /// Why it waited.
+    pub why: String,
+    /// Who ended that, `name (tid)`; `null` if nobody was seen.
+    pub waker: Option<String>,
+    /// The time of these waits, as far as it ended.
+    pub waited_ns: u64,
+    /// Of that, the time in which the waker waited itself, by what for: as far as its last wait tells.
+    pub waker_waited_ns: BTreeMap<String, u64>,
+}
+
+impl WakeReport {
+    /// The thread that waited, as wakers are called.
+    #[must_use]
+    pub fn thread(&self) -> String {
+        format!("{} ({})", self.comm, self.tid)
+    }
+}
+
+/// Threads each of which waited for the next one, which waited itself for most of that time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// The threads; the first one waited for all others.
+    pub links: Vec<ChainLink>,
+}
+
+/// A thread in a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainLink {
+    /// The thread; 0 if it was not looked at.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Why it waited.
+    pub why: String,
+    /// For how long: of all but the first, while the one before waited for it.
+    pub waited_ns: u64,
+    /// Who ended most of that.
+    pub waker: Option<String>,
 }
 
 /// Why threads waited.
@@ -220,14 +279,19 @@ impl SeriesReport {
 /// Reports on `profile`, all of its series.
 #[must_use]
 pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
-    // What threads did is no matter of functions.
-    let shown = || profile.series.iter().filter(|series| series.event != EventKind::Sched.name());
+    // What threads did, and for whom they waited, is no matter of functions.
+    let others = [EventKind::Sched.name(), EventKind::OffWake.name()];
+    let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
     let series = shown().map(|series| (series.event.clone(), series::figures(profile, series, options))).collect();
     let mut threads = threads::times(profile);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);
+    let mut wakes = wakes::wakes(profile);
+    let chains = wakes::chains(&wakes);
+    let wakes_omitted = wakes.len().saturating_sub(most);
+    wakes.truncate(most);
     Report {
         schema: SCHEMA,
         recording: profile.recording.clone(),
@@ -237,6 +301,9 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         overhead: profile.overhead.clone(),
         threads,
         threads_omitted,
+        wakes,
+        wakes_omitted,
+        chains,
         series,
     }
 }

@@ -146,6 +146,7 @@ impl Interner {
             ModuleKind::Unmapped => "unmapped",
             ModuleKind::CutOff => "cut off",
             ModuleKind::Did => "scheduler",
+            ModuleKind::Waker => "waker",
             ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
             ModuleKind::Python => "python",

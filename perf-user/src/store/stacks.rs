@@ -147,6 +147,7 @@ fn load_place(
             "jit" => FrameKind::Jit,
             "python" => FrameKind::Python,
             "scheduler" => FrameKind::Wait,
+            "waker" => FrameKind::Waker,
             _ if row.get::<_, u32>(4)? > 0 => FrameKind::Inlined,
             _ => FrameKind::User,
         };

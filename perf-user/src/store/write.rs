@@ -173,7 +173,8 @@ fn write_kind(
     let event = kind.kind.name();
     let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
     for sample in &kind.samples {
-        let stack = interner.stack(transaction, &sample.frames, kind.kind == EventKind::OffCpu)?;
+        let stack =
+            interner.stack(transaction, &sample.frames, matches!(kind.kind, EventKind::OffCpu | EventKind::OffWake))?;
         let thread = interner.thread(transaction, sample)?;
         by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
     }

@@ -231,6 +231,7 @@ impl Names {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
             (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(did_name(did(*what)))).collect(),
+            (ModuleKind::Waker, _) => addresses.iter().map(|_| made_up_function(&module.path)).collect(),
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),

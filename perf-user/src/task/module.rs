@@ -52,6 +52,8 @@ pub enum ModuleKind {
     CutOff,
     /// What threads did.
     Did,
+    /// A thread that ended waits.
+    Waker,
     /// A code object of Python's; places in it are byte offsets of instructions.
     Python,
     /// Generated code.
@@ -140,6 +142,7 @@ pub struct Modules {
     jit: Arc<Module>,
     cut_off: Arc<Module>,
     did: Arc<Module>,
+    wakers: HashMap<String, Arc<Module>>,
     python_unread: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     roots: HashMap<RootKey, Weak<OwnedFd>>,
@@ -158,6 +161,7 @@ impl Default for Modules {
             jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
             cut_off: made_up(ModuleId::CUT_OFF, ModuleKind::CutOff, "[unwound no further]"),
             did: made_up(ModuleId::DID, ModuleKind::Did, "[scheduler]"),
+            wakers: HashMap::new(),
             python_unread: made_up(ModuleId::PYTHON_UNREAD, ModuleKind::Python, "[python]"),
             files: HashMap::new(),
             roots: HashMap::new(),
@@ -261,6 +265,20 @@ impl Modules {
         let space = if comm.is_some() { " " } else { "" };
         let path = format!("[jit of {tgid}{space}{}]", comm.unwrap_or_default());
         Arc::new(Module::without_file(self.last, ModuleKind::Jit, &path, None))
+    }
+
+    /// What stands for a thread that ended waits: no code of its, but itself.
+    pub(super) fn waker(&mut self, name: &str) -> Arc<Module> {
+        if let Some(module) = self.wakers.get(name) {
+            return Arc::clone(module);
+        }
+        if self.wakers.len() >= KEPT {
+            self.wakers.clear();
+        }
+        self.last.0 += 1;
+        let module = Arc::new(Module::without_file(self.last, ModuleKind::Waker, name, None));
+        self.wakers.insert(name.to_owned(), Arc::clone(&module));
+        module
     }
 
     /// The root directory of a process; most share one.

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use perf_ebpf::unwind::{EXACT, MARKS, USER_END, why_cut_off};
+use perf_ebpf::{
+    sample::Key,
+    unwind::{EXACT, MARKS, USER_END, why_cut_off},
+};
 
 use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
@@ -122,22 +125,18 @@ impl Tasks {
         // A child that was forked has the code of its parent without having mapped any.
         sampled.iter().for_each(|tgid| self.look_for_generators(*tgid));
         let (mut names, mut modules) = (HashMap::new(), HashMap::new());
-        let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, window, &mut names, &mut modules)).collect();
+        let wakers: Vec<_> = window.wakers.iter().map(|waker| self.modules.waker(&waker_name(waker))).collect();
+        let mut locating = Locating { window, wakers: &wakers, names: &mut names, modules: &mut modules };
+        let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, &mut locating)).collect();
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
         LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated }
     }
 
-    fn locate_kind(
-        &self,
-        kind: &RawKind,
-        window: &RawWindow,
-        names: &mut HashMap<[u8; 16], String>,
-        modules: &mut HashMap<ModuleId, Arc<Module>>,
-    ) -> LocatedKind {
+    fn locate_kind(&self, kind: &RawKind, locating: &mut Locating<'_>) -> LocatedKind {
         let mut missing = 0;
         let samples = kind.samples.iter().filter_map(|sample| {
-            let located = self.locate_sample(sample, window, names, modules);
+            let located = self.locate_sample(sample, locating);
             if located.is_none() {
                 missing += sample.value;
             }
@@ -149,24 +148,44 @@ impl Tasks {
         LocatedKind { kind: kind.kind, samples, taken: kind.taken, lost, facts: kind.facts.clone() }
     }
 
-    fn locate_sample(
+    fn locate_sample(&self, sample: &RawSample, locating: &mut Locating<'_>) -> Option<LocatedSample> {
+        let stacks = [sample.user_stack, sample.kernel_stack, sample.python_stack];
+        let mut frames = self.locate_stack(sample.tgid, stacks, sample.first_ns, locating)?;
+        frames.extend(sample.did.map(|did| locating.place(self.modules.did(), number(did))));
+        if let Some(waker) = sample.waker.map(|waker| waker as usize) {
+            let (key, module) = (locating.window.wakers.get(waker)?, locating.wakers.get(waker)?);
+            let stacks = [key.user_stack, key.kernel_stack, key.python_stack];
+            // Its stack may have been lost: that it was the waker is known without.
+            let woke = self.locate_stack(key.tgid, stacks, locating.window.end_ns, locating).unwrap_or_default();
+            frames.extend(woke.into_iter().rev());
+            frames.push(locating.place(module, 0));
+            frames.extend(sample.waker_did.map(|did| locating.place(self.modules.did(), number(did))));
+        }
+        let Locating { names, window, .. } = locating;
+        let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
+        let process = self.processes.get(&sample.tgid).and_then(|process| process.name_at(window.end_ns));
+        let process = process.map_or_else(|| comm.clone(), str::to_owned);
+        let RawSample { tgid, tid, first_ns, value, .. } = *sample;
+        Some(LocatedSample { tgid, tid, comm, process, first_ns, value, frames })
+    }
+
+    /// The frames of a process's stacks, which are given by their ids, user, kernel and Python: outermost first, and what they
+    /// meant at `at_ns`. `None` when one of them is not there.
+    fn locate_stack(
         &self,
-        sample: &RawSample,
-        window: &RawWindow,
-        names: &mut HashMap<[u8; 16], String>,
-        modules: &mut HashMap<ModuleId, Arc<Module>>,
-    ) -> Option<LocatedSample> {
+        tgid: u32,
+        [user, kernel, python]: [u64; 3],
+        at_ns: u64,
+        locating: &mut Locating<'_>,
+    ) -> Option<Vec<RawFrame>> {
+        let window = locating.window;
         let stack = |id| if id == 0 { Some(&[][..]) } else { window.stacks.get(&id).map(|frames| &frames[..]) };
-        let (user, kernel) = (stack(sample.user_stack)?, stack(sample.kernel_stack)?);
-        let python = stack(sample.python_stack)?;
-        let process = self.processes.get(&sample.tgid);
-        let space = process.and_then(|process| process.space_at(sample.first_ns));
+        let (user, kernel, python) = (stack(user)?, stack(kernel)?, stack(python)?);
+        let process = self.processes.get(&tgid);
+        let space = process.and_then(|process| process.space_at(at_ns));
         let generator = process.zip(space).and_then(|(process, space)| process.generator(space));
-        let mut frames = Vec::with_capacity(user.len() + kernel.len());
-        let mut place = |module: &Arc<Module>, address| {
-            modules.entry(module.id).or_insert_with(|| Arc::clone(module));
-            RawFrame { module: module.id, address, code: 0 }
-        };
+        let mut frames = Vec::with_capacity(user.len() + kernel.len() + 1);
+        let mut place = |module: &Arc<Module>, address| locating.place(module, address);
         frames.extend(user.iter().enumerate().rev().map(|(depth, frame)| {
             if let Some(stop) = why_cut_off(*frame) {
                 return place(self.modules.cut_off(), stop);
@@ -175,7 +194,7 @@ impl Tasks {
             let (address, marks) =
                 if frame & !MARKS < USER_END { (frame & !MARKS, frame & MARKS) } else { (*frame, 0) };
             let address = if marks & EXACT != 0 { address } else { in_call(address, depth) };
-            let found = space.and_then(|space| space.find(address, sample.first_ns));
+            let found = space.and_then(|space| space.find(address, at_ns));
             let Some(mapping) = found else {
                 // Which addresses these were says nothing.
                 let hidden = space.is_some_and(|space| space.hidden);
@@ -193,13 +212,36 @@ impl Tasks {
         }
         let kernel = kernel.iter().enumerate().rev().map(|(depth, address)| in_call(*address, depth));
         frames.extend(kernel.map(|address| place(self.modules.kernel(), address)));
-        frames.extend(sample.did.map(|did| place(self.modules.did(), number(did))));
-        let comm = names.entry(sample.comm).or_insert_with(|| comm_text(&sample.comm)).clone();
-        let process =
-            process.and_then(|process| process.name_at(window.end_ns)).map_or_else(|| comm.clone(), str::to_owned);
-        let RawSample { tgid, tid, first_ns, value, .. } = *sample;
-        Some(LocatedSample { tgid, tid, comm, process, first_ns, value, frames })
+        Some(frames)
     }
+}
+
+/// What is at hand while samples of a window are located.
+struct Locating<'a> {
+    window: &'a RawWindow,
+    /// What stands for each of its wakers.
+    wakers: &'a [Arc<Module>],
+    /// Names of threads, as text.
+    names: &'a mut HashMap<[u8; 16], String>,
+    modules: &'a mut HashMap<ModuleId, Arc<Module>>,
+}
+
+impl Locating<'_> {
+    fn place(&mut self, module: &Arc<Module>, address: u64) -> RawFrame {
+        self.modules.entry(module.id).or_insert_with(|| Arc::clone(module));
+        RawFrame { module: module.id, address, code: 0 }
+    }
+}
+
+/// The names of wakers begin with this.
+pub const WOKEN_BY: &str = "woken by ";
+
+/// What the thread is called that ended a wait.
+fn waker_name(waker: &Key) -> String {
+    if waker.tid == 0 {
+        return format!("{WOKEN_BY}an idle CPU's interrupt");
+    }
+    format!("{WOKEN_BY}{} ({})", comm_text(&waker.comm), waker.tid)
 }
 
 /// What a thread did, as an address in [`ModuleId::DID`].

@@ -1,11 +1,15 @@
 //! The report as text, for one screen of 100 columns.
 
+mod threads;
+
 use std::fmt::{self, Display, Formatter};
+
+use perf_ebpf::{counters::Counter, sched::STORM_SHARE};
 
 use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
-use super::{Report, SeriesReport, ThreadTimes};
-use crate::{collect::NANOSECONDS, profile::Accounting, symbolize::Unnamed};
+use super::{Report, SeriesReport};
+use crate::{collect::NANOSECONDS, drain::SHARED_NS, profile::Accounting, symbolize::Unnamed};
 
 /// The width of the names that start lines.
 const LABEL: usize = 11;
@@ -13,9 +17,6 @@ const LABEL: usize = 11;
 const NAME: usize = 46;
 /// The width of module names, which end lines.
 const MODULE: usize = 19;
-/// The width of the reasons of waits, which do, too.
-const WAITS: usize = 36;
-
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let recording = &self.recording;
@@ -31,6 +32,9 @@ impl Display for Report {
         }
         if !self.threads.is_empty() {
             self.write_times(f)?;
+        }
+        if !self.wakes.is_empty() {
+            self.write_wakes(f)?;
         }
         if self.series.is_empty() && self.threads.is_empty() {
             writeln!(f, "\nThe recording holds no events.")?;
@@ -123,29 +127,6 @@ impl Report {
         write_processes(f, series)?;
         write_threads(f, series)?;
         write_quality(f, series)
-    }
-
-    fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n     wall running for a CPU blocked       tid  thread           longest waits")?;
-        for thread in &self.threads {
-            let ThreadTimes { tid, comm, wall_ns, running_ns, runnable_ns, blocked_ns, .. } = thread;
-            let mut waits: Vec<(&str, u64)> = blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns)).collect();
-            waits.sort_by_key(|(why, ns)| (std::cmp::Reverse(*ns), *why));
-            let notable = waits.iter().filter(|(_, ns)| *ns * 100 >= *wall_ns).take(2);
-            let notable: Vec<_> =
-                notable.map(|(why, ns)| format!("{} {}", line(why), percent(*ns, *wall_ns))).collect();
-            writeln!(
-                f,
-                "{:>9} {:>7} {:>9} {:>7} {tid:>9}  {:<16} {}",
-                duration(*wall_ns),
-                percent(*running_ns, *wall_ns),
-                percent(*runnable_ns, *wall_ns),
-                percent(blocked_ns.values().sum(), *wall_ns),
-                shorten(comm, 16),
-                shorten(&notable.join(", "), WAITS),
-            )?;
-        }
-        write_more(f, self.threads_omitted, "threads")
     }
 
     /// What the values are in seconds of CPU; `None` where they are no CPU time.
@@ -341,8 +322,20 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
             labelled(f, "", &format!("{:>9}  otherwise, or elsewhere", thousands(ended - shown)))?;
         }
     }
+    let skipped = Counter::OffSkipped.name();
+    let shared_ns = series.counters.get(SHARED_NS).copied().unwrap_or(0);
+    if shared_ns > 0 {
+        let (share, count) = (percent(shared_ns, series.selected), series.counters.get(skipped).copied().unwrap_or(0));
+        labelled(
+            f,
+            "Storms",
+            &format!("{share} is time of {} short waits, one after another at one place:", thousands(count)),
+        )?;
+        labelled(f, "", &format!("where exactly is known of 1 in {STORM_SHARE} of them, which stand for the others"))?;
+    }
     // The timer's own ticks are for programs that check the balance; they tell a reader nothing.
-    let counters = series.counters.iter().filter(|(name, count)| **count > 0 && !name.starts_with("timer_"));
+    let told = |name: &str| name.starts_with("timer_") || name == skipped || name == SHARED_NS;
+    let counters = series.counters.iter().filter(|(name, count)| **count > 0 && !told(name));
     for (at, (name, count)) in counters.enumerate() {
         let label = if at == 0 { "Counters" } else { "" };
         labelled(f, label, &format!("{:>9}  {}", thousands(*count), name.replace('_', " ")))?;

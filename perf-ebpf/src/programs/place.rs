@@ -1,0 +1,144 @@
+//! The stacks of a thread that leaves the CPU, or wakes another: in a storm of waits at one place not each time.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::bpf_get_prandom_u32,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
+    programs::RawTracePointContext,
+};
+use core::ffi::c_void;
+use perf_ebpf::{
+    counters::Counter,
+    sched::{
+        STORM_NS, STORM_SHARE, Seen,
+        place::{self, How},
+    },
+    stack::mix,
+};
+
+use super::{
+    counters::{count, counters},
+    sched::WINDOW_STARTS,
+    stacks::{StackIds, TRACEPOINT, Walked, take},
+};
+
+/// The last stacks of threads, by thread and place.
+#[map]
+static PLACES: LruHashMap<u64, Seen> = LruHashMap::with_max_entries(1, 0);
+
+/// What is asked of, and answered by, what takes stacks: a function of its own, so that each is there once.
+#[repr(C)]
+struct Taking {
+    /// Which stacks.
+    sides: u32,
+    tid: u32,
+    /// [`super::system_call::Entry::place`].
+    at: u64,
+    now_ns: u64,
+    generation: u32,
+    reserved: u32,
+    /// [`perf_ebpf::sched::WaitKey::place`].
+    place: u64,
+    /// The ids: user, kernel, Python.
+    stacks: [u64; 3],
+}
+
+/// What is taken now on this CPU: nothing that takes stacks here interrupts another.
+#[map]
+static TAKING: PerCpuArray<Taking> = PerCpuArray::with_max_entries(1, 0);
+
+/// When, in which generation of maps, and which stacks of whom.
+pub(super) struct Asked {
+    pub(super) sides: u32,
+    pub(super) tid: u32,
+    pub(super) at: u64,
+    pub(super) now_ns: u64,
+    pub(super) generation: u32,
+}
+
+/// The stacks of the running thread, and [`perf_ebpf::sched::WaitKey::place`]: in a storm those that were taken last at this
+/// place.
+#[inline(always)]
+pub(super) fn stacks_at(
+    ctx: &RawTracePointContext,
+    asked: Asked,
+    take: impl FnOnce(*mut c_void) -> i64,
+) -> (u64, StackIds) {
+    let none = (0, StackIds { user: 0, kernel: 0, python: 0 });
+    let Some(taking) = TAKING.get_ptr_mut(0) else { return none };
+    // SAFETY: this CPU's.
+    unsafe {
+        (*taking).sides = asked.sides;
+        (*taking).tid = asked.tid;
+        (*taking).at = asked.at;
+        (*taking).now_ns = asked.now_ns;
+        (*taking).generation = asked.generation;
+        (*taking).place = 0;
+    }
+    if take(ctx.as_ptr()) != 0 {
+        return none;
+    }
+    // SAFETY: as above.
+    let Taking { place, stacks: [user, kernel, python], .. } = unsafe { &*taking };
+    (*place, StackIds { user: *user, kernel: *kernel, python: *python })
+}
+
+/// Takes user stacks by frame pointers.
+#[inline(never)]
+pub(super) fn by_pointers(ctx: *mut c_void) -> i64 {
+    taken(ctx, || None, || None)
+}
+
+/// Takes user stacks by tables, and Python frames.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(never)]
+pub(super) fn by_tables(ctx: *mut c_void) -> i64 {
+    let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+    taken(ctx, || super::unwind::walk(TRACEPOINT, tgid, None), || super::python::read(TRACEPOINT, tgid))
+}
+
+/// 0 if [`TAKING`] holds the answer.
+#[inline(always)]
+fn taken(
+    ctx: *mut c_void,
+    walk: impl FnOnce() -> Option<Walked<'static>>,
+    read_python: impl FnOnce() -> Option<Walked<'static>>,
+) -> i64 {
+    let Some(taking) = TAKING.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's.
+    let taking = unsafe { &mut *taking };
+    let generation = taking.generation;
+    let Some(counters) = counters(generation) else { return 1 };
+    let id = mix(taking.at, u64::from(taking.tid));
+    let mut how = How::Own;
+    if taking.at != 0
+        && let Some(seen) = PLACES.get_ptr(&id)
+    {
+        // SAFETY: the thread's own, and it runs here.
+        let seen = unsafe { &*seen };
+        // What is skipped has to have one that was taken in the same window.
+        let is_storm = taking.now_ns.wrapping_sub(seen.taken_ns) < STORM_NS
+            && WINDOW_STARTS.get(generation).is_some_and(|start_ns| seen.taken_ns >= *start_ns);
+        // SAFETY: takes no pointer.
+        if is_storm && unsafe { bpf_get_prandom_u32() } % STORM_SHARE != 0 {
+            (taking.place, taking.stacks) = (place::with(taking.at, How::Skipped), seen.stacks);
+            return 0;
+        }
+        if is_storm {
+            how = How::Sampled;
+        }
+    }
+    let Ok(stacks) = take(TRACEPOINT, taking.sides, ctx, true, walk, read_python, generation, counters) else {
+        count(counters, Counter::OffStackless);
+        return 1;
+    };
+    taking.stacks = [stacks.user, stacks.kernel, stacks.python];
+    if taking.at != 0 {
+        taking.place = place::with(taking.at, how);
+        let seen = Seen { taken_ns: taking.now_ns, stacks: taking.stacks };
+        let _ = PLACES.insert(&id, &seen, u64::from(BPF_ANY));
+    }
+    0
+}

@@ -1,0 +1,131 @@
+//! Who ends waits.
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_ANY,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{map, raw_tracepoint},
+    maps::{HashMap, PerCpuArray},
+    programs::RawTracePointContext,
+};
+use core::ffi::c_void;
+use perf_ebpf::{
+    comm::comm_words,
+    counters::Counter,
+    sample::Key,
+    sched::State,
+    stack::{STACK_ID_SEED, finish, mix},
+    target::{SIDE_KERNEL, SIDE_USER},
+};
+
+use super::{
+    counters::{count, counters, generation},
+    follow::TASK_PID_OFFSET,
+    place::{Asked, by_pointers, stacks_at},
+    sched::{THREADS, change, now},
+    system_call::{Entry, by_offset},
+    target::{exec_count, read_comm, read_u32},
+};
+
+/// 1 if it is looked who ends waits.
+#[unsafe(no_mangle)]
+static WAKERS: Global<u32> = Global::new(0);
+
+/// Who ended waits, by the ids that waits name.
+#[map]
+static WAKERS_0: HashMap<u64, Key> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static WAKERS_1: HashMap<u64, Key> = HashMap::with_max_entries(1, 0);
+
+/// A waker in the making. Not the memory of the programs that wake-ups in interrupts may interrupt.
+#[map]
+static WAKER_MEMORY: PerCpuArray<Key> = PerCpuArray::with_max_entries(1, 0);
+
+/// `sched_waking(struct task_struct *p)`: something wakes `p`, which is blocked.
+#[raw_tracepoint(tracepoint = "sched_waking")]
+pub(super) fn sched_waking(ctx: RawTracePointContext) -> i32 {
+    waking(&ctx, by_pointers, by_offset)
+}
+
+/// The same, with user stacks walked by tables and with Python frames: for kernels with `bpf_loop` (5.17).
+#[cfg(bpf_target_arch = "x86_64")]
+#[raw_tracepoint(tracepoint = "sched_waking")]
+pub(super) fn sched_waking_walk(ctx: RawTracePointContext) -> i32 {
+    waking(&ctx, super::place::by_tables, super::system_call::by_helper)
+}
+
+#[inline(always)]
+fn waking(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, entry: impl FnOnce() -> Entry) -> i32 {
+    let tid = read_u32(ctx.arg(0), TASK_PID_OFFSET.load());
+    let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 0 };
+    // SAFETY: see `change`.
+    let thread = unsafe { &mut *thread };
+    // One that is about to block, and is woken before it has, never does.
+    if thread.state != State::Blocked as u32 {
+        return 0;
+    }
+    let now_ns = now();
+    let asked = WAKERS.load() != 0;
+    let (waker, off_ns) = if asked { waker(ctx, thread.off_ns, now_ns, take, entry).unwrap_or((0, 0)) } else { (0, 0) };
+    change(thread, |thread| {
+        (thread.wait.waker, thread.waker_off_ns) = (waker, off_ns);
+        thread.turn(now_ns, State::Blocked, State::Runnable);
+    });
+    0
+}
+
+/// Who runs, as the waker of a thread that is off the CPU since `off_ns`: an id, and how long it was off the CPU itself
+/// meanwhile, as far as its last such interval tells. Nothing of one of these interrupts another: wake-ups of other threads
+/// happen with interrupts turned off.
+#[inline(always)]
+fn waker(
+    ctx: &RawTracePointContext,
+    off_ns: u64,
+    now_ns: u64,
+    take: impl FnOnce(*mut c_void) -> i64,
+    entry: impl FnOnce() -> Entry,
+) -> Option<(u64, u64)> {
+    let generation = generation();
+    let counters = counters(generation)?;
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    // SAFETY: this CPU's.
+    let key = unsafe { &mut *WAKER_MEMORY.get_ptr_mut(0)? };
+    (key.tgid, key.tid, key.exec_count) = (tgid, tid, exec_count());
+    read_comm(&mut key.comm);
+    (key.why, key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0, 0);
+    let mut waited_ns = 0;
+    // Of others it is said what the kernel did: an interrupt wakes in the name of whom it interrupts.
+    let mut sides = SIDE_KERNEL;
+    let mut from = Entry::UNKNOWN;
+    if tid != 0 {
+        from = entry();
+        if let Some(thread) = THREADS.get_ptr(&tid) {
+            // SAFETY: the running thread's, and only read.
+            let thread = unsafe { &*thread };
+            sides |= SIDE_USER;
+            let gone_ns = if thread.off_ns > off_ns { thread.off_ns } else { off_ns };
+            if thread.state == State::Running as u32 && thread.since_ns > gone_ns {
+                waited_ns = thread.since_ns - gone_ns;
+                key.why = thread.wait.key.why;
+            }
+        }
+    }
+    let place = if from.place == 0 { 0 } else { mix(from.place, WAKES) };
+    let (_, stacks) = stacks_at(ctx, Asked { sides, tid, at: place, now_ns, generation }, take);
+    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+    let mut id = mix(mix(STACK_ID_SEED, pid_tgid), u64::from(key.exec_count) << 32 | u64::from(key.why));
+    let [low, high] = comm_words(&key.comm);
+    id = mix(mix(id, low), high);
+    id = finish(mix(mix(mix(id, key.user_stack), key.kernel_stack), key.python_stack));
+    let wakers = if generation == 0 { &WAKERS_0 } else { &WAKERS_1 };
+    if wakers.get_ptr(id).is_none() && wakers.insert(id, &*key, u64::from(BPF_ANY)).is_err() {
+        count(counters, Counter::WakersMissed);
+        return None;
+    }
+    Some((id, waited_ns))
+}
+
+/// What tells the places where a thread wakes others from those where it waits.
+const WAKES: u64 = 0x5741_4b45;

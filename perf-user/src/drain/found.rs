@@ -1,0 +1,247 @@
+//! What was found of waits in a window, and the samples that come of it.
+
+use std::collections::HashMap;
+
+use perf_ebpf::{
+    sample::Key,
+    sched::{Thread, WaitKey, place},
+};
+
+use super::RawKind;
+use crate::collect::{Did, EventKind, RawSample, session::SessionOptions};
+
+/// The fact that tells how much of the time is of waits whose stacks were not taken.
+pub const SHARED_NS: &str = "stacks_shared_ns";
+
+/// An interval off the CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Interval {
+    /// How long the thread was blocked and runnable in it, as far as windows have told.
+    told: [u64; 2],
+    pub(super) stacks: [u64; 3],
+}
+
+/// Waits of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) wait: WaitKey,
+    /// Nanoseconds blocked and runnable in the window.
+    pub(super) off: [u64; 2],
+    /// Of waits that ended in the window, the nanoseconds blocked in them, also in windows before: while the waker was off the
+    /// CPU itself, and else.
+    pub(super) ended: [u64; 2],
+    pub(super) first_ns: u64,
+}
+
+/// What was found of a window.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) waits: Vec<Wait>,
+    /// Who ended waits, by the ids that waits name.
+    pub(super) wakers: HashMap<u64, Key>,
+    /// Time, by what threads did.
+    pub(super) did: Vec<RawSample>,
+    /// Nanoseconds in `waits` that the kernel half did not count.
+    taken_ns: u64,
+    /// Of the time in `waits`, that of waits in storms whose stacks were not taken.
+    shared_ns: u64,
+    pub(super) undecodable: u64,
+}
+
+impl Found {
+    /// Adds what was not told `before` of an interval until `until_ns`, when it has `ended` or not, and gives what is told now.
+    pub(super) fn interval(&mut self, thread: &Thread, until_ns: u64, before: Interval, ended: bool) -> Interval {
+        let whole = thread.off(until_ns);
+        let off = rest(whole, before.told);
+        self.taken_ns += off.iter().sum::<u64>();
+        let waker_off_ns = thread.waker_off_ns.min(whole[0]);
+        let ended = if ended { [waker_off_ns, whole[0] - waker_off_ns] } else { [0; 2] };
+        self.waits.push(Wait { wait: thread.wait, off, ended, first_ns: thread.off_ns });
+        Interval { told: [before.told[0] + off[0], before.told[1] + off[1]], stacks: stacks_of(&thread.wait.key) }
+    }
+
+    /// Gives the time of waits that had no stack taken to those that stand for them: of the same thread, for the same reason, at
+    /// the same place, in proportion to their time. So a thread's times stay what they are, by reason and by waker.
+    pub(super) fn share_out(&mut self) {
+        let of = |wait: &WaitKey| (wait.key.tid, wait.key.why, place::of(wait.place));
+        let mut own: HashMap<_, HashMap<Key, u64>> = HashMap::new();
+        let mut sampled = own.clone();
+        for Wait { wait, off, .. } in &self.waits {
+            let standing = match place::how(wait.place) {
+                place::How::Own => &mut own,
+                place::How::Sampled => &mut sampled,
+                place::How::Unknown | place::How::Skipped => continue,
+            };
+            *standing.entry(of(wait)).or_default().entry(wait.key).or_default() += off.iter().sum::<u64>();
+        }
+        let waits = std::mem::take(&mut self.waits);
+        for wait in waits {
+            if place::how(wait.wait.place) != place::How::Skipped {
+                self.waits.push(wait);
+                continue;
+            }
+            self.shared_ns += wait.off.iter().sum::<u64>();
+            let of = of(&wait.wait);
+            let standing = sampled.get(&of).or_else(|| own.get(&of));
+            // One that began in an earlier window has the stacks that were taken last at its place.
+            let Some(standing) = standing.filter(|_| stacks_of(&wait.wait.key) == [0; 3]) else {
+                self.waits.push(wait);
+                continue;
+            };
+            // Every one of them is worth something.
+            let whole: u64 = standing.values().map(|ns| ns + 1).sum();
+            let mut before = 0;
+            for (key, ns) in standing {
+                let part = |value: u64| scaled(value, before + ns + 1, whole) - scaled(value, before, whole);
+                let (off, ended) = (wait.off.map(part), wait.ended.map(part));
+                self.waits.push(Wait { wait: WaitKey { key: *key, ..wait.wait }, off, ended, ..wait });
+                before += ns + 1;
+            }
+        }
+    }
+
+    /// As kinds of events of a window; what the kernel half counted of the first is still to be added. Samples name `wakers`.
+    pub(super) fn into_kinds(self, options: &SessionOptions, wakers: &mut Vec<Key>) -> Vec<RawKind> {
+        let Self { waits, wakers: known, did, taken_ns, shared_ns, undecodable } = self;
+        let told: u64 = did.iter().map(|sample| sample.value).sum();
+        let facts = vec![(SHARED_NS, shared_ns)];
+        let samples = off(&waits);
+        let off = RawKind { samples, undecodable, taken: taken_ns, facts, ..RawKind::new(EventKind::OffCpu) };
+        let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };
+        let samples = off_wake(&waits, &known, wakers);
+        let taken = samples.iter().map(|sample| sample.value).sum();
+        let wake = RawKind { samples, taken, ..RawKind::new(EventKind::OffWake) };
+        [off, did, wake].into_iter().filter(|kind| options.records(kind.kind)).collect()
+    }
+}
+
+/// Where and why threads waited, whoever ended it.
+fn off(waits: &[Wait]) -> Vec<RawSample> {
+    let mut sums: HashMap<&Key, ([u64; 2], u64)> = HashMap::new();
+    for wait in waits {
+        let (sum, first_ns) = sums.entry(&wait.wait.key).or_insert(([0; 2], wait.first_ns));
+        *sum = [sum[0] + wait.off[0], sum[1] + wait.off[1]];
+        *first_ns = wait.first_ns.min(*first_ns);
+    }
+    let mut samples = Vec::with_capacity(sums.len());
+    for (key, ([blocked_ns, runnable_ns], first_ns)) in sums {
+        for (did, value) in [(Did::Waited(key.why), blocked_ns), (Did::WaitedForCpu, runnable_ns)] {
+            if value > 0 {
+                samples.push(RawSample::of(key, Some(did), value, first_ns));
+            }
+        }
+    }
+    samples
+}
+
+/// Waits that ended, with who ended them: as samples name `wakers`, of which ids are `known`.
+fn off_wake(waits: &[Wait], known: &HashMap<u64, Key>, wakers: &mut Vec<Key>) -> Vec<RawSample> {
+    let mut indices: HashMap<u64, u32> = HashMap::new();
+    let mut samples = Vec::new();
+    for Wait { wait: WaitKey { key, waker, .. }, ended, first_ns, .. } in waits {
+        let index = known.get(waker).map(|found| {
+            *indices.entry(*waker).or_insert_with(|| {
+                wakers.push(*found);
+                (wakers.len() - 1) as u32
+            })
+        });
+        let waited = known.get(waker).map(|found| Did::Waited(found.why));
+        for (value, waker_did) in ended.iter().zip([waited, None]) {
+            if *value > 0 {
+                let sample = RawSample::of(key, Some(Did::Waited(key.why)), *value, *first_ns);
+                samples.push(RawSample { waker: index, waker_did, ..sample });
+            }
+        }
+    }
+    samples
+}
+
+/// So many `parts` of a whole that is `value`.
+fn scaled(value: u64, parts: u64, whole: u64) -> u64 {
+    (u128::from(value) * u128::from(parts) / u128::from(whole)) as u64
+}
+
+pub(super) fn stacks_of(key: &Key) -> [u64; 3] {
+    [key.user_stack, key.kernel_stack, key.python_stack]
+}
+
+/// What is left of two times after what was told of them.
+fn rest(times: [u64; 2], told: [u64; 2]) -> [u64; 2] {
+    [times[0].saturating_sub(told[0]), times[1].saturating_sub(told[1])]
+}
+
+#[cfg(test)]
+mod tests {
+    use perf_ebpf::sched::place::How;
+
+    use super::*;
+
+    fn wait(user_stack: u64, how: How, waker: u64, blocked_ns: u64) -> Wait {
+        let key = Key { tid: 7, why: 1, user_stack, ..Key::default() };
+        let wait = WaitKey { key, place: place::with(0x1000, how), waker };
+        Wait { wait, off: [blocked_ns, blocked_ns / 10], ended: [0, blocked_ns], first_ns: 5 }
+    }
+
+    fn blocked_in(found: &Found, user_stack: u64) -> u64 {
+        let there = found.waits.iter().filter(|wait| wait.wait.key.user_stack == user_stack);
+        there.map(|wait| wait.off[0]).sum()
+    }
+
+    #[test]
+    fn skipped_waits_go_to_the_sampled_ones_in_proportion() {
+        let waits = vec![
+            wait(1, How::Own, 9, 5_000),
+            wait(2, How::Sampled, 9, 300),
+            wait(3, How::Sampled, 8, 100),
+            wait(0, How::Skipped, 9, 40_001),
+        ];
+        let mut found = Found { waits, ..Found::default() };
+        found.share_out();
+        let [own, longer, shorter] = [1, 2, 3].map(|stack| blocked_in(&found, stack));
+        assert_eq!(own + longer + shorter, 45_401, "nothing is lost to rounding");
+        assert_eq!(own, 5_000, "what was taken for itself stands for itself");
+        assert!(longer.abs_diff(30_300) < 200 && shorter.abs_diff(10_100) < 200, "{longer} {shorter}");
+        assert_eq!(found.shared_ns, 44_001);
+        // Who ended them is known of each.
+        let ended_by_9: u64 =
+            found.waits.iter().filter(|wait| wait.wait.waker == 9).map(|wait| wait.ended.iter().sum::<u64>()).sum();
+        assert_eq!(ended_by_9, 5_000 + 300 + 40_001);
+    }
+
+    #[test]
+    fn without_a_sampled_one_they_go_to_those_at_the_same_place() {
+        let mut found =
+            Found { waits: vec![wait(1, How::Own, 0, 10), wait(0, How::Skipped, 0, 90)], ..Found::default() };
+        found.share_out();
+        assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (100, 0));
+        let elsewhere = Wait {
+            wait: WaitKey { place: place::with(0x2000, How::Own), ..wait(1, How::Own, 0, 10).wait },
+            ..wait(1, How::Own, 0, 10)
+        };
+        let mut found = Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::default() };
+        found.share_out();
+        assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (10, 90), "of another place nothing is known");
+    }
+
+    #[test]
+    fn a_long_one_keeps_the_stacks_it_knows() {
+        let waits = vec![wait(2, How::Sampled, 0, 300), wait(3, How::Skipped, 0, 1_000)];
+        let mut found = Found { waits, ..Found::default() };
+        found.share_out();
+        assert_eq!((blocked_in(&found, 2), blocked_in(&found, 3)), (300, 1_000));
+    }
+
+    #[test]
+    fn waits_have_their_wakers_and_what_those_waited_for() {
+        let waker = Key { tid: 9, why: 4, ..Key::default() };
+        let known = HashMap::from([(9, waker)]);
+        let mut wakers = Vec::new();
+        let waits = [Wait { ended: [70, 30], ..wait(1, How::Own, 9, 100) }, wait(1, How::Own, 5, 40)];
+        let samples = off_wake(&waits, &known, &mut wakers);
+        let told: Vec<_> = samples.iter().map(|sample| (sample.value, sample.waker, sample.waker_did)).collect();
+        assert_eq!(told, [(70, Some(0), Some(Did::Waited(4))), (30, Some(0), None), (40, None, None)]);
+        assert_eq!(wakers, [waker]);
+        let off = off(&waits);
+        assert_eq!(off.iter().map(|sample| sample.value).sum::<u64>(), 100 + 10 + 40 + 4);
+    }
+}

@@ -1,0 +1,80 @@
+//! What threads did with their time, and who ended their waits.
+
+use std::fmt::{self, Formatter};
+
+use super::super::{
+    Report, ThreadTimes,
+    human::{duration, line, percent, shorten},
+};
+use super::{labelled, write_more};
+
+/// The width of the reasons of waits, which do, too.
+const WAITS: usize = 36;
+
+impl Report {
+    pub(super) fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n     wall running for a CPU blocked       tid  thread           longest waits")?;
+        for thread in &self.threads {
+            let ThreadTimes { tid, comm, wall_ns, running_ns, runnable_ns, blocked_ns, .. } = thread;
+            let mut waits: Vec<(&str, u64)> = blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns)).collect();
+            waits.sort_by_key(|(why, ns)| (std::cmp::Reverse(*ns), *why));
+            let notable = waits.iter().filter(|(_, ns)| *ns * 100 >= *wall_ns).take(2);
+            let notable: Vec<_> =
+                notable.map(|(why, ns)| format!("{} {}", line(why), percent(*ns, *wall_ns))).collect();
+            writeln!(
+                f,
+                "{:>9} {:>7} {:>9} {:>7} {tid:>9}  {:<16} {}",
+                duration(*wall_ns),
+                percent(*running_ns, *wall_ns),
+                percent(*runnable_ns, *wall_ns),
+                percent(blocked_ns.values().sum(), *wall_ns),
+                shorten(comm, 16),
+                shorten(&notable.join(", "), WAITS),
+            )?;
+        }
+        write_more(f, self.threads_omitted, "threads")
+    }
+
+    pub(super) fn write_wakes(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n   waited  thread               for                      woken by               waiting itself"
+        )?;
+        for wake in &self.wakes {
+            let meanwhile = wake.waker_waited_ns.iter().max_by_key(|(_, ns)| **ns);
+            let meanwhile = meanwhile.filter(|(_, ns)| **ns * 100 >= wake.waited_ns);
+            let meanwhile = meanwhile.map(|(why, ns)| format!("{} {}", percent(*ns, wake.waited_ns), line(why)));
+            let text = format!(
+                "{:>9}  {:<20} {:<24} {:<22} {}",
+                duration(wake.waited_ns),
+                shorten_thread(&wake.comm, &wake.tid.to_string(), 20),
+                shorten(&wake.why, 24),
+                wake.waker.as_deref().map_or_else(|| "not seen".into(), |waker| shorten(waker, 22)),
+                shorten(&meanwhile.unwrap_or_default(), 20)
+            );
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        write_more(f, self.wakes_omitted, "pairs")?;
+        for (at, chain) in self.chains.iter().enumerate() {
+            if at == 0 {
+                writeln!(f)?;
+            }
+            for (depth, link) in chain.links.iter().enumerate() {
+                let who = if link.tid == 0 { line(&link.comm) } else { format!("{} ({})", line(&link.comm), link.tid) };
+                let text = if depth == 0 {
+                    format!("{who} waited {} ({}) for", duration(link.waited_ns), link.why)
+                } else {
+                    let next = if depth + 1 < chain.links.len() { " for" } else { "" };
+                    format!("{:depth$}{who}, which waited {} of it ({}){next}", "", duration(link.waited_ns), link.why)
+                };
+                labelled(f, if at == 0 && depth == 0 { "Chains" } else { "" }, &text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `name (tid)`, of which the id stays whole.
+fn shorten_thread(comm: &str, tid: &str, width: usize) -> String {
+    format!("{} ({tid})", shorten(comm, width.saturating_sub(tid.len() + 3)))
+}

@@ -1,0 +1,155 @@
+//! Who ended waits, and what those threads waited for themselves meanwhile.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{ChainLink, ChainReport, WakeReport};
+use crate::{
+    collect::EventKind,
+    profile::{Frame, FrameKind, Profile, Sample},
+    task::WOKEN_BY,
+};
+
+/// Chains that are told.
+const CHAINS: usize = 5;
+
+/// Threads in one.
+const LINKS: usize = 8;
+
+/// By thread, reason and waker, the longest time first.
+pub(super) fn wakes(profile: &Profile) -> Vec<WakeReport> {
+    let Some(series) = profile.series(EventKind::OffWake.name()) else { return Vec::new() };
+    let mut wakes: BTreeMap<(u32, u32, &str, Option<&str>), WakeReport> = BTreeMap::new();
+    for sample in &series.samples {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        let told = Told::of(profile, sample);
+        let wake = wakes.entry((thread.tgid, thread.tid, told.why, told.waker)).or_insert_with(|| WakeReport {
+            tgid: thread.tgid,
+            tid: thread.tid,
+            why: told.why.to_owned(),
+            waker: told.waker.map(str::to_owned),
+            ..WakeReport::default()
+        });
+        wake.comm = profile.strings.get(thread.comm).to_owned();
+        wake.waited_ns += sample.value;
+        if let Some(why) = told.waker_why {
+            *wake.waker_waited_ns.entry(why.to_owned()).or_default() += sample.value;
+        }
+    }
+    let mut wakes: Vec<WakeReport> = wakes.into_values().collect();
+    wakes.sort_by(|a, b| {
+        (Reverse(a.waited_ns), a.tid, &a.why, &a.waker).cmp(&(Reverse(b.waited_ns), b.tid, &b.why, &b.waker))
+    });
+    wakes
+}
+
+/// What the stack of a sample tells beside places.
+struct Told<'a> {
+    why: &'a str,
+    waker: Option<&'a str>,
+    waker_why: Option<&'a str>,
+}
+
+impl<'a> Told<'a> {
+    fn of(profile: &'a Profile, sample: &Sample) -> Self {
+        let name = |frame: &Frame| profile.strings.get(frame.function);
+        let mut told = Self { why: "", waker: None, waker_why: None };
+        let frames = profile.stacks.leaf_to_root(sample.stack).filter_map(|id| profile.frames.get(id.0 as usize));
+        // From the innermost on: what the waker waited for, the waker, its stack, and then why the thread waited.
+        for frame in frames {
+            match frame.kind {
+                FrameKind::Waker => {
+                    told.waker_why = Some(told.why).filter(|why| !why.is_empty());
+                    told.waker = Some(name(frame).trim_start_matches(WOKEN_BY));
+                }
+                FrameKind::Wait => told.why = name(frame),
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+/// Who waited for whom, who waited for whom in turn: of the longest waits, as long as each waker waited itself for at least half
+/// of the time that it was waited for.
+pub(super) fn chains(wakes: &[WakeReport]) -> Vec<ChainReport> {
+    let mut chains: Vec<ChainReport> = Vec::new();
+    for wake in wakes {
+        let mut links = vec![link(wake)];
+        let mut last = wake;
+        while links.len() < LINKS
+            && let Some((why, ns)) = last.waker_waited_ns.iter().max_by_key(|(why, ns)| (**ns, Reverse(*why)))
+            && *ns * 2 >= last.waited_ns
+        {
+            let waker = last.waker.as_deref().unwrap_or_default();
+            // Its own wait, of that reason, for whoever ended most of it.
+            let next = wakes.iter().find(|next| next.why == *why && next.thread() == waker);
+            let (tid, comm) = next.map_or((0, waker.to_owned()), |next| (next.tid, next.comm.clone()));
+            let waker = next.and_then(|next| next.waker.clone());
+            links.push(ChainLink { tid, comm, why: why.clone(), waited_ns: *ns, waker });
+            match next {
+                Some(next) if links.iter().filter(|link| link.tid == next.tid).count() == 1 => last = next,
+                _ => break,
+            }
+        }
+        // A chain that is the end of one told already says nothing new.
+        let is_new = |chain: &ChainReport| !chain.links.iter().skip(1).any(|link| link.tid == wake.tid);
+        if links.len() > 1 && chains.iter().all(is_new) {
+            chains.push(ChainReport { links });
+        }
+        if chains.len() == CHAINS {
+            break;
+        }
+    }
+    chains
+}
+
+fn link(wake: &WakeReport) -> ChainLink {
+    ChainLink {
+        tid: wake.tid,
+        comm: wake.comm.clone(),
+        why: wake.why.clone(),
+        waited_ns: wake.waited_ns,
+        waker: wake.waker.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wake(comm: &str, tid: u32, why: &str, waker: &str, waited_ns: u64, meanwhile: &[(&str, u64)]) -> WakeReport {
+        WakeReport {
+            tgid: 1,
+            tid,
+            comm: comm.into(),
+            why: why.into(),
+            waker: Some(waker.into()),
+            waited_ns,
+            waker_waited_ns: meanwhile.iter().map(|(why, ns)| ((*why).to_owned(), *ns)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_chain_goes_on_while_wakers_waited_themselves() {
+        let wakes = [
+            wake("a", 1, "futex", "b (2)", 3_200, &[("pipe", 3_100)]),
+            wake("b", 2, "pipe", "c (3)", 3_150, &[("sleep", 3_000)]),
+            wake("c", 3, "sleep", "an interrupt", 3_100, &[]),
+            wake("d", 4, "futex", "a (1)", 50, &[("futex", 10)]),
+        ];
+        let chains = chains(&wakes);
+        let told: Vec<Vec<(u32, u64)>> =
+            chains.iter().map(|chain| chain.links.iter().map(|link| (link.tid, link.waited_ns)).collect()).collect();
+        assert_eq!(told, [vec![(1, 3_200), (2, 3_100), (3, 3_000)]]);
+    }
+
+    #[test]
+    fn threads_that_wait_for_one_another_end() {
+        let wakes = [
+            wake("a", 1, "futex", "b (2)", 100, &[("futex", 90)]),
+            wake("b", 2, "futex", "a (1)", 100, &[("futex", 90)]),
+        ];
+        let chains = chains(&wakes);
+        assert!(chains.iter().all(|chain| chain.links.len() <= 3), "{chains:?}");
+    }
+}
