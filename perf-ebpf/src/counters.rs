@@ -42,10 +42,12 @@ pub enum Counter {
     OffSkipped,
     /// Wakers that found no place in their map.
     WakersMissed,
+    /// Nanoseconds off the CPU, of intervals that ended and that a filter leaves out.
+    OffLeftOut,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::WakersMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::OffLeftOut as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -71,6 +73,7 @@ impl Counter {
         Self::ThreadsMissed,
         Self::OffSkipped,
         Self::WakersMissed,
+        Self::OffLeftOut,
     ];
 
     /// Its name in recordings and reports.
@@ -95,6 +98,7 @@ impl Counter {
             Self::ThreadsMissed => "threads_not_followed",
             Self::OffSkipped => "stacks_skipped",
             Self::WakersMissed => "wakers_full",
+            Self::OffLeftOut => "left_out_ns",
         }
     }
 }
@@ -129,7 +133,13 @@ pub const CPU: Balance = Balance {
 pub const OFF_CPU: Balance = Balance {
     taken: Counter::OffTaken,
     lost: &[Counter::OffLostFull, Counter::OffLostBusy],
-    facts: &[Counter::OffStackless, Counter::ThreadsMissed, Counter::OffSkipped, Counter::WakersMissed],
+    facts: &[
+        Counter::OffStackless,
+        Counter::ThreadsMissed,
+        Counter::OffSkipped,
+        Counter::WakersMissed,
+        Counter::OffLeftOut,
+    ],
 };
 
 #[cfg(test)]

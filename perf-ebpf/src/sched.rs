@@ -234,6 +234,51 @@ pub const fn system_call(why: u32) -> u32 {
     why >> SYSTEM_CALL_SHIFT
 }
 
+/// Which waits are kept: those that are at least so long, and begin in one of some states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitFilter {
+    /// The shortest, in nanoseconds off the CPU.
+    pub min_ns: u64,
+    /// Bits of [`state_bit`].
+    pub states: u32,
+}
+
+impl WaitFilter {
+    /// All waits.
+    pub const ALL: Self = Self { min_ns: 0, states: u32::MAX };
+
+    /// Whether a wait of this [`why`] that took so long is kept.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keeps(self, why: u32, off_ns: u64) -> bool {
+        off_ns >= self.min_ns && self.states & state_bit(task_state(why)) != 0
+    }
+}
+
+/// The states that a thread can leave the CPU in, as `ps` calls them, in the order of the bits of [`state_bit`].
+pub const STATES: [(char, &str); 5] = [
+    ('R', "it could run on"),
+    ('S', "asleep, until a signal at the latest"),
+    ('D', "asleep, signals or not: disk, page fault, kernel lock"),
+    ('T', "stopped"),
+    ('I', "idle: the kernel's own threads"),
+];
+
+/// One bit for each of [`STATES`].
+#[inline(always)]
+#[must_use]
+pub const fn state_bit(task_state: u32) -> u32 {
+    if task_state & TASK_STOPPED != 0 {
+        1 << 3
+    } else if task_state & TASK_UNINTERRUPTIBLE != 0 {
+        if task_state & TASK_NOLOAD != 0 { 1 << 4 } else { 1 << 2 }
+    } else if task_state & TASK_INTERRUPTIBLE != 0 {
+        1 << 1
+    } else {
+        1
+    }
+}
+
 /// Sleeps, and can be woken by signals.
 pub const TASK_INTERRUPTIBLE: u32 = 1;
 /// Sleeps, and cannot.
@@ -280,6 +325,17 @@ mod tests {
             }
         }
         assert_eq!(place::how(WaitKey::default().place), How::Unknown);
+    }
+
+    #[test]
+    fn filters_keep_what_is_long_enough_and_in_a_wanted_state() {
+        let bits = [0, TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, 4, TASK_UNINTERRUPTIBLE | TASK_NOLOAD].map(state_bit);
+        assert_eq!(bits, [1, 2, 4, 8, 16]);
+        assert_eq!(state_bit(TASK_WAKEKILL | TASK_UNINTERRUPTIBLE), 4);
+        let filter = WaitFilter { min_ns: 1_000, states: 2 | 4 };
+        let sleeps = why(TASK_INTERRUPTIBLE, 35);
+        assert!(filter.keeps(sleeps, 1_000) && !filter.keeps(sleeps, 999) && !filter.keeps(why(0, 35), 5_000));
+        assert!(WaitFilter::ALL.keeps(why(0, 35), 0));
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub struct OffCpu {
     /// `nanoseconds`.
     pub unit: String,
     /// By reason.
+    #[serde(default)]
     pub waits: Vec<Wait>,
     /// By function.
     pub functions: Vec<Function>,

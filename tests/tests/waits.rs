@@ -238,7 +238,9 @@ fn who_ends_waits_is_known_through_a_chain() {
     }
     let path = recording.export(&lab, "wakes.folded", &["--event", "offwake"]);
     let text = std::fs::read_to_string(path).unwrap();
-    let line = text.lines().find(|line| line.contains("wait_for_chain")).expect("the last of the chain");
+    let value = |line: &&str| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
+    let line = text.lines().filter(|line| line.contains("wait_for_chain")).max_by_key(value);
+    let line = line.expect("the last of the chain");
     let frames: Vec<&str> = line.rsplit_once(' ').unwrap().0.split(';').collect();
     let place = |name: &str| frames.iter().position(|frame| frame.contains(name));
     let last = frames.iter().rposition(|frame| frame.starts_with("woken by ")).expect("a waker");
@@ -248,6 +250,17 @@ fn who_ends_waits_is_known_through_a_chain() {
         assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?} in {line}");
         assert!(order[4] < Some(last), "{line}");
     }
+}
+
+#[test]
+fn the_way_to_the_recorder_is_no_part_of_a_stack_however_short_the_recording() {
+    let Some(lab) = Lab::open() else { return };
+    let recording = record(&lab, "sleeps", "0.3");
+    let path = recording.export(&lab, "short.folded", &["--event", "offcpu"]);
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains("_[k]"), "{text}");
+    let odd = text.lines().find(|line| ["bpf_prog_", "[kernel+"].iter().any(|name| line.contains(name)));
+    assert!(odd.is_none(), "{odd:?}");
 }
 
 #[test]
@@ -263,6 +276,37 @@ fn tiny_maps_lose_time_and_say_how_much() {
     assert!(missed > 0, "two places for all threads");
     let warned = recording.report.warnings.iter().any(|warning| warning.contains("offcpu") && warning.contains("lost"));
     assert!(warned, "no warning of the loss in {:?}", recording.report.warnings);
+}
+
+#[test]
+fn short_waits_and_states_are_left_out_if_asked() {
+    let Some(lab) = Lab::open() else { return };
+    let waits = Program::c("waits.c");
+    let record = |options: &[&str]| {
+        let recorder = lab.record().option("--event", "cpu,offcpu,sched,offwake");
+        let recorder = options.chunks(2).fold(recorder, |recorder, pair| recorder.option(pair[0], pair[1]));
+        recorder.command(&waits, &["2", "sleeps"]).run()
+    };
+    let long = record(&["--min-wait", "10ms"]);
+    let left_out_ns = |recording: &Recording| recording.report.offcpu.as_ref().unwrap().counters["left_out_ns"];
+    // Two threads nap all the time, of which one takes naps that are too short.
+    let (slept_ns, left_ns) = (long.report.waited_for("sleep"), left_out_ns(&long));
+    assert!((1_600 * MS..2_300 * MS).contains(&slept_ns), "{slept_ns} ns of long naps");
+    assert!((1_500 * MS..2_500 * MS).contains(&left_ns), "{left_ns} ns left out");
+    let blocked_ns: u64 = long.report.threads.iter().map(tests::ThreadTimes::blocked_total).sum();
+    assert!(blocked_ns > slept_ns + 1_500 * MS, "threads' times are whole: {blocked_ns} ns");
+    let woken_ns: u64 = long.report.wakes.iter().filter(|wake| wake.why == "sleep").map(|wake| wake.waited_ns).sum();
+    assert!(woken_ns <= slept_ns && woken_ns > slept_ns / 2, "{woken_ns} of {slept_ns} ns have a waker");
+    let disk = record(&["--state", "D,T"]);
+    assert_eq!(disk.report.waited_for("sleep"), 0);
+    assert!(left_out_ns(&disk) > 3_000 * MS, "both threads' naps");
+    let refused = |options: &[&str], needles: &[&str]| {
+        let arguments: Vec<&str> = ["record"].iter().chain(options).chain(&["--pid", "1"]).copied().collect();
+        tests::perfprobe(&lab, &arguments).refused(2, needles);
+    };
+    refused(&["-e", "offcpu", "--state", "Q"], &["no state `Q`", "S (asleep"]);
+    refused(&["-e", "cpu", "--min-wait", "1ms"], &["record with -e offcpu"]);
+    refused(&["-e", "offcpu", "--min-wait", "1parsec"], &["no unit of time"]);
 }
 
 #[test]

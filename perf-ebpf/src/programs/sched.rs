@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use perf_ebpf::{
     counters::Counter,
     sched::{
-        Past, PastThread, State, TASK_DEAD, Thread, WaitKey, Waits,
+        Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
         place::{self, How},
         why,
     },
@@ -35,6 +35,14 @@ static TELLS_STATE: Global<u32> = Global::new(0);
 /// Else where `task_struct` keeps the state that it has now: from BTF.
 #[unsafe(no_mangle)]
 static TASK_STATE_OFFSET: Global<u32> = Global::new(0);
+
+/// [`WaitFilter::min_ns`].
+#[unsafe(no_mangle)]
+static MIN_WAIT_NS: Global<u64> = Global::new(0);
+
+/// [`WaitFilter::states`].
+#[unsafe(no_mangle)]
+static WAIT_STATES: Global<u32> = Global::new(u32::MAX);
 
 /// The threads of the target, by their ids.
 #[map]
@@ -195,6 +203,12 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
     };
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let [blocked_ns, runnable_ns] = thread.off(now_ns);
+    let filter = WaitFilter { min_ns: MIN_WAIT_NS.load(), states: WAIT_STATES.load() };
+    if !begun_before && !filter.keeps(thread.wait.key.why, blocked_ns + runnable_ns) {
+        add(counters, Counter::OffLeftOut, blocked_ns + runnable_ns);
+        change(thread, |thread| thread.turn(now_ns, was, State::Running));
+        return 0;
+    }
     let kept = if begun_before {
         let past = Past { tid: thread.wait.key.tid, ended: 0, from_ns: thread.off_ns };
         keep_past(&past, thread, now_ns, generation)

@@ -2,6 +2,7 @@
 
 mod outputs;
 mod target;
+mod waits;
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -29,6 +30,7 @@ use crate::{
 };
 use outputs::Outputs;
 use target::{Chosen, TargetArgs};
+use waits::WaitArgs;
 
 /// Record where processes spend their time; leaves a recording and a flame graph
 #[derive(Debug, clap::Args)]
@@ -57,6 +59,9 @@ pub(super) struct Args {
     /// repeatable. Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
     #[arg(short, long, value_name = "FILE", verbatim_doc_comment)]
     output: Vec<PathBuf>,
+
+    #[command(flatten)]
+    waits: WaitArgs,
 
     /// Leave out the children that target processes start
     #[arg(long, conflicts_with_all = ["all", "cgroup"])]
@@ -164,6 +169,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let options = RecordOptions {
         session: SessionOptions {
             kinds: kinds(&args),
+            waits: args.waits.filter(&kinds(&args))?,
             target: chosen.target.clone(),
             inherit: !args.no_inherit,
             sides: sides(&args),
@@ -303,6 +309,8 @@ fn names(args: &Args) -> Result<NameOptions, Failure> {
 fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {
     json!({
         "events": kinds(args).into_iter().map(EventKind::name).collect::<Vec<_>>(),
+        "min_wait_ns": args.waits.min_wait.map(|min| min.as_nanos() as u64),
+        "states": args.waits.states(),
         "frequency_hz": frequency(args),
         "source": clock.name(),
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),

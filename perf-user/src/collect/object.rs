@@ -5,6 +5,7 @@ use std::{io, os::fd::AsFd as _, path::PathBuf, time::Instant};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
 use perf_ebpf::{
     comm::comm_words,
+    sched::WaitFilter,
     target::{SIDE_KERNEL, SIDE_USER, TargetKind},
 };
 use serde::Serialize;
@@ -80,6 +81,8 @@ pub(super) fn load(
         .override_global("TASK_STATE_OFFSET", &offsets.state, true)
         .override_global("TELLS_STATE", &tells_state, true)
         .override_global("WAKERS", &wakers, true)
+        .override_global("MIN_WAIT_NS", &options.waits.min_ns, true)
+        .override_global("WAIT_STATES", &options.waits.states, true)
         .override_global("TASK_STACK_OFFSET", &stack, true)
         .override_global("TASK_MM_OFFSET", &mm, cfg!(target_arch = "x86_64"))
         .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
@@ -188,6 +191,7 @@ pub fn try_load() -> Result<Trial, AttachError> {
     let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
     for target in forms {
         let options = SessionOptions {
+            waits: WaitFilter::ALL,
             kinds: if inherit { EventKind::ALL.to_vec() } else { vec![EventKind::Cpu] },
             target,
             inherit,

@@ -17,7 +17,7 @@ use aya::{
     maps::{Array, CgroupArray, HashMap, Map, MapData, PerCpuArray},
     programs::{ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
 };
-use perf_ebpf::target::TargetKind;
+use perf_ebpf::{sched::WaitFilter, target::TargetKind};
 
 use super::{
     AttachError, Collector, EventKind,
@@ -54,6 +54,8 @@ pub struct SessionOptions {
     pub unwind: Unwind,
     /// Whether Python frames are read, if this kernel half and kernel can.
     pub python: bool,
+    /// Which waits.
+    pub waits: WaitFilter,
     /// Distinct records and stacks a window; a window of one second can hold no more than frequency times CPUs.
     pub entries: u32,
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use perf_ebpf::{
+    counters::Counter,
     sample::Key,
-    sched::{Thread, WaitKey, place},
+    sched::{Thread, WaitFilter, WaitKey, place},
 };
 
 use super::RawKind;
@@ -34,7 +35,7 @@ pub(super) struct Wait {
 }
 
 /// What was found of a window.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) waits: Vec<Wait>,
     /// Who ended waits, by the ids that waits name.
@@ -46,18 +47,43 @@ pub(super) struct Found {
     /// Of the time in `waits`, that of waits in storms whose stacks were not taken.
     shared_ns: u64,
     pub(super) undecodable: u64,
+    /// Which waits are wanted.
+    pub(super) filter: WaitFilter,
+    /// The time of others.
+    left_out_ns: u64,
 }
 
 impl Found {
+    /// Nothing yet, of waits that `filter` keeps.
+    pub(super) fn new(filter: WaitFilter) -> Self {
+        Self {
+            waits: Vec::new(),
+            wakers: HashMap::new(),
+            did: Vec::new(),
+            taken_ns: 0,
+            shared_ns: 0,
+            undecodable: 0,
+            filter,
+            left_out_ns: 0,
+        }
+    }
+
     /// Adds what was not told `before` of an interval until `until_ns`, when it has `ended` or not, and gives what is told now.
     pub(super) fn interval(&mut self, thread: &Thread, until_ns: u64, before: Interval, ended: bool) -> Interval {
         let whole = thread.off(until_ns);
+        let stacks = stacks_of(&thread.wait.key);
+        let whole_ns = whole[0] + whole[1];
+        if !self.filter.keeps(thread.wait.key.why, whole_ns) {
+            // What is too short yet is told as a whole once it is not.
+            self.left_out_ns += if ended { whole_ns } else { 0 };
+            return Interval { told: [0; 2], stacks };
+        }
         let off = rest(whole, before.told);
         self.taken_ns += off.iter().sum::<u64>();
         let waker_off_ns = thread.waker_off_ns.min(whole[0]);
         let ended = if ended { [waker_off_ns, whole[0] - waker_off_ns] } else { [0; 2] };
         self.waits.push(Wait { wait: thread.wait, off, ended, first_ns: thread.off_ns });
-        Interval { told: [before.told[0] + off[0], before.told[1] + off[1]], stacks: stacks_of(&thread.wait.key) }
+        Interval { told: [before.told[0] + off[0], before.told[1] + off[1]], stacks }
     }
 
     /// Gives the time of waits that had no stack taken to those that stand for them: of the same thread, for the same reason, at
@@ -102,9 +128,9 @@ impl Found {
 
     /// As kinds of events of a window; what the kernel half counted of the first is still to be added. Samples name `wakers`.
     pub(super) fn into_kinds(self, options: &SessionOptions, wakers: &mut Vec<Key>) -> Vec<RawKind> {
-        let Self { waits, wakers: known, did, taken_ns, shared_ns, undecodable } = self;
+        let Self { waits, wakers: known, did, taken_ns, shared_ns, undecodable, left_out_ns, .. } = self;
         let told: u64 = did.iter().map(|sample| sample.value).sum();
-        let facts = vec![(SHARED_NS, shared_ns)];
+        let facts = vec![(SHARED_NS, shared_ns), (Counter::OffLeftOut.name(), left_out_ns)];
         let samples = off(&waits);
         let off = RawKind { samples, undecodable, taken: taken_ns, facts, ..RawKind::new(EventKind::OffCpu) };
         let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };
@@ -195,7 +221,7 @@ mod tests {
             wait(3, How::Sampled, 8, 100),
             wait(0, How::Skipped, 9, 40_001),
         ];
-        let mut found = Found { waits, ..Found::default() };
+        let mut found = Found { waits, ..Found::new(WaitFilter::ALL) };
         found.share_out();
         let [own, longer, shorter] = [1, 2, 3].map(|stack| blocked_in(&found, stack));
         assert_eq!(own + longer + shorter, 45_401, "nothing is lost to rounding");
@@ -210,15 +236,17 @@ mod tests {
 
     #[test]
     fn without_a_sampled_one_they_go_to_those_at_the_same_place() {
-        let mut found =
-            Found { waits: vec![wait(1, How::Own, 0, 10), wait(0, How::Skipped, 0, 90)], ..Found::default() };
+        let mut found = Found {
+            waits: vec![wait(1, How::Own, 0, 10), wait(0, How::Skipped, 0, 90)],
+            ..Found::new(WaitFilter::ALL)
+        };
         found.share_out();
         assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (100, 0));
         let elsewhere = Wait {
             wait: WaitKey { place: place::with(0x2000, How::Own), ..wait(1, How::Own, 0, 10).wait },
             ..wait(1, How::Own, 0, 10)
         };
-        let mut found = Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::default() };
+        let mut found = Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::new(WaitFilter::ALL) };
         found.share_out();
         assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (10, 90), "of another place nothing is known");
     }
@@ -226,7 +254,7 @@ mod tests {
     #[test]
     fn a_long_one_keeps_the_stacks_it_knows() {
         let waits = vec![wait(2, How::Sampled, 0, 300), wait(3, How::Skipped, 0, 1_000)];
-        let mut found = Found { waits, ..Found::default() };
+        let mut found = Found { waits, ..Found::new(WaitFilter::ALL) };
         found.share_out();
         assert_eq!((blocked_in(&found, 2), blocked_in(&found, 3)), (300, 1_000));
     }

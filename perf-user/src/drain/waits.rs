@@ -64,7 +64,7 @@ impl Threads {
         end_ns: u64,
         stacks: &mut HashMap<u64, Arc<[u64]>>,
     ) -> Result<Found, DrainError> {
-        let mut found = Found::default();
+        let mut found = Found::new(session.options().waits);
         let slot = generation as usize;
         if session.options().records(EventKind::OffWake) {
             let bytes = (size_of::<u64>(), size_of::<Key>());

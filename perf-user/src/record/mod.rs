@@ -219,9 +219,11 @@ pub fn record(
     let _ = sys::read_signal(signals.as_fd());
     sys::restore_signals();
     let (bpf_ns, bpf_runs) = session.cost().unzip();
-    drop((session, rings));
+    drop(rings);
     recording.warnings.extend(run.final_warnings());
     let (writer, why_unnamed, written) = run.store.finish();
+    // Not before: the kernel names BPF programs as long as they are loaded, and stacks of waits go through them.
+    drop(session);
     recording.warnings.extend(why_unnamed);
     failure = failure.or(written.err().map(RecordError::Store));
     recording.duration_ns = end_ns - start_ns;

@@ -310,6 +310,9 @@ fn batch(
     })
 }
 
+/// The kernel's symbols have no lengths: what lies further behind one is something else, as code of a module that has gone.
+const LONGEST_FUNCTION: usize = 1 << 20;
+
 /// `None` when the source cannot be read.
 fn lookup(
     symbolizer: &Symbolizer,
@@ -318,13 +321,16 @@ fn lookup(
     input: Input<&[u64]>,
     addresses: &[u64],
 ) -> Option<Vec<Named>> {
+    let is_kernel = module.kind == ModuleKind::Kernel;
     let found = symbolizer.symbolize(source, input).ok()?;
     let named = found.iter().zip(addresses).map(|(symbol, address)| match symbol {
-        Symbolized::Sym(symbol) if is_mark(&symbol.name) => unnamed(module, *address, Unnamed::NoSymbol),
+        Symbolized::Sym(symbol) if is_mark(&symbol.name) || is_kernel && symbol.offset > LONGEST_FUNCTION => {
+            unnamed(module, *address, Unnamed::NoSymbol)
+        }
         Symbolized::Sym(symbol) => Named { functions: functions(symbol), unnamed: None },
         Symbolized::Unknown(reason) => {
             let why = match reason {
-                _ if module.kind == ModuleKind::Kernel && kernel_symbols_hidden().is_some() => Unnamed::KernelHidden,
+                _ if is_kernel && kernel_symbols_hidden().is_some() => Unnamed::KernelHidden,
                 Reason::MissingSyms => Unnamed::Stripped,
                 Reason::IgnoredError | Reason::Unsupported => Unnamed::Unreadable,
                 _ => Unnamed::NoSymbol,

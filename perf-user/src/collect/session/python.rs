@@ -2,7 +2,7 @@
 //! tells of their code.
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use perf_ebpf::python::Process;
+use perf_ebpf::{python::Process, sched::WaitFilter};
 
 use super::{Session, SessionOptions, Sides, Unwind};
 use crate::{
@@ -49,6 +49,7 @@ pub fn try_python(host: &Host) -> Result<(), AttachError> {
     fs_base(host, &task_offsets()?)?;
     let options = SessionOptions {
         kinds: vec![EventKind::Cpu],
+        waits: WaitFilter::ALL,
         target: Target::All,
         inherit: false,
         sides: Sides::Both,

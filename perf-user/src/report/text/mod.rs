@@ -113,6 +113,9 @@ impl Report {
             let selected = amount(series.selected, &series.unit);
             labelled(f, "Slice", &format!("all below is about {selected} of them, {share} of what was reported"))?;
         }
+        if let Some(ns) = series.counters.get(Counter::OffLeftOut.name()).filter(|ns| **ns > 0) {
+            labelled(f, "Left out", &format!("{} of waits that --min-wait or --state does not keep", duration(*ns)))?;
+        }
         if let Some(side @ ("user" | "kernel")) = self.recording.options["frames"].as_str() {
             labelled(f, "Frames", &format!("{side} frames only, as asked; self is the innermost of them"))?;
         }
@@ -334,7 +337,8 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
         labelled(f, "", &format!("where exactly is known of 1 in {STORM_SHARE} of them, which stand for the others"))?;
     }
     // The timer's own ticks are for programs that check the balance; they tell a reader nothing.
-    let told = |name: &str| name.starts_with("timer_") || name == skipped || name == SHARED_NS;
+    let told =
+        |name: &str| name.starts_with("timer_") || [skipped, SHARED_NS, Counter::OffLeftOut.name()].contains(&name);
     let counters = series.counters.iter().filter(|(name, count)| **count > 0 && !told(name));
     for (at, (name, count)) in counters.enumerate() {
         let label = if at == 0 { "Counters" } else { "" };
