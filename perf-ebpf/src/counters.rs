@@ -44,10 +44,14 @@ pub enum Counter {
     WakersMissed,
     /// Nanoseconds off the CPU, of intervals that ended and that a filter leaves out.
     OffLeftOut,
+    /// Times that a thread waited for a CPU whose length found no place in its map.
+    QueuesMissed,
+    /// Times that who ran meanwhile did not.
+    TakersMissed,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::OffLeftOut as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::TakersMissed as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -74,6 +78,8 @@ impl Counter {
         Self::OffSkipped,
         Self::WakersMissed,
         Self::OffLeftOut,
+        Self::QueuesMissed,
+        Self::TakersMissed,
     ];
 
     /// Its name in recordings and reports.
@@ -99,6 +105,8 @@ impl Counter {
             Self::OffSkipped => "stacks_skipped",
             Self::WakersMissed => "wakers_full",
             Self::OffLeftOut => "left_out_ns",
+            Self::QueuesMissed => "run_queues_full",
+            Self::TakersMissed => "takers_full",
         }
     }
 }
@@ -142,6 +150,9 @@ pub const OFF_CPU: Balance = Balance {
     ],
 };
 
+/// Facts about what threads did, which has no losses of its own.
+pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMissed];
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -163,7 +174,8 @@ mod tests {
         };
         for counter in Counter::ALL {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
-            assert_eq!(of(CPU) + of(OFF_CPU), 1, "{counter:?}");
+            let facts = SCHED_FACTS.iter().filter(|fact| **fact == counter).count();
+            assert_eq!(of(CPU) + of(OFF_CPU) + facts, 1, "{counter:?}");
         }
     }
 }

@@ -7,7 +7,9 @@
 pub mod comm;
 pub mod counters;
 pub mod cpu;
+pub mod histogram;
 pub mod python;
+pub mod run_queue;
 pub mod sample;
 pub mod sched;
 pub mod stack;

@@ -6,6 +6,7 @@ mod follow;
 mod place;
 #[cfg(bpf_target_arch = "x86_64")]
 mod python;
+mod run_queue;
 mod sched;
 mod stacks;
 mod system_call;

@@ -23,6 +23,7 @@ use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
     place::{Asked, by_pointers, stacks_at},
+    run_queue,
     stacks::insert_failure,
     system_call::{Entry, by_offset},
     target::{exec_count, is_target, read_comm, read_u32},
@@ -141,13 +142,16 @@ fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, ent
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     let previous = THREADS.get_ptr_mut(&tid);
     let is_new = tid != 0 && previous.is_none() && is_target(tgid);
+    let now_ns = now();
+    if run_queue::is_recorded() {
+        run_queue::ran(tgid, tid, now_ns);
+    }
     // Most switches on a machine are between others.
     if next.is_none() && previous.is_none() && !is_new {
         return 0;
     }
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
-    let now_ns = now();
     if let Some(thread) = next {
         // SAFETY: see `change`.
         comes(unsafe { &mut *thread }, now_ns, generation);
@@ -201,6 +205,9 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
         state if state == State::Blocked as u32 => State::Blocked,
         _ => State::Runnable,
     };
+    if thread.state == State::Runnable as u32 && run_queue::is_recorded() {
+        run_queue::waited(thread, thread.since_ns, now_ns, generation);
+    }
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let [blocked_ns, runnable_ns] = thread.off(now_ns);
     let filter = WaitFilter { min_ns: MIN_WAIT_NS.load(), states: WAIT_STATES.load() };

@@ -67,6 +67,7 @@ pub(super) fn load(
     let (stack, mm) = (offsets.stack.unwrap_or(0), offsets.mm.unwrap_or(0));
     let tells_state = u32::from(sched::tells_state(host));
     let wakers = u32::from(options.records(EventKind::OffWake));
+    let queues = u32::from(options.records(EventKind::Sched));
     let python = options.python && options.sides != Sides::Kernel;
     let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
     loader
@@ -81,6 +82,7 @@ pub(super) fn load(
         .override_global("TASK_STATE_OFFSET", &offsets.state, true)
         .override_global("TELLS_STATE", &tells_state, true)
         .override_global("WAKERS", &wakers, true)
+        .override_global("RUN_QUEUE", &queues, true)
         .override_global("MIN_WAIT_NS", &options.waits.min_ns, true)
         .override_global("WAIT_STATES", &options.waits.states, true)
         .override_global("TASK_STACK_OFFSET", &stack, true)
@@ -113,7 +115,7 @@ pub(super) fn load(
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
     }
     if options.schedules() {
-        SchedCollector::configure(&mut loader, wakers != 0);
+        SchedCollector::configure(&mut loader, wakers != 0, queues != 0);
     }
     collector.configure(&mut loader);
     Ok((load_object(&mut loader)?, fs_base != 0))

@@ -44,6 +44,14 @@ const MAPS: [(&str, u32); 6] = [
 /// Those that are needed to know wakers.
 const WAKER_MAPS: [(&str, u32); 2] = [("WAKERS_0", WAKERS), ("WAKERS_1", WAKERS)];
 
+/// Threads on CPUs that waited for one in a window, and pairs of those that waited and those that ran.
+const QUEUES: u32 = 4_096;
+const TAKERS: u32 = 4_096;
+
+/// Those that are needed to know how long threads wait for a CPU.
+const QUEUE_MAPS: [(&str, u32); 4] =
+    [("QUEUES_0", QUEUES), ("QUEUES_1", QUEUES), ("TAKERS_0", TAKERS), ("TAKERS_1", TAKERS)];
+
 /// The programs that take no stacks, and their tracepoints.
 const OTHERS: [(&str, &str); 2] = [("sched_new", "sched_wakeup_new"), ("sched_exec", "sched_process_exec")];
 /// Those that do, by frame pointers alone.
@@ -60,9 +68,10 @@ pub struct SchedCollector {
 
 impl SchedCollector {
     /// Sets map sizes, before the object is loaded.
-    pub(super) fn configure(loader: &mut EbpfLoader<'_>, wakers: bool) {
+    pub(super) fn configure(loader: &mut EbpfLoader<'_>, wakers: bool, queues: bool) {
         let wakers = if wakers { &WAKER_MAPS[..] } else { &[] };
-        for (map, entries) in MAPS.iter().chain(wakers).copied() {
+        let queues = if queues { &QUEUE_MAPS[..] } else { &[] };
+        for (map, entries) in MAPS.iter().chain(wakers).chain(queues).copied() {
             loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
         }
     }

@@ -1,6 +1,7 @@
 //! From kernel maps to raw samples: windows are rotated so that nothing is written to what is being read.
 
 mod found;
+mod run_queue;
 mod waits;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use crate::{
     host::sys::{self, Reading},
 };
 pub use found::SHARED_NS;
+pub use run_queue::RawQueues;
 use waits::Threads;
 
 /// All that the kernel half collected in one window.
@@ -33,6 +35,8 @@ pub struct RawWindow {
     pub stacks: HashMap<u64, Arc<[u64]>>,
     /// Who ended waits, as samples name them.
     pub wakers: Vec<Key>,
+    /// How long threads waited for a CPU.
+    pub queues: RawQueues,
 }
 
 /// All of one kind in one window.
@@ -167,6 +171,11 @@ impl Drain {
             let mut kinds = found.into_kinds(session.options(), &mut window.wakers);
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
                 off.count(counters::OFF_CPU, &counted);
+            }
+            if let Some(sched) = kinds.iter_mut().find(|kind| kind.kind == EventKind::Sched) {
+                let facts = counters::SCHED_FACTS.iter();
+                sched.facts.extend(facts.map(|counter| (counter.name(), counted[*counter as usize])));
+                window.queues = run_queue::read(session, full)?;
             }
             window.kinds.extend(kinds);
         }

@@ -1,0 +1,91 @@
+//! How long things took that are not kept one by one.
+
+use perf_ebpf::histogram::{BUCKETS, bucket_limits};
+
+/// How often something happened, and how long it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lengths {
+    /// How often.
+    pub count: u64,
+    /// In all.
+    pub total_ns: u64,
+    /// At most.
+    pub max_ns: u64,
+    /// How often for how long: [`perf_ebpf::histogram::bucket`].
+    pub buckets: [u64; BUCKETS],
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self { count: 0, total_ns: 0, max_ns: 0, buckets: [0; BUCKETS] }
+    }
+}
+
+impl Lengths {
+    /// Adds what another counts.
+    pub fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+        for (sum, count) in self.buckets.iter_mut().zip(other.buckets) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// The length that this share of them does not exceed, within 12 %: the geometric middle of its bucket.
+    #[must_use]
+    pub fn quantile_ns(&self, share: f64) -> u64 {
+        let all = self.buckets.iter().fold(0_u64, |all, count| all.saturating_add(*count));
+        let rank = ((all as f64 * share).ceil() as u64).clamp(1, all.max(1));
+        let mut seen = 0_u64;
+        let found = self.buckets.iter().position(|count| {
+            seen = seen.saturating_add(*count);
+            seen >= rank
+        });
+        let Some(bucket) = found else { return 0 };
+        let [low, high] = bucket_limits(bucket).map(|ns| ns as f64);
+        let middle = if bucket == 0 { high / 2.0 } else { (low * high).sqrt() } as u64;
+        // The last bucket has no end; and of the longest one the length is known.
+        if bucket == BUCKETS - 1 || seen - self.buckets[bucket] + 1 == all { self.max_ns } else { middle.min(self.max_ns) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perf_ebpf::histogram::bucket;
+
+    use super::*;
+
+    fn of(lengths: &[(u64, u64)]) -> Lengths {
+        let mut sum = Lengths::default();
+        for (ns, count) in lengths {
+            sum.count += count;
+            sum.total_ns += ns * count;
+            sum.max_ns = sum.max_ns.max(*ns);
+            sum.buckets[bucket(*ns)] += count;
+        }
+        sum
+    }
+
+    #[test]
+    fn quantiles_are_within_an_eighth() {
+        let lengths = of(&[(1_000, 90), (50_000, 9), (7_000_000, 1)]);
+        let near = |share, ns: u64| {
+            let found = lengths.quantile_ns(share);
+            assert!(found.abs_diff(ns) * 8 <= ns, "{share}: {found}, not {ns}");
+        };
+        near(0.5, 1_000);
+        near(0.9, 1_000);
+        near(0.99, 50_000);
+        assert_eq!(lengths.quantile_ns(1.0), 7_000_000);
+        assert_eq!(Lengths::default().quantile_ns(0.5), 0);
+    }
+
+    #[test]
+    fn sums_count_all() {
+        let mut sum = of(&[(10, 1)]);
+        sum.add(&of(&[(1_000_000, 3)]));
+        assert_eq!((sum.count, sum.total_ns, sum.max_ns), (4, 3_000_010, 1_000_000));
+        assert_eq!(sum.buckets.iter().sum::<u64>(), 4);
+    }
+}

@@ -1,0 +1,14 @@
+//! Waiting for a CPU as a recording has it.
+
+use std::collections::BTreeMap;
+
+use super::Lengths;
+
+/// Waiting for a CPU, over the windows of the profile.
+#[derive(Clone, Debug, Default)]
+pub struct RunQueues {
+    /// By process, thread and CPU.
+    pub waits: BTreeMap<(u32, u32, u32), Lengths>,
+    /// By process and thread: who ran meanwhile (process, thread, name), for how long in nanoseconds.
+    pub takers: BTreeMap<(u32, u32), BTreeMap<(u32, u32, String), u64>>,
+}

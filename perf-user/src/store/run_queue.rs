@@ -1,0 +1,95 @@
+//! Waiting for a CPU in a recording: written window by window, read back as sums.
+
+use std::collections::HashMap;
+
+use perf_ebpf::histogram::BUCKETS;
+use rusqlite::{Connection, Transaction, params};
+
+use super::{
+    Selection,
+    blob::{Entry, decode, encode},
+    intern::Interner,
+    read::{Unreadable, each, text},
+};
+use crate::{collect::target::comm_text, drain::RawQueues, profile::{Lengths, RunQueues}};
+
+/// Writes what was counted in a window.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    interner: &mut Interner,
+    window: u32,
+    queues: &RawQueues,
+) -> rusqlite::Result<()> {
+    for (key, times) in &queues.queues {
+        let lengths = (0_u32..).zip(times.lengths).filter(|(_, count)| *count > 0);
+        let lengths = lengths.map(|(bucket, count)| Entry { thread: 0, stack: bucket, value: count.into() }).collect();
+        let (count, total_ns, max_ns) = (times.count as i64, times.total_ns as i64, times.max_ns as i64);
+        let row = params![window, key.tgid, key.tid, key.cpu, count, total_ns, max_ns, encode(lengths)];
+        transaction.prepare_cached("INSERT INTO run_queue VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(row)?;
+    }
+    for (key, ns) in &queues.takers {
+        let comm = interner.text(transaction, &comm_text(&key.taker_comm))?;
+        let row = params![window, key.tgid, key.tid, key.taker_tgid, key.taker_tid, comm, *ns as i64];
+        transaction.prepare_cached("INSERT INTO taker VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// Whether a recording has these tables: one of schema version 2 has not.
+pub(super) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) > 0 FROM sqlite_master WHERE name = 'run_queue'", [], |row| row.get(0))
+}
+
+/// Reads what these windows hold.
+pub(super) fn load(
+    connection: &Connection,
+    windows: &HashMap<i64, u64>,
+    strings: &HashMap<u32, String>,
+    selection: Selection,
+) -> Result<RunQueues, Unreadable> {
+    let mut found = RunQueues::default();
+    if !has_tables(connection)? {
+        return Ok(found);
+    }
+    let is_wanted = |window: i64, tgid: u32, tid: u32| {
+        windows.contains_key(&window)
+            && selection.tgid.is_none_or(|wanted| wanted == tgid)
+            && selection.tid.is_none_or(|wanted| wanted == tid)
+    };
+    let sql = "SELECT window, tgid, tid, cpu, count, total_ns, max_ns, lengths FROM run_queue";
+    each(connection, sql, |row| {
+        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(2)?);
+        if !is_wanted(row.get(0)?, tgid, tid) {
+            return Ok(());
+        }
+        let data: Vec<u8> = row.get(7)?;
+        let entries = decode(&data).ok_or(Unreadable::Insane("lengths of waits for a CPU are no lengths"))?;
+        let mut lengths = Lengths {
+            count: number(row.get(4)?)?,
+            total_ns: number(row.get(5)?)?,
+            max_ns: number(row.get(6)?)?,
+            ..Lengths::default()
+        };
+        for Entry { stack: bucket, value, .. } in entries.into_iter().filter(|entry| (entry.stack as usize) < BUCKETS) {
+            lengths.buckets[bucket as usize] = lengths.buckets[bucket as usize].saturating_add(value);
+        }
+        found.waits.entry((tgid, tid, row.get(3)?)).or_default().add(&lengths);
+        Ok(())
+    })?;
+    let sql = "SELECT window, tgid, tid, taker_tgid, taker_tid, taker_comm, ns FROM taker";
+    each(connection, sql, |row| {
+        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(2)?);
+        if !is_wanted(row.get(0)?, tgid, tid) {
+            return Ok(());
+        }
+        let taker = (row.get(3)?, row.get(4)?, text(strings, row.get(5)?).to_owned());
+        let sum = found.takers.entry((tgid, tid)).or_default().entry(taker).or_default();
+        *sum = sum.saturating_add(number(row.get(6)?)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn number(value: i64) -> Result<u64, Unreadable> {
+    u64::try_from(value).map_err(|_| Unreadable::Insane("it counts below zero"))
+}
