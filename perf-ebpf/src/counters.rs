@@ -38,10 +38,38 @@ pub enum Counter {
     OffStackless,
     /// Threads of the target whose time was not kept because the map of threads was full.
     ThreadsMissed,
+    /// System calls that returned, or whose thread ended in them.
+    CallsTaken,
+    /// Of those, the ones for which the map of calls was full.
+    CallsLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    CallsLostBusy,
+    /// Of those, the ones whose beginning was not kept because the map of threads was full.
+    CallsLostThreads,
+    /// Of those, the ones of which the kernel did not tell that they returned.
+    CallsLostReturn,
+    /// Calls that returned and whose beginning nobody had listened to.
+    CallsBegunBefore,
+    /// Calls of 32-bit programs, whose numbers are those of another table.
+    CallsOtherAbi,
+    /// Calls in which their thread ended, other than those made to end it.
+    CallsKilled,
+    /// Errors that were not told apart because the map of errors was full.
+    CallErrorsMissed,
+    /// Nanoseconds in calls, as those stand for it that were taken with their stack.
+    CallTime,
+    /// Of those, the ones for which the map of calls with stacks was full.
+    CallTimeLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    CallTimeLostBusy,
+    /// Calls that were taken with their stack.
+    CallsSampled,
+    /// Of those, the ones whose stack found no place.
+    CallStackless,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::ThreadsMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::CallStackless as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -65,6 +93,20 @@ impl Counter {
         Self::OffLostBusy,
         Self::OffStackless,
         Self::ThreadsMissed,
+        Self::CallsTaken,
+        Self::CallsLostFull,
+        Self::CallsLostBusy,
+        Self::CallsLostThreads,
+        Self::CallsLostReturn,
+        Self::CallsBegunBefore,
+        Self::CallsOtherAbi,
+        Self::CallsKilled,
+        Self::CallErrorsMissed,
+        Self::CallTime,
+        Self::CallTimeLostFull,
+        Self::CallTimeLostBusy,
+        Self::CallsSampled,
+        Self::CallStackless,
     ];
 
     /// Its name in recordings and reports.
@@ -87,6 +129,20 @@ impl Counter {
             Self::OffLostBusy => "map_busy",
             Self::OffStackless => "stacks_full",
             Self::ThreadsMissed => "threads_not_followed",
+            Self::CallsTaken => "taken",
+            Self::CallsLostFull => "calls_full",
+            Self::CallsLostBusy => "map_busy",
+            Self::CallsLostThreads => "threads_full",
+            Self::CallsLostReturn => "return_missed",
+            Self::CallsBegunBefore => "begun_before",
+            Self::CallsOtherAbi => "other_abi",
+            Self::CallsKilled => "killed",
+            Self::CallErrorsMissed => "errors_full",
+            Self::CallTime => "taken",
+            Self::CallTimeLostFull => "call_stacks_full",
+            Self::CallTimeLostBusy => "map_busy",
+            Self::CallsSampled => "calls_sampled",
+            Self::CallStackless => "stacks_full",
         }
     }
 }
@@ -124,6 +180,20 @@ pub const OFF_CPU: Balance = Balance {
     facts: &[Counter::OffStackless, Counter::ThreadsMissed],
 };
 
+/// Of system calls.
+pub const CALLS: Balance = Balance {
+    taken: Counter::CallsTaken,
+    lost: &[Counter::CallsLostFull, Counter::CallsLostBusy, Counter::CallsLostThreads, Counter::CallsLostReturn],
+    facts: &[Counter::CallsBegunBefore, Counter::CallsOtherAbi, Counter::CallsKilled, Counter::CallErrorsMissed],
+};
+
+/// Of the time in system calls, in nanoseconds, by stack.
+pub const CALL_TIME: Balance = Balance {
+    taken: Counter::CallTime,
+    lost: &[Counter::CallTimeLostFull, Counter::CallTimeLostBusy],
+    facts: &[Counter::CallsSampled, Counter::CallStackless],
+};
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -145,7 +215,8 @@ mod tests {
         };
         for counter in Counter::ALL {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
-            assert_eq!(of(CPU) + of(OFF_CPU), 1, "{counter:?}");
+            let balances = [CPU, OFF_CPU, CALLS, CALL_TIME];
+            assert_eq!(balances.into_iter().map(of).sum::<usize>(), 1, "{counter:?}");
         }
     }
 }

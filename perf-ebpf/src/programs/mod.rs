@@ -1,11 +1,14 @@
 //! The programs, their maps and globals.
 
+mod call_arguments;
+mod calls;
 mod counters;
 mod cpu;
 mod follow;
 #[cfg(bpf_target_arch = "x86_64")]
 mod python;
 mod sched;
+mod slow_calls;
 mod stacks;
 mod system_call;
 mod target;
