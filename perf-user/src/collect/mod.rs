@@ -1,5 +1,6 @@
 //! Kinds of events: what each needs of the kernel, how it is set up, attached and read back.
 
+pub mod calls;
 pub mod cpu;
 pub mod object;
 pub mod sched;
@@ -77,6 +78,8 @@ pub enum Did {
     Blocked,
     /// It was blocked for this reason: [`perf_ebpf::sched::why`].
     Waited(u32),
+    /// It was in the system call of this number.
+    Called(u32),
 }
 
 /// Why the kernel half could not be set to work.
@@ -208,11 +211,13 @@ pub enum EventKind {
     OffCpu,
     /// What threads do: run, wait for a CPU, or wait for something else.
     Sched,
+    /// System calls: how many, how long, and from where.
+    Syscalls,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::OffCpu, Self::Sched];
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::OffCpu, Self::Sched, Self::Syscalls];
 
     /// Its name on the command line and in recordings.
     #[must_use]
@@ -221,6 +226,7 @@ impl EventKind {
             Self::Cpu => "cpu",
             Self::OffCpu => "offcpu",
             Self::Sched => "sched",
+            Self::Syscalls => "syscalls",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From kernel maps to raw samples: windows are rotated so that nothing is written to what is being read.
 
+mod calls;
 mod waits;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ use crate::{
     collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
     host::sys::{self, Reading},
 };
+pub use calls::RawCalls;
 use waits::Threads;
 
 /// All that the kernel half collected in one window.
@@ -29,6 +31,8 @@ pub struct RawWindow {
     pub kinds: Vec<RawKind>,
     /// The stacks that samples name, leaf first.
     pub stacks: HashMap<u64, Arc<[u64]>>,
+    /// System calls, if they are recorded.
+    pub calls: Option<RawCalls>,
 }
 
 /// All of one kind in one window.
@@ -120,12 +124,14 @@ impl Drain {
         self.start_ns
     }
 
-    /// Turns programs to the other generation, and takes all that this one holds: a window that ended at `end_ns`, or ends now.
+    /// Turns programs to the other generation, and takes all that this one holds: the last window, which ended at
+    /// `end_ns`, or one that ends now.
     ///
     /// # Errors
     /// When the kernel refuses; the recording cannot go on then.
     pub fn rotate(&mut self, session: &mut Session, end_ns: Option<u64>) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
+        let last_ns = end_ns;
         let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
         session.set_generation(next, end_ns)?;
         wait_for_running_programs();
@@ -164,6 +170,11 @@ impl Drain {
                 off.count(counters::OFF_CPU, &counted);
             }
             window.kinds.extend(kinds);
+        }
+        if session.options().records(EventKind::Syscalls) {
+            let (calls, kind) = calls::read(session, full, &counted, last_ns)?;
+            window.calls = Some(calls);
+            window.kinds.push(kind);
         }
         Ok(window)
     }

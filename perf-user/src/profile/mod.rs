@@ -1,11 +1,13 @@
 //! The profile: what a recording, or a slice of one, says, with every name resolved and every loss counted.
 
+mod calls;
 mod fold;
 mod simple_names;
 mod stacks;
 mod strings;
 mod waits;
 
+pub use calls::{CallKind, Calls, SingleCall};
 pub use fold::FoldOptions;
 pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
@@ -168,6 +170,8 @@ pub struct Profile {
     pub threads: Vec<Thread>,
     /// One entry for each event kind recorded.
     pub series: Vec<Series>,
+    /// System calls, if they were recorded.
+    pub calls: Option<Calls>,
 }
 
 impl Profile {

@@ -351,6 +351,7 @@ fn events(options: &RecordOptions) -> Vec<Event> {
             let (unit, source) = (options.collector.value().unit, options.collector.clock().name());
             Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
         }
+        EventKind::Syscalls => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "system calls" },
         EventKind::OffCpu | EventKind::Sched => {
             Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }
         }

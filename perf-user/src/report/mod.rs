@@ -2,6 +2,7 @@
 //!
 //! The JSON form is described in `docs/report-json.md`; a change that breaks its readers changes [`SCHEMA`].
 
+mod calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
@@ -19,6 +20,7 @@ use crate::{
     profile::{Accounting, FrameKind, Overhead, Profile, Recording},
 };
 
+pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
 
@@ -53,6 +55,9 @@ pub struct Report {
     /// How many more threads there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub threads_omitted: usize,
+    /// System calls, if they were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallsReport>,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
@@ -237,6 +242,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         overhead: profile.overhead.clone(),
         threads,
         threads_omitted,
+        calls: calls::calls(profile, options),
         series,
     }
 }

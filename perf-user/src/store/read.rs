@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
+    calls,
     open::{damaged, meta, open},
     stacks,
 };
@@ -109,6 +110,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     }
     let strings = load_strings(connection)?;
     let threads = load_threads(connection, &mut profile, &strings)?;
+    profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
     let mut decoded = 0;
     each(connection, "SELECT window, event, tgid, data FROM sample ORDER BY window", |row| {
         let Some(window_ns) = windows.get(&row.get(0)?) else { return Ok(()) };

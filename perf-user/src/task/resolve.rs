@@ -7,7 +7,7 @@ use std::{
 
 use perf_ebpf::unwind::{EXACT, MARKS, USER_END, why_cut_off};
 
-use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
+use super::{GeneratedCode, LocatedCalls, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
     drain::{RawKind, RawWindow},
@@ -58,6 +58,8 @@ pub struct LocatedWindow {
     pub modules: HashMap<ModuleId, Arc<Module>>,
     /// What is known of those that are generated code.
     pub generated: Vec<GeneratedCode>,
+    /// System calls, if they are recorded.
+    pub calls: Option<LocatedCalls>,
 }
 
 /// All of one kind in a window.
@@ -92,6 +94,9 @@ impl LocatedWindow {
                 kind.facts.extend(&dropped.facts);
             }
         }
+        if let (Some(calls), Some(dropped)) = (&mut self.calls, &dropped.calls) {
+            calls.absorb(dropped, cause);
+        }
     }
 }
 
@@ -125,7 +130,8 @@ impl Tasks {
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, window, &mut names, &mut modules)).collect();
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
-        LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated }
+        let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, window));
+        LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated, calls }
     }
 
     fn locate_kind(
@@ -209,6 +215,7 @@ fn number(did: Did) -> u64 {
         Did::WaitedForCpu => 2,
         Did::Blocked => 3,
         Did::Waited(why) => 1 << 32 | u64::from(why),
+        Did::Called(call) => 2 << 32 | u64::from(call),
     }
 }
 
@@ -219,6 +226,7 @@ pub fn did(address: u64) -> Did {
         1 => Did::Ran,
         2 => Did::WaitedForCpu,
         3 => Did::Blocked,
+        call if call >> 32 == 2 => Did::Called(call as u32),
         why => Did::Waited(why as u32),
     }
 }
