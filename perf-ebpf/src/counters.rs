@@ -38,7 +38,7 @@ pub enum Counter {
     OffStackless,
     /// Threads of the target whose time was not kept because the map of threads was full.
     ThreadsMissed,
-    /// System calls that returned, or whose thread ended in them.
+    /// System calls that returned.
     CallsTaken,
     /// Of those, the ones for which the map of calls was full.
     CallsLostFull,
@@ -52,8 +52,6 @@ pub enum Counter {
     CallsBegunBefore,
     /// Calls of 32-bit programs, whose numbers are those of another table.
     CallsOtherAbi,
-    /// Calls in which their thread ended, other than those made to end it.
-    CallsKilled,
     /// Errors that were not told apart because the map of errors was full.
     CallErrorsMissed,
     /// Nanoseconds in calls, as those stand for it that were taken with their stack.
@@ -100,7 +98,6 @@ impl Counter {
         Self::CallsLostReturn,
         Self::CallsBegunBefore,
         Self::CallsOtherAbi,
-        Self::CallsKilled,
         Self::CallErrorsMissed,
         Self::CallTime,
         Self::CallTimeLostFull,
@@ -136,7 +133,6 @@ impl Counter {
             Self::CallsLostReturn => "return_missed",
             Self::CallsBegunBefore => "begun_before",
             Self::CallsOtherAbi => "other_abi",
-            Self::CallsKilled => "killed",
             Self::CallErrorsMissed => "errors_full",
             Self::CallTime => "taken",
             Self::CallTimeLostFull => "call_stacks_full",
@@ -184,7 +180,7 @@ pub const OFF_CPU: Balance = Balance {
 pub const CALLS: Balance = Balance {
     taken: Counter::CallsTaken,
     lost: &[Counter::CallsLostFull, Counter::CallsLostBusy, Counter::CallsLostThreads, Counter::CallsLostReturn],
-    facts: &[Counter::CallsBegunBefore, Counter::CallsOtherAbi, Counter::CallsKilled, Counter::CallErrorsMissed],
+    facts: &[Counter::CallsBegunBefore, Counter::CallsOtherAbi, Counter::CallErrorsMissed],
 };
 
 /// Of the time in system calls, in nanoseconds, by stack.

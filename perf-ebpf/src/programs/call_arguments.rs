@@ -33,13 +33,6 @@ pub(super) const CLONES: [u32; 4] = [56, 57, 58, 435];
 #[cfg(bpf_target_arch = "aarch64")]
 pub(super) const CLONES: [u32; 2] = [220, 435];
 
-/// The calls that end a thread: `exit`, `exit_group`.
-#[cfg(bpf_target_arch = "x86_64")]
-pub(super) const ENDS: [u32; 2] = [60, 231];
-/// The calls that end a thread: `exit`, `exit_group`.
-#[cfg(bpf_target_arch = "aarch64")]
-pub(super) const ENDS: [u32; 2] = [93, 94];
-
 /// The number of the call; that of none if it cannot be read.
 #[inline(always)]
 pub(super) fn number(at: *const c_void) -> u32 {

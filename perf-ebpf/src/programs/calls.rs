@@ -19,7 +19,7 @@ use perf_ebpf::{
 };
 
 use super::{
-    call_arguments::{CLONES, ENDS, number},
+    call_arguments::{CLONES, number},
     counters::{add, count, counters, generation},
     slow_calls::keep_slow,
     stacks::{CALLS, StackIds, Walked, insert_failure, take},
@@ -108,26 +108,11 @@ pub(super) fn sys_exit_walk(ctx: RawTracePointContext) -> i32 {
     returns(&ctx, || super::unwind::walk(CALLS, tgid, None), || super::python::read(CALLS, tgid))
 }
 
-/// `sched_process_exit(struct task_struct *p)`; runs in the thread that ends.
+/// `sched_process_exit(struct task_struct *p)`; runs in the thread that ends. A call that it was in when it was killed has
+/// returned before, with `ERESTARTSYS` or the like; only those by which threads end themselves never return, and are not counted.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(super) fn calls_end(_ctx: RawTracePointContext) -> i32 {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(open) = OPEN_CALLS.get_ptr_mut(&tid) else { return 0 };
-    // SAFETY: as in `sys_enter`.
-    let open = unsafe { *open };
-    let generation = generation();
-    if is_begun(&open)
-        && !ENDS.contains(&open.call)
-        && let Some(counters) = counters(generation)
-    {
-        count(counters, Counter::CallsKilled);
-        let length_ns = now().saturating_sub(open.start_ns);
-        keep(&open, 0, length_ns, generation, counters);
-        if is_chosen(length_ns) {
-            count(counters, Counter::CallsSampled);
-            keep_time(&open, tid, length_ns, &StackIds { user: 0, kernel: 0, python: 0 }, generation, counters);
-        }
-    }
     let _ = OPEN_CALLS.remove(&tid);
     0
 }
@@ -150,12 +135,6 @@ fn is_other_abi(call: u64) -> bool {
     // SAFETY: takes no pointer.
     let task = || unsafe { bpf_get_current_task() } as *const c_void;
     call & X32_BIT != 0 || (bits != 0 && read_u32(task(), OTHER_ABI_OFFSET.load()) & bits != 0)
-}
-
-#[inline(always)]
-fn is_chosen(length_ns: u64) -> bool {
-    // SAFETY: takes no pointer.
-    is_sampled(length_ns, unsafe { bpf_get_prandom_u32() })
 }
 
 #[inline(always)]
@@ -187,7 +166,8 @@ fn returns(
     let length_ns = now().saturating_sub(open.start_ns);
     keep(&open, result as i64, length_ns, generation, counters);
     keep_slow(&open, tid, registers, result as i64, length_ns, generation);
-    if is_chosen(length_ns) {
+    // SAFETY: takes no pointer.
+    if is_sampled(length_ns, unsafe { bpf_get_prandom_u32() }) {
         count(counters, Counter::CallsSampled);
         let stacks = stacks(ctx, walk, read_python, generation, counters).unwrap_or_else(|| {
             count(counters, Counter::CallStackless);
@@ -237,7 +217,11 @@ fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters:
     if sum.max_ns < length_ns {
         sum.max_ns = length_ns;
     }
-    sum.lengths[bucket(length_ns) & (sum.lengths.len() - 1)] += 1;
+    let at = bucket(length_ns);
+    // SAFETY: a local. Read as if it could be anything: else the mask, which the compiler knows to be idle, is left out, and
+    // verifiers before 6.12 see no limit.
+    let at = unsafe { (&raw const at).read_volatile() } & (sum.lengths.len() - 1);
+    sum.lengths[at] += 1;
     if !(-MAX_ERRNO..0).contains(&result) {
         return;
     }

@@ -4,6 +4,7 @@ mod calls;
 pub(super) mod python;
 mod walk;
 
+pub use calls::try_calls;
 pub use python::try_python;
 pub use walk::{Unwind, WalkRoom, can_walk, try_walk};
 

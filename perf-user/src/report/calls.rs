@@ -18,6 +18,9 @@ use crate::{
     symbolize::error_label,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// What the program asked of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct CallsReport {
@@ -199,13 +202,12 @@ impl CallsReport {
 const ERRORS: usize = 34;
 
 /// The width of one call with its arguments and its result.
-const SINGLE: usize = 56;
+const SINGLE: usize = 55;
 
 /// What is said of counters that are no losses.
 const FACTS: &[(&str, &str)] = &[
     ("begun_before", "more began before the recording; how long they took is not known"),
     ("other_abi", "more were made by 32-bit programs and are left out"),
-    ("killed", "of them ended with their thread"),
     ("errors_full", "errors are not told apart: too many kinds of them at once"),
     ("open_at_end", "more had not returned when the recording ended"),
 ];

@@ -17,6 +17,9 @@ use crate::{
     task::{LocatedCalls, LocatedWindow},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The name in the table `counter` of the account of calls, which is no event of its own.
 const COUNTED: &str = "calls";
 

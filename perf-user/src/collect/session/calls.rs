@@ -3,8 +3,17 @@
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use perf_ebpf::calls::{SLOWEST, SlowCall, SlowLengths};
 
-use super::Session;
-use crate::collect::AttachError;
+use super::{Session, SessionOptions, Sides, Unwind};
+use crate::{
+    collect::{
+        AttachError, EventKind,
+        calls::CallsCollector,
+        cpu::{Clock, CpuCollector},
+        object::load,
+        target::Target,
+    },
+    host::Host,
+};
 
 /// Records as words, which any memory may be read as.
 type Slow = [u64; size_of::<SlowCall>() / 8];
@@ -37,4 +46,22 @@ impl Session {
         }
         Ok(slow)
     }
+}
+
+/// Listens to the system calls of nobody for a moment.
+///
+/// # Errors
+/// What the kernel lacks, or refused.
+pub fn try_calls(host: &Host) -> Result<(), AttachError> {
+    let options = SessionOptions {
+        kinds: vec![EventKind::Syscalls],
+        target: Target::Processes(Vec::new()),
+        inherit: false,
+        sides: Sides::Both,
+        unwind: Unwind::FramePointers,
+        python: false,
+        entries: 1,
+    };
+    let (mut bpf, _) = load(host, &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
+    CallsCollector::load(&mut bpf, options.unwind, false)?.attach(&mut bpf)
 }
