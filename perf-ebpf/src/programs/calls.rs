@@ -61,8 +61,8 @@ static CALL_TIMES_1: HashMap<Key, CallTime> = HashMap::with_max_entries(1, 0);
 #[map]
 static NO_CALLS: PerCpuArray<CallSum> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 while a program of this CPU takes a stack. Kernels whose tracepoints can be preempted (7.0 with real-time preemption) may
-/// let another thread return from a call meanwhile.
+/// 1 while a program of this CPU takes a stack. Where the kernel lets another thread preempt one that runs such a program, it may
+/// return from a call meanwhile.
 #[map]
 static CALL_BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
@@ -97,15 +97,14 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
 /// `sys_exit(struct pt_regs *regs, long ret)`.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(super) fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    returns(&ctx, || None, || None)
+    returns(&ctx, |_| None, |_| None)
 }
 
 /// The same, with user stacks walked by tables, and with Python frames: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(super) fn sys_exit_walk(ctx: RawTracePointContext) -> i32 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    returns(&ctx, || super::unwind::walk(CALLS, tgid, None), || super::python::read(CALLS, tgid))
+    returns(&ctx, |tgid| super::unwind::walk(CALLS, tgid, None), |tgid| super::python::read(CALLS, tgid))
 }
 
 /// `sched_process_exit(struct task_struct *p)`; runs in the thread that ends. A call that it was in when it was killed has
@@ -140,8 +139,8 @@ fn is_other_abi(call: u64) -> bool {
 #[inline(always)]
 fn returns(
     ctx: &RawTracePointContext,
-    walk: impl FnOnce() -> Option<Walked<'static>>,
-    read_python: impl FnOnce() -> Option<Walked<'static>>,
+    walk: impl FnOnce(u32) -> Option<Walked<'static>>,
+    read_python: impl FnOnce(u32) -> Option<Walked<'static>>,
 ) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
@@ -169,7 +168,7 @@ fn returns(
     // SAFETY: takes no pointer.
     if is_sampled(length_ns, unsafe { bpf_get_prandom_u32() }) {
         count(counters, Counter::CallsSampled);
-        let stacks = stacks(ctx, walk, read_python, generation, counters).unwrap_or_else(|| {
+        let stacks = stacks(ctx, || walk(tgid), || read_python(tgid), generation, counters).unwrap_or_else(|| {
             count(counters, Counter::CallStackless);
             StackIds { user: 0, kernel: 0, python: 0 }
         });
@@ -198,17 +197,21 @@ fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters:
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let mut key = CallKey { tgid: open.tgid, call: open.call, cpu, error: 0 };
     let calls = if generation == 0 { &CALLS_0 } else { &CALLS_1 };
-    if calls.get_ptr(&key).is_none() {
-        let Some(none) = NO_CALLS.get_ptr(0) else { return };
-        // SAFETY: memory of the map, which is never written to.
-        if let Err(error) = calls.insert(key, unsafe { &*none }, u64::from(BPF_NOEXIST)) {
-            count(counters, insert_failure(error, Counter::CallsLostFull, Counter::CallsLostBusy));
-            return;
+    let sum = match calls.get_ptr_mut(&key) {
+        Some(sum) => sum,
+        None => {
+            let Some(none) = NO_CALLS.get_ptr(0) else { return };
+            // SAFETY: memory of the map, which is never written to.
+            if let Err(error) = calls.insert(key, unsafe { &*none }, u64::from(BPF_NOEXIST)) {
+                count(counters, insert_failure(error, Counter::CallsLostFull, Counter::CallsLostBusy));
+                return;
+            }
+            let Some(sum) = calls.get_ptr_mut(&key) else {
+                count(counters, Counter::CallsLostBusy);
+                return;
+            };
+            sum
         }
-    }
-    let Some(sum) = calls.get_ptr_mut(&key) else {
-        count(counters, Counter::CallsLostBusy);
-        return;
     };
     // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
     let sum = unsafe { &mut *sum };
