@@ -48,7 +48,7 @@ impl Kind {
             Self::Jit => "JIT",
             Self::Python => "Python",
             Self::Kernel => "kernel",
-            Self::Wait => "why it waited",
+            Self::Wait => "why it waited, or what it called",
             Self::Unnamed => "no symbol",
         }
     }

@@ -48,10 +48,36 @@ pub enum Counter {
     QueuesMissed,
     /// Times that who ran meanwhile did not.
     TakersMissed,
+    /// System calls that returned.
+    CallsTaken,
+    /// Of those, the ones for which the map of calls was full.
+    CallsLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    CallsLostBusy,
+    /// Of those, the ones whose beginning was not kept because the map of threads was full.
+    CallsLostThreads,
+    /// Of those, the ones of which the kernel did not tell that they returned.
+    CallsLostReturn,
+    /// Calls that returned and whose beginning nobody had listened to.
+    CallsBegunBefore,
+    /// Calls of 32-bit programs, whose numbers are those of another table.
+    CallsOtherAbi,
+    /// Errors that were not told apart because the map of errors was full.
+    CallErrorsMissed,
+    /// Nanoseconds in calls, as those stand for it that were taken with their stack.
+    CallTime,
+    /// Of those, the ones for which the map of calls with stacks was full.
+    CallTimeLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    CallTimeLostBusy,
+    /// Calls that were taken with their stack.
+    CallsSampled,
+    /// Of those, the ones whose stack found no place.
+    CallStackless,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::TakersMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::CallStackless as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -80,6 +106,19 @@ impl Counter {
         Self::OffLeftOut,
         Self::QueuesMissed,
         Self::TakersMissed,
+        Self::CallsTaken,
+        Self::CallsLostFull,
+        Self::CallsLostBusy,
+        Self::CallsLostThreads,
+        Self::CallsLostReturn,
+        Self::CallsBegunBefore,
+        Self::CallsOtherAbi,
+        Self::CallErrorsMissed,
+        Self::CallTime,
+        Self::CallTimeLostFull,
+        Self::CallTimeLostBusy,
+        Self::CallsSampled,
+        Self::CallStackless,
     ];
 
     /// Its name in recordings and reports.
@@ -107,6 +146,19 @@ impl Counter {
             Self::OffLeftOut => "left_out_ns",
             Self::QueuesMissed => "run_queues_full",
             Self::TakersMissed => "takers_full",
+            Self::CallsTaken => "taken",
+            Self::CallsLostFull => "calls_full",
+            Self::CallsLostBusy => "map_busy",
+            Self::CallsLostThreads => "threads_full",
+            Self::CallsLostReturn => "return_missed",
+            Self::CallsBegunBefore => "begun_before",
+            Self::CallsOtherAbi => "other_abi",
+            Self::CallErrorsMissed => "errors_full",
+            Self::CallTime => "taken",
+            Self::CallTimeLostFull => "call_stacks_full",
+            Self::CallTimeLostBusy => "map_busy",
+            Self::CallsSampled => "calls_sampled",
+            Self::CallStackless => "stacks_full",
         }
     }
 }
@@ -153,6 +205,20 @@ pub const OFF_CPU: Balance = Balance {
 /// Facts about what threads did, which has no losses of its own.
 pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMissed];
 
+/// Of system calls.
+pub const CALLS: Balance = Balance {
+    taken: Counter::CallsTaken,
+    lost: &[Counter::CallsLostFull, Counter::CallsLostBusy, Counter::CallsLostThreads, Counter::CallsLostReturn],
+    facts: &[Counter::CallsBegunBefore, Counter::CallsOtherAbi, Counter::CallErrorsMissed],
+};
+
+/// Of the time in system calls, in nanoseconds, by stack.
+pub const CALL_TIME: Balance = Balance {
+    taken: Counter::CallTime,
+    lost: &[Counter::CallTimeLostFull, Counter::CallTimeLostBusy],
+    facts: &[Counter::CallsSampled, Counter::CallStackless],
+};
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -175,7 +241,8 @@ mod tests {
         for counter in Counter::ALL {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
             let facts = SCHED_FACTS.iter().filter(|fact| **fact == counter).count();
-            assert_eq!(of(CPU) + of(OFF_CPU) + facts, 1, "{counter:?}");
+            let balances = [CPU, OFF_CPU, CALLS, CALL_TIME];
+            assert_eq!(balances.into_iter().map(of).sum::<usize>() + facts, 1, "{counter:?}");
         }
     }
 }

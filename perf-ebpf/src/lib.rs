@@ -4,6 +4,7 @@
 //! same source gets ordinary unit tests.
 #![no_std]
 
+pub mod calls;
 pub mod comm;
 pub mod counters;
 pub mod cpu;

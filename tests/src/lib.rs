@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod bpf_objects;
+mod calls;
 mod cgroup;
 mod doctor;
 mod finished;
@@ -32,6 +33,7 @@ mod small_disk;
 mod workload;
 
 pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of, followed_processes};
+pub use calls::{Call, CallKind, Calls};
 pub use cgroup::Cgroup;
 pub use doctor::{CapabilityRow, Check, Doctor};
 pub use finished::Finished;

@@ -51,6 +51,11 @@ impl Recording {
                 "taken = reported + lost of {event}: {accounting:?}"
             );
         }
+        if let Some(calls) = &self.report.calls {
+            let Accounting { taken, reported, .. } = &calls.accounting;
+            let lost = calls.accounting.lost_total();
+            assert_eq!(*taken, reported + lost, "taken = reported + lost of calls: {:?}", calls.accounting);
+        }
         for thread in &self.report.threads {
             let sum = thread.running_ns + thread.runnable_ns + thread.blocked_total();
             assert_eq!(sum, thread.wall_ns, "what the thread did adds up: {thread:?}");

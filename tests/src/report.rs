@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::Calls;
+
 /// A report.
 #[derive(Debug, Deserialize)]
 pub struct Report {
@@ -32,6 +34,10 @@ pub struct Report {
     pub cpu: Cpu,
     /// Where and why threads waited.
     pub offcpu: Option<OffCpu>,
+    /// The time in system calls, by stack.
+    pub syscalls: Option<OffCpu>,
+    /// System calls.
+    pub calls: Option<Calls>,
 }
 
 /// Waits that one thread ended.
@@ -263,6 +269,16 @@ impl Report {
     pub fn waited_for(&self, why: &str) -> u64 {
         let waits = &self.offcpu.as_ref().expect("waits were recorded").waits;
         waits.iter().filter(|wait| wait.why == why).map(|wait| wait.value).sum()
+    }
+
+    /// Nanoseconds in the system call `name`, as those stand for it that were taken with their stack.
+    ///
+    /// # Panics
+    /// If system calls were not recorded.
+    #[must_use]
+    pub fn in_calls(&self, name: &str) -> u64 {
+        let calls = &self.syscalls.as_ref().expect("system calls were recorded").waits;
+        calls.iter().filter(|call| call.why == name).map(|call| call.value).sum()
     }
 
     /// What the thread did with its time.

@@ -15,7 +15,7 @@ use crate::{command, workspace};
 const OBJECTS: &[(&str, &str)] =
     &[("x86_64", "perf-user/bpf/perfprobe.bpf.o"), ("aarch64", "perf-user/bpf/perfprobe.aarch64.bpf.o")];
 /// More would be felt in the repository and in the time to load.
-const SIZE_LIMIT_BYTES: usize = 160 * 1024;
+const SIZE_LIMIT_BYTES: usize = 256 * 1024;
 /// Anything of this in the object is a path of the machine that built it.
 const FORBIDDEN: &[&str] = &["/root", "/home", "/tmp", "/usr", "/.cargo", "/.rustup", "registry/src", "index."];
 

@@ -1,5 +1,7 @@
 //! The programs, their maps and globals.
 
+mod call_arguments;
+mod calls;
 mod counters;
 mod cpu;
 mod follow;
@@ -8,6 +10,7 @@ mod place;
 mod python;
 mod run_queue;
 mod sched;
+mod slow_calls;
 mod stacks;
 mod system_call;
 mod target;

@@ -37,8 +37,10 @@ static DEEP_STACKS_1: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0)
 pub(super) const SAMPLER: u32 = 0;
 /// As [`SAMPLER`]: of programs that no other one of these interrupts.
 pub(super) const TRACEPOINT: u32 = 1;
+/// As [`SAMPLER`]: of programs that run where system calls return. Some kernels let other programs interrupt these.
+pub(super) const CALLS: u32 = 2;
 /// How many there are.
-pub(super) const MEMORIES: u32 = 2;
+pub(super) const MEMORIES: u32 = 3;
 
 #[map]
 static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(MEMORIES, 0);

@@ -78,6 +78,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     checks.extend([
         btf(),
         scheduler(),
+        calls(&host),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -139,6 +140,17 @@ fn scheduler() -> Check {
         Ok(_) => Check::ok(NAME, "where threads wait, and what they do at any time, can be recorded (-e offcpu,sched)"),
         Err(Unsupported { why, remedy, .. }) => {
             Check::lacks(NAME, State::Limited, format!("where threads wait cannot be recorded: {why}"), remedy)
+        }
+    }
+}
+
+fn calls(host: &Host) -> Check {
+    const NAME: &str = "system call events";
+    match session::try_calls(host) {
+        Ok(()) => Check::ok(NAME, "what programs ask of the kernel can be recorded (-e syscalls)"),
+        Err(error) => {
+            let detail = format!("what programs ask of the kernel cannot be recorded: {error}");
+            Check::lacks(NAME, State::Limited, detail, "a kernel with CONFIG_FTRACE_SYSCALLS, and what recording needs")
         }
     }
 }

@@ -42,8 +42,8 @@ pub(super) struct Args {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time);
-    /// default: cpu
+    /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
+    /// syscalls (what they ask of the kernel); default: cpu
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 

@@ -1,5 +1,6 @@
 //! Kinds of events: what each needs of the kernel, how it is set up, attached and read back.
 
+pub mod calls;
 pub mod cpu;
 pub mod object;
 pub mod sched;
@@ -83,6 +84,8 @@ pub enum Did {
     Blocked,
     /// It was blocked for this reason: [`perf_ebpf::sched::why`].
     Waited(u32),
+    /// It was in the system call of this number.
+    Called(u32),
 }
 
 /// Why the kernel half could not be set to work.
@@ -216,11 +219,13 @@ pub enum EventKind {
     Sched,
     /// Who ends waits, and where.
     OffWake,
+    /// System calls: how many, how long, and from where.
+    Syscalls,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake];
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake, Self::Syscalls];
 
     /// Its name on the command line and in recordings.
     #[must_use]
@@ -230,6 +235,7 @@ impl EventKind {
             Self::OffCpu => "offcpu",
             Self::Sched => "sched",
             Self::OffWake => "offwake",
+            Self::Syscalls => "syscalls",
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{
     AttachError, Collector as _, EventKind,
+    calls::CallsCollector,
     cpu::{Clock, CpuCollector},
     sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python},
@@ -31,10 +32,20 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aa
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// All programs in it that every kernel and architecture takes.
-const PROGRAMS: [&str; 7] =
-    ["cpu_sample", "follow_fork", "follow_rename", "sched_switch", "sched_waking", "sched_new", "sched_exec"];
+const PROGRAMS: [&str; 10] = [
+    "cpu_sample",
+    "follow_fork",
+    "follow_rename",
+    "sched_switch",
+    "sched_waking",
+    "sched_new",
+    "sched_exec",
+    "sys_enter",
+    "sys_exit",
+    "calls_end",
+];
 /// The programs that walk stacks by tables, which needs `bpf_loop`.
-const WALKING: [&str; 3] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk"];
+const WALKING: [&str; 4] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk"];
 /// One of the maps that windows are read from.
 const BATCHED: &str = "CPU_COUNTS_0";
 
@@ -62,9 +73,19 @@ pub(super) fn load(
         Ok(offsets) => offsets,
         Err(missing) if needs_offsets(options) => return Err(missing.into()),
         // Without them, samples before and after an exec in one window cannot be told apart; that is all.
-        Err(_) => TaskOffsets { pid: 0, tgid: 0, exec_count: 0, state: 0, stack: None, mm: None, fs_base: None },
+        Err(_) => TaskOffsets {
+            pid: 0,
+            tgid: 0,
+            exec_count: 0,
+            state: 0,
+            stack: None,
+            mm: None,
+            fs_base: None,
+            other_abi: None,
+        },
     };
     let (stack, mm) = (offsets.stack.unwrap_or(0), offsets.mm.unwrap_or(0));
+    let (other_abi_offset, other_abi_bits) = offsets.other_abi.unwrap_or((0, 0));
     let tells_state = u32::from(sched::tells_state(host));
     let wakers = u32::from(options.records(EventKind::OffWake));
     let queues = u32::from(options.records(EventKind::Sched));
@@ -86,11 +107,17 @@ pub(super) fn load(
         .override_global("MIN_WAIT_NS", &options.waits.min_ns, true)
         .override_global("WAIT_STATES", &options.waits.states, true)
         .override_global("TASK_STACK_OFFSET", &stack, true)
+        .override_global("OTHER_ABI_OFFSET", &other_abi_offset, true)
+        .override_global("OTHER_ABI_BITS", &other_abi_bits, true)
         .override_global("TASK_MM_OFFSET", &mm, cfg!(target_arch = "x86_64"))
         .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
     // A user stack, a kernel stack and one of Python frames.
     let (deep_kinds, stack_kinds) = (u32::from(options.unwind != Unwind::FramePointers), 2);
-    let entries = if options.schedules() { options.entries.max(sched::STACKS) } else { options.entries };
+    let entries = if options.schedules() || options.records(EventKind::Syscalls) {
+        options.entries.max(sched::STACKS)
+    } else {
+        options.entries
+    };
     let kinds = |kinds: u32| entries.saturating_mul(kinds + u32::from(fs_base != 0)).max(1);
     loader
         .map_max_entries("STACKS_0", kinds(stack_kinds))
@@ -116,6 +143,9 @@ pub(super) fn load(
     }
     if options.schedules() {
         SchedCollector::configure(&mut loader, wakers != 0, queues != 0);
+    }
+    if options.records(EventKind::Syscalls) {
+        CallsCollector::configure(&mut loader, host.cpus.len());
     }
     collector.configure(&mut loader);
     Ok((load_object(&mut loader)?, fs_base != 0))

@@ -1,8 +1,10 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
+mod calls;
 pub(super) mod python;
 mod walk;
 
+pub use calls::try_calls;
 pub use python::try_python;
 pub use walk::{Unwind, WalkRoom, can_walk, try_walk};
 
@@ -21,6 +23,7 @@ use perf_ebpf::{sched::WaitFilter, target::TargetKind};
 
 use super::{
     AttachError, Collector, EventKind,
+    calls::CallsCollector,
     cpu::CpuCollector,
     object::{follows, load},
     sched::{self, SchedCollector},
@@ -80,6 +83,7 @@ pub struct Session {
     options: SessionOptions,
     collector: CpuCollector,
     sched: Option<SchedCollector>,
+    calls: Option<CallsCollector>,
     follow: Vec<RawTracePointLink>,
     stats: Option<OwnedFd>,
     /// Whether the kernel half reads Python frames.
@@ -108,8 +112,12 @@ impl Session {
             collector.load(&mut bpf, host, options.unwind, reads_python)?;
         }
         let sched = options.schedules().then(|| SchedCollector::load(&mut bpf, options.unwind, reads_python));
+        let calls = options
+            .records(EventKind::Syscalls)
+            .then(|| CallsCollector::load(&mut bpf, options.unwind, reads_python))
+            .transpose()?;
         let (sched, options) = (sched.transpose()?, options.clone());
-        Ok(Self { bpf, options, collector, sched, follow, stats, reads_python })
+        Ok(Self { bpf, options, collector, sched, calls, follow, stats, reads_python })
     }
 
     /// Starts sampling.
@@ -119,6 +127,9 @@ impl Session {
     pub fn attach(&mut self, host: &Host) -> Result<(), AttachError> {
         if let Some(sched) = &mut self.sched {
             sched.attach(&mut self.bpf, &self.options.target, sys::monotonic_ns())?;
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.attach(&mut self.bpf)?;
         }
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
@@ -227,6 +238,9 @@ impl Session {
     pub fn stop(&mut self) {
         self.collector.detach();
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
+        if let Some(calls) = &mut self.calls {
+            calls.detach();
+        }
         if let Some(sched) = &mut self.sched {
             sched.detach();
         }

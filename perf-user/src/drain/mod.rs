@@ -2,6 +2,7 @@
 
 mod found;
 mod run_queue;
+mod calls;
 mod waits;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use crate::{
     collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
     host::sys::{self, Reading},
 };
+pub use calls::RawCalls;
 pub use found::SHARED_NS;
 pub use run_queue::RawQueues;
 use waits::Threads;
@@ -37,6 +39,8 @@ pub struct RawWindow {
     pub wakers: Vec<Key>,
     /// How long threads waited for a CPU.
     pub queues: RawQueues,
+    /// System calls, if they are recorded.
+    pub calls: Option<RawCalls>,
 }
 
 /// All of one kind in one window.
@@ -128,12 +132,14 @@ impl Drain {
         self.start_ns
     }
 
-    /// Turns programs to the other generation, and takes all that this one holds: a window that ended at `end_ns`, or ends now.
+    /// Turns programs to the other generation, and takes all that this one holds: the last window, which ended at
+    /// `end_ns`, or one that ends now.
     ///
     /// # Errors
     /// When the kernel refuses; the recording cannot go on then.
     pub fn rotate(&mut self, session: &mut Session, end_ns: Option<u64>) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
+        let last_ns = end_ns;
         let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
         session.set_generation(next, end_ns)?;
         wait_for_running_programs();
@@ -178,6 +184,11 @@ impl Drain {
                 window.queues = run_queue::read(session, full)?;
             }
             window.kinds.extend(kinds);
+        }
+        if session.options().records(EventKind::Syscalls) {
+            let (calls, kind) = calls::read(session, full, &counted, last_ns)?;
+            window.calls = Some(calls);
+            window.kinds.push(kind);
         }
         Ok(window)
     }

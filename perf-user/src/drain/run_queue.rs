@@ -13,7 +13,7 @@ const TAKERS: [&str; 2] = ["TAKERS_0", "TAKERS_1"];
 const BATCH: usize = 256;
 
 /// All that was counted of waiting for a CPU.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RawQueues {
     /// Threads, on each CPU.
     pub queues: Vec<(QueueKey, QueueTimes)>,

@@ -51,6 +51,8 @@ pub struct TaskOffsets {
     pub mm: Option<u32>,
     /// `thread.fsbase`: on x86-64 the base of the thread's segment FS.
     pub fs_base: Option<u32>,
+    /// What says that a system call is made by the rules of 32-bit programs: where, and the bits there.
+    pub other_abi: Option<(u32, u32)>,
 }
 
 /// The machine, as it was when the recording began.
@@ -130,6 +132,9 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
     // On x86-64 only.
     let fs_base = btf.member_offset("thread_struct", "fsbase");
     let fs_base = fs_base.zip(btf.member_offset("task_struct", "thread")).map(|(inner, outer)| inner + outer);
+    // TS_COMPAT, and TIF_32BIT.
+    let (member, bits) = if cfg!(target_arch = "x86_64") { ("status", 2) } else { ("flags", 1 << 22) };
+    let other_abi = btf.member_offset("thread_info", member).zip(btf.member_offset("task_struct", "thread_info"));
     Ok(TaskOffsets {
         pid: offset("pid")?,
         tgid: offset("tgid")?,
@@ -138,6 +143,7 @@ pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
         stack: offset("stack").ok(),
         mm: btf.member_offset("task_struct", "mm"),
         fs_base,
+        other_abi: other_abi.map(|(inner, outer)| (inner + outer, bits)),
     })
 }
 

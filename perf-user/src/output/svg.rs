@@ -39,6 +39,7 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
     let event = match series.event.as_str() {
         "cpu" => "CPU",
         "offcpu" => "Off-CPU",
+        "syscalls" => "System call",
         "wall" => "Wall-clock",
         other => other,
     };
@@ -58,6 +59,9 @@ fn subtitle(profile: &Profile, series: &Series) -> String {
     }
     if series.period_ns > 0 && !is_time {
         counted += &format!(" at {} Hz", thousands(frequency_hz(series.period_ns)));
+    }
+    if let Some(sampled) = series.counters.get("calls_sampled") {
+        counted += &format!(" estimated from {} system calls", thousands(*sampled));
     }
     let lost = accounting.lost_total();
     let share = if lost == 0 { String::new() } else { format!(" ({})", percent(lost, accounting.taken)) };

@@ -46,7 +46,11 @@ impl Lengths {
         let [low, high] = bucket_limits(bucket).map(|ns| ns as f64);
         let middle = if bucket == 0 { high / 2.0 } else { (low * high).sqrt() } as u64;
         // The last bucket has no end; and of the longest one the length is known.
-        if bucket == BUCKETS - 1 || seen - self.buckets[bucket] + 1 == all { self.max_ns } else { middle.min(self.max_ns) }
+        if bucket == BUCKETS - 1 || seen - self.buckets[bucket] + 1 == all {
+            self.max_ns
+        } else {
+            middle.min(self.max_ns)
+        }
     }
 }
 
@@ -56,36 +60,41 @@ mod tests {
 
     use super::*;
 
-    fn of(lengths: &[(u64, u64)]) -> Lengths {
+    fn of(lengths: impl Iterator<Item = u64>) -> Lengths {
         let mut sum = Lengths::default();
-        for (ns, count) in lengths {
-            sum.count += count;
-            sum.total_ns += ns * count;
-            sum.max_ns = sum.max_ns.max(*ns);
-            sum.buckets[bucket(*ns)] += count;
+        for ns in lengths {
+            sum.count += 1;
+            sum.total_ns += ns;
+            sum.max_ns = sum.max_ns.max(ns);
+            sum.buckets[bucket(ns)] += 1;
         }
         sum
     }
 
     #[test]
     fn quantiles_are_within_an_eighth() {
-        let lengths = of(&[(1_000, 90), (50_000, 9), (7_000_000, 1)]);
-        let near = |share, ns: u64| {
-            let found = lengths.quantile_ns(share);
-            assert!(found.abs_diff(ns) * 8 <= ns, "{share}: {found}, not {ns}");
-        };
-        near(0.5, 1_000);
-        near(0.9, 1_000);
-        near(0.99, 50_000);
-        assert_eq!(lengths.quantile_ns(1.0), 7_000_000);
-        assert_eq!(Lengths::default().quantile_ns(0.5), 0);
+        for scale in [1, 7, 130, 9_999] {
+            let sum = of((1..=10_000).map(|at| at * scale));
+            for share in [0.5, 0.9, 0.99] {
+                let (found, known) = (sum.quantile_ns(share) as f64, 10_000.0 * share * scale as f64);
+                assert!((found / known - 1.0).abs() <= 0.12, "{share}: {found}, not {known}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_are_known() {
+        assert_eq!(of(std::iter::empty()).quantile_ns(0.5), 0);
+        assert_eq!([0.5, 0.99].map(|share| of([1234].into_iter()).quantile_ns(share)), [1234; 2]);
+        assert_eq!(of([5, 300_000_000_000].into_iter()).quantile_ns(0.99), 300_000_000_000);
+        assert_eq!(of([100, 100, 101].into_iter()).quantile_ns(0.99), 101, "never above the longest");
     }
 
     #[test]
     fn sums_count_all() {
-        let mut sum = of(&[(10, 1)]);
-        sum.add(&of(&[(1_000_000, 3)]));
-        assert_eq!((sum.count, sum.total_ns, sum.max_ns), (4, 3_000_010, 1_000_000));
-        assert_eq!(sum.buckets.iter().sum::<u64>(), 4);
+        let mut sum = of([10].into_iter());
+        sum.add(&of([1_000_000, 1_000_000].into_iter()));
+        assert_eq!((sum.count, sum.total_ns, sum.max_ns), (3, 2_000_010, 1_000_000));
+        assert_eq!(sum.buckets.iter().sum::<u64>(), 3);
     }
 }

@@ -1,12 +1,18 @@
 //! The profile: what a recording, or a slice of one, says, with every name resolved and every loss counted.
 
+mod calls;
 mod fold;
+mod lengths;
+mod run_queue;
 mod simple_names;
 mod stacks;
 mod strings;
 mod waits;
 
+pub use calls::{CallKind, Calls, SingleCall};
 pub use fold::FoldOptions;
+pub use lengths::Lengths;
+pub use run_queue::RunQueues;
 pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
 pub use strings::{StringId, Strings};
@@ -166,8 +172,12 @@ pub struct Profile {
     pub stacks: Stacks,
     /// All threads.
     pub threads: Vec<Thread>,
+    /// How long threads waited for a CPU.
+    pub run_queues: RunQueues,
     /// One entry for each event kind recorded.
     pub series: Vec<Series>,
+    /// System calls, if they were recorded.
+    pub calls: Option<Calls>,
 }
 
 impl Profile {

@@ -353,6 +353,7 @@ fn events(options: &RecordOptions) -> Vec<Event> {
             let (unit, source) = (options.collector.value().unit, options.collector.clock().name());
             Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
         }
+        EventKind::Syscalls => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "system calls" },
         EventKind::OffCpu | EventKind::Sched | EventKind::OffWake => {
             Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }
         }

@@ -2,6 +2,7 @@
 //!
 //! The JSON form is described in `docs/report-json.md`; a change that breaks its readers changes [`SCHEMA`].
 
+mod calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
@@ -20,6 +21,7 @@ use crate::{
     profile::{Accounting, FrameKind, Overhead, Profile, Recording},
 };
 
+pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
 
@@ -63,6 +65,9 @@ pub struct Report {
     /// Threads that waited for others, which waited themselves meanwhile.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chains: Vec<ChainReport>,
+    /// System calls, if they were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallsReport>,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
@@ -304,6 +309,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         wakes,
         wakes_omitted,
         chains,
+        calls: calls::calls(profile, options),
         series,
     }
 }

@@ -17,6 +17,20 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
             "the recording is not closed: it is still being written, or its recorder was killed; this is what it has so far",
         ));
     }
+    if let Some(calls) = profile.calls.as_ref() {
+        let accounting = &calls.accounting;
+        let (lost, taken) = (accounting.lost_total(), accounting.taken);
+        if !accounting.balances() {
+            warnings.push("the accounting of system calls does not balance: do not trust their counts".into());
+        } else if accounting.lost_share() > Accounting::NOTABLE_LOSS {
+            warnings.push(format!(
+                "{} of {} system calls ({}) were lost; counts and times are of the rest",
+                thousands(lost),
+                thousands(taken),
+                percent(lost, taken),
+            ));
+        }
+    }
     for series in &profile.series {
         let Series { event, unit, accounting, .. } = series;
         let lost = accounting.lost_total();

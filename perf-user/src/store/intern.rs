@@ -190,6 +190,24 @@ impl Interner {
         Ok(stack.id)
     }
 
+    /// The row of a text.
+    pub(super) fn text(&mut self, transaction: &Transaction<'_>, text: &str) -> rusqlite::Result<u32> {
+        string(&mut self.strings, transaction, text)
+    }
+
+    /// The rows of some texts.
+    pub(super) fn texts<const N: usize>(
+        &mut self,
+        transaction: &Transaction<'_>,
+        texts: [&str; N],
+    ) -> rusqlite::Result<[u32; N]> {
+        let mut rows = [0; N];
+        for (row, text) in rows.iter_mut().zip(texts) {
+            *row = self.text(transaction, text)?;
+        }
+        Ok(rows)
+    }
+
     /// The row of a sample's thread.
     pub(super) fn thread(&mut self, transaction: &Transaction<'_>, sample: &LocatedSample) -> rusqlite::Result<u32> {
         let key = (sample.tgid, sample.tid, sample.comm.clone(), sample.process.clone());

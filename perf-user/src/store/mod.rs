@@ -1,9 +1,11 @@
 //! A recording: one SQLite file, written in transactions as the run goes, read back as a profile.
 
 mod blob;
+mod calls;
 mod intern;
 mod open;
 mod read;
+mod run_queue;
 mod slice;
 mod stacks;
 #[cfg(test)]
@@ -17,7 +19,7 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses newer ones.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

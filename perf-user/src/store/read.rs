@@ -10,8 +10,9 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
+    calls,
     open::{damaged, meta, open},
-    stacks,
+    run_queue, stacks,
 };
 use crate::profile::{Profile, Sample, Series, StackId, Thread, ThreadIndex};
 
@@ -109,6 +110,8 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     }
     let strings = load_strings(connection)?;
     let threads = load_threads(connection, &mut profile, &strings)?;
+    profile.run_queues = run_queue::load(connection, &windows, &strings, selection)?;
+    profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
     let mut decoded = 0;
     each(connection, "SELECT window, event, tgid, data FROM sample ORDER BY window", |row| {
         let Some(window_ns) = windows.get(&row.get(0)?) else { return Ok(()) };

@@ -11,7 +11,11 @@ use super::{
     intern::Interner,
     read::{Unreadable, each, text},
 };
-use crate::{collect::target::comm_text, drain::RawQueues, profile::{Lengths, RunQueues}};
+use crate::{
+    collect::target::comm_text,
+    drain::RawQueues,
+    profile::{Lengths, RunQueues},
+};
 
 /// Writes what was counted in a window.
 pub(super) fn write(

@@ -7,7 +7,9 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::{
     Selection, StoreError,
     blob::{decode, encode},
+    calls::has_tables,
     open::{meta, open},
+    run_queue,
 };
 use crate::host::files::{PRIVATE, Place};
 
@@ -30,8 +32,14 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
     cut(&mut copy, selection).map_err(failed)
 }
 
+/// The tables of system calls.
+const CALLS: [&str; 3] = ["call", "call_error", "slow_call"];
+/// Those of waiting for a CPU.
+const QUEUES: [&str; 2] = ["run_queue", "taker"];
+
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let (has_calls, has_queues) = (has_tables(copy)?, run_queue::has_tables(copy)?);
     let transaction = copy.transaction()?;
     let windows: Vec<(i64, i64)> = transaction
         .prepare("SELECT id, start_ns FROM window")?
@@ -41,6 +49,28 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
         }
+        for table in CALLS.into_iter().filter(|_| has_calls) {
+            transaction.execute(&format!("DELETE FROM {table} WHERE window = ?1"), [id])?;
+        }
+        for table in QUEUES.into_iter().filter(|_| has_queues) {
+            transaction.execute(&format!("DELETE FROM {table} WHERE window = ?1"), [id])?;
+        }
+    }
+    for (column, wanted) in [("tgid", selection.tgid), ("tid", selection.tid)] {
+        let Some(wanted) = wanted.filter(|_| has_queues) else { continue };
+        for table in QUEUES {
+            transaction.execute(&format!("DELETE FROM {table} WHERE {column} != ?1"), [wanted])?;
+        }
+    }
+    if let Some(tgid) = selection.tgid.filter(|_| has_calls) {
+        for table in CALLS {
+            transaction.execute(&format!("DELETE FROM {table} WHERE tgid != ?1"), [tgid])?;
+        }
+    }
+    if let Some(tid) = selection.tid.filter(|_| has_calls) {
+        // Which thread made a call is told of the slowest only.
+        transaction.execute_batch("DELETE FROM call; DELETE FROM call_error")?;
+        transaction.execute("DELETE FROM slow_call WHERE tid != ?1", [tid])?;
     }
     if let Some(tgid) = selection.tgid {
         transaction.execute("DELETE FROM sample WHERE tgid != ?1", [tgid])?;

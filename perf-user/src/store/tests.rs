@@ -28,6 +28,7 @@ fn sample(tid: u32, comm: &str, addresses: &[u64], value: u64) -> LocatedSample 
 
 fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> LocatedWindow {
     LocatedWindow {
+        queues: crate::drain::RawQueues::default(),
         start_ns: START + second * SECOND,
         end_ns: START + (second + 1) * SECOND,
         kinds: vec![LocatedKind {
@@ -39,6 +40,7 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
         }],
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         generated: Vec::new(),
+        calls: None,
     }
 }
 

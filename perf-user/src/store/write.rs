@@ -11,7 +11,9 @@ use rusqlite::{Connection, OpenFlags, Params, Transaction, ffi, params};
 use super::{
     APPLICATION_ID, SCHEMA_VERSION, StoreError,
     blob::{Entry, encode},
+    calls,
     intern::Interner,
+    run_queue,
 };
 use crate::{
     collect::EventKind,
@@ -61,7 +63,7 @@ impl Writer {
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", include_str!("schema.sql")))?;
+            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", super::open::tables(SCHEMA_VERSION)))?;
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(error.to_string()))?;
@@ -142,6 +144,10 @@ impl Writer {
         interner.forget_beyond(self.interned_limit);
         interner.name_frames(&transaction, window, names)?;
         window.kinds.iter().try_for_each(|kind| write_kind(&transaction, interner, id, kind))?;
+        run_queue::write(&transaction, interner, id, &window.queues)?;
+        if let Some(calls) = &window.calls {
+            calls::write(&transaction, interner, id, window, calls)?;
+        }
         let committing = rights(&self.place)?;
         transaction.commit()?;
         drop(committing);

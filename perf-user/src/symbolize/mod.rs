@@ -1,5 +1,6 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
+mod calls;
 mod debug_files;
 mod debuginfod;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use marks::is_mark;
 use plt::Plt;
 use sources::Sources;
 
+pub use calls::{arguments, call_label, error_label};
 pub use debug_files::DEBUG_DIRECTORY;
 pub use debuginfod::DebuginfodOptions;
 pub(crate) use go::goroutine_end;

@@ -14,6 +14,7 @@ pub fn name(did: Did) -> &'static str {
         Did::WaitedForCpu => "waiting for a CPU",
         Did::Blocked => "blocked",
         Did::Waited(why) => reason(why),
+        Did::Called(call) => super::calls::call_name(call).unwrap_or("unknown system call"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who ran: processes, their names, and what was mapped where at any moment of the recording.
 
+mod calls;
+mod files;
 mod generated;
 mod java;
 mod module;
@@ -10,6 +12,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use calls::{File, LocatedCall, LocatedCalls, LocatedOpen};
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
 pub use module::{Module, ModuleId, ModuleKind, Modules};
@@ -52,6 +55,7 @@ pub struct Tasks {
     processes: HashMap<u32, Process>,
     modules: Modules,
     pythons: Pythons,
+    files: files::Files,
     lost_events: u64,
     /// Whether events may have been missed since processes were last looked for.
     events_missed: bool,

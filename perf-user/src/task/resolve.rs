@@ -10,10 +10,10 @@ use perf_ebpf::{
     unwind::{EXACT, MARKS, USER_END, why_cut_off},
 };
 
-use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
+use super::{GeneratedCode, LocatedCalls, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
-    drain::{RawKind, RawWindow},
+    drain::{RawKind, RawQueues, RawWindow},
 };
 
 /// A place in a module: for files the file offset, for the kernel and generated code the address.
@@ -61,6 +61,10 @@ pub struct LocatedWindow {
     pub modules: HashMap<ModuleId, Arc<Module>>,
     /// What is known of those that are generated code.
     pub generated: Vec<GeneratedCode>,
+    /// How long threads waited for a CPU.
+    pub queues: RawQueues,
+    /// System calls, if they are recorded.
+    pub calls: Option<LocatedCalls>,
 }
 
 /// All of one kind in a window.
@@ -86,6 +90,8 @@ impl LocatedWindow {
 
     /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
     pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
+        self.queues.queues.extend(&dropped.queues.queues);
+        self.queues.takers.extend(&dropped.queues.takers);
         for kind in &mut self.kinds {
             let same = dropped.kinds.iter().filter(|dropped| dropped.kind == kind.kind);
             for dropped in same {
@@ -94,6 +100,9 @@ impl LocatedWindow {
                 kind.lost.extend(&dropped.lost);
                 kind.facts.extend(&dropped.facts);
             }
+        }
+        if let (Some(calls), Some(dropped)) = (&mut self.calls, &dropped.calls) {
+            calls.absorb(dropped, cause);
         }
     }
 }
@@ -130,7 +139,9 @@ impl Tasks {
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, &mut locating)).collect();
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
-        LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated }
+        let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, window));
+        let (start_ns, end_ns, queues) = (window.start_ns, window.end_ns, window.queues.clone());
+        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls }
     }
 
     fn locate_kind(&self, kind: &RawKind, locating: &mut Locating<'_>) -> LocatedKind {
@@ -251,6 +262,7 @@ fn number(did: Did) -> u64 {
         Did::WaitedForCpu => 2,
         Did::Blocked => 3,
         Did::Waited(why) => 1 << 32 | u64::from(why),
+        Did::Called(call) => 2 << 32 | u64::from(call),
     }
 }
 
@@ -261,6 +273,7 @@ pub fn did(address: u64) -> Did {
         1 => Did::Ran,
         2 => Did::WaitedForCpu,
         3 => Did::Blocked,
+        call if call >> 32 == 2 => Did::Called(call as u32),
         why => Did::Waited(why as u32),
     }
 }

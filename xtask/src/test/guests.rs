@@ -32,6 +32,8 @@ const CORE: &[&str] = &[
     "tiny_maps_lose_samples_and_say_so",
     "a_thread_that_waited_before_and_never_wakes_is_seen",
     "threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time",
+    "every_call_and_every_error_is_counted",
+    "the_slowest_calls_tell_their_files",
     "a_cpu_that_is_away_for_less_than_a_window_is_noticed",
     "processes_whose_end_was_missed_are_forgotten",
     "a_clock_that_jumps_moves_nothing_but_the_date",

@@ -9,7 +9,15 @@ use perf_ebpf::{counters::Counter, sched::STORM_SHARE};
 use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
 use super::warnings::reason;
 use super::{Report, SeriesReport};
-use crate::{collect::NANOSECONDS, drain::SHARED_NS, profile::Accounting, symbolize::Unnamed};
+use crate::{
+    collect::{EventKind, NANOSECONDS},
+    drain::SHARED_NS,
+    profile::Accounting,
+    symbolize::Unnamed,
+};
+
+/// The event whose time is that in system calls.
+const CALLS: &str = EventKind::Syscalls.name();
 
 /// The width of the names that start lines.
 const LABEL: usize = 11;
@@ -35,6 +43,9 @@ impl Display for Report {
         }
         if !self.wakes.is_empty() {
             self.write_wakes(f)?;
+        }
+        if let Some(calls) = &self.calls {
+            calls.write(f)?;
         }
         if self.series.is_empty() && self.threads.is_empty() {
             writeln!(f, "\nThe recording holds no events.")?;
@@ -103,7 +114,11 @@ impl Report {
         series: &SeriesReport,
         accounting: &Accounting,
     ) -> fmt::Result {
-        let label = if is_time(series) { "Waits".into() } else { capitalized(&series.unit) };
+        let label = match event {
+            CALLS => "In calls".into(),
+            _ if is_time(series) => "Waits".into(),
+            _ => capitalized(&series.unit),
+        };
         labelled(f, &label, &(accounting_line(accounting, &series.unit) + &sampling(series)))?;
         for (cause, lost) in accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
             labelled(f, "", &format!("lost {:>9}  {}", amount(*lost, &series.unit), cause.replace('_', " ")))?;
@@ -125,7 +140,14 @@ impl Report {
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
         }
-        write_waits(f, series)?;
+        if event == CALLS {
+            let sampled = thousands(series.counters.get("calls_sampled").copied().unwrap_or(0));
+            let line =
+                format!("an estimate from {sampled} calls: all of 100 us or longer, of shorter ones some by chance");
+            labelled(f, "", &line)?;
+        } else {
+            write_waits(f, series)?;
+        }
         write_functions(f, series)?;
         write_processes(f, series)?;
         write_threads(f, series)?;
@@ -347,11 +369,11 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     Ok(())
 }
 
-fn write_more(f: &mut Formatter<'_>, omitted: usize, what: &str) -> fmt::Result {
+pub(super) fn write_more(f: &mut Formatter<'_>, omitted: usize, what: &str) -> fmt::Result {
     if omitted == 0 { Ok(()) } else { writeln!(f, "        and {} more {what}", thousands(omitted as u64)) }
 }
 
-fn labelled(f: &mut Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+pub(super) fn labelled(f: &mut Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     writeln!(f, "{:<LABEL$}{}", line(label), line(text))
 }
 

@@ -56,6 +56,7 @@ impl Target {
             java: None,
         };
         LocatedWindow {
+            queues: crate::drain::RawQueues::default(),
             start_ns: first_ns,
             end_ns: first_ns + 1,
             kinds: vec![LocatedKind {
@@ -67,6 +68,7 @@ impl Target {
             }],
             modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
             generated: vec![generated],
+            calls: None,
         }
     }
 }

@@ -1,0 +1,293 @@
+//! System calls: how many, how long, with which errors, where in the program, and which took longest.
+
+use aya_ebpf::{
+    EbpfContext as _, Global,
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32,
+        bpf_get_smp_processor_id, bpf_ktime_get_ns,
+    },
+    macros::{map, raw_tracepoint},
+    maps::{HashMap, PerCpuArray},
+    programs::RawTracePointContext,
+};
+use core::ffi::c_void;
+use perf_ebpf::{
+    calls::{CallKey, CallSum, CallTime, OTHER_ABI, OpenCall, X32_BIT, is_sampled, weight},
+    counters::{Counter, Counters},
+    histogram::bucket,
+    sample::Key,
+    target::BOTH_SIDES,
+};
+
+use super::{
+    call_arguments::{CLONES, number},
+    counters::{add, count, counters, generation},
+    slow_calls::keep_slow,
+    stacks::{CALLS, StackIds, Walked, insert_failure, take},
+    target::{exec_count, is_target, read_u32},
+};
+
+/// Where `task_struct` keeps that the thread makes a call by the rules of 32-bit programs, and the bits that tell it: from BTF.
+#[unsafe(no_mangle)]
+static OTHER_ABI_OFFSET: Global<u32> = Global::new(0);
+
+/// 0 if that is not known.
+#[unsafe(no_mangle)]
+static OTHER_ABI_BITS: Global<u32> = Global::new(0);
+
+/// The call that each thread of the target is in, by the thread's id.
+#[map]
+static OPEN_CALLS: HashMap<u32, OpenCall> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CALLS_0: HashMap<CallKey, CallSum> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CALLS_1: HashMap<CallKey, CallSum> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CALL_ERRORS_0: HashMap<CallKey, u64> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CALL_ERRORS_1: HashMap<CallKey, u64> = HashMap::with_max_entries(1, 0);
+
+/// The time in calls, by thread, call (in the place of [`Key::why`]) and stack.
+#[map]
+static CALL_TIMES_0: HashMap<Key, CallTime> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CALL_TIMES_1: HashMap<Key, CallTime> = HashMap::with_max_entries(1, 0);
+
+/// No calls: what a new entry begins with, for which the stack of a program has no room.
+#[map]
+static NO_CALLS: PerCpuArray<CallSum> = PerCpuArray::with_max_entries(1, 0);
+
+/// 1 while a program of this CPU takes a stack. Where the kernel lets another thread preempt one that runs such a program, it may
+/// return from a call meanwhile.
+#[map]
+static CALL_BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// `sys_enter(struct pt_regs *regs, long id)`.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    if !is_target(tgid) {
+        return 0;
+    }
+    let call: u64 = ctx.arg(1);
+    let start_ns = if is_other_abi(call) { OTHER_ABI } else { now() };
+    if let Some(open) = OPEN_CALLS.get_ptr_mut(&tid) {
+        // SAFETY: the entry is the running thread's, which nothing else writes to.
+        let open = unsafe { &mut *open };
+        if is_begun(open)
+            && let Some(counters) = counters(generation())
+        {
+            count(counters, Counter::CallsTaken);
+            count(counters, Counter::CallsLostReturn);
+        }
+        (open.call, open.tgid) = (call as u32, tgid);
+        open.start_ns = start_ns;
+    } else {
+        // That there is no room is told when the call returns.
+        let _ = OPEN_CALLS.insert(tid, OpenCall { start_ns, call: call as u32, tgid }, u64::from(BPF_ANY));
+    }
+    0
+}
+
+/// `sys_exit(struct pt_regs *regs, long ret)`.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub(super) fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    returns(&ctx, |_| None, |_| None)
+}
+
+/// The same, with user stacks walked by tables, and with Python frames: for kernels with `bpf_loop` (5.17).
+#[cfg(bpf_target_arch = "x86_64")]
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub(super) fn sys_exit_walk(ctx: RawTracePointContext) -> i32 {
+    returns(&ctx, |tgid| super::unwind::walk(CALLS, tgid, None), |tgid| super::python::read(CALLS, tgid))
+}
+
+/// `sched_process_exit(struct task_struct *p)`; runs in the thread that ends. A call that it was in when it was killed has
+/// returned before, with `ERESTARTSYS` or the like; only those by which threads end themselves never return, and are not counted.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(super) fn calls_end(_ctx: RawTracePointContext) -> i32 {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let _ = OPEN_CALLS.remove(&tid);
+    0
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: takes no pointer.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn is_begun(open: &OpenCall) -> bool {
+    open.start_ns != 0 && open.start_ns != OTHER_ABI
+}
+
+/// Whether the number of a call is that of another table than the machine's own.
+#[inline(always)]
+fn is_other_abi(call: u64) -> bool {
+    let bits = OTHER_ABI_BITS.load();
+    // SAFETY: takes no pointer.
+    let task = || unsafe { bpf_get_current_task() } as *const c_void;
+    call & X32_BIT != 0 || (bits != 0 && read_u32(task(), OTHER_ABI_OFFSET.load()) & bits != 0)
+}
+
+#[inline(always)]
+fn returns(
+    ctx: &RawTracePointContext,
+    walk: impl FnOnce(u32) -> Option<Walked<'static>>,
+    read_python: impl FnOnce(u32) -> Option<Walked<'static>>,
+) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    if !is_target(tgid) {
+        return 0;
+    }
+    let (registers, result): (*const c_void, u64) = (ctx.arg(0), ctx.arg(1));
+    let generation = generation();
+    let Some(counters) = counters(generation) else { return 0 };
+    let Some(entry) = OPEN_CALLS.get_ptr_mut(&tid) else {
+        begins_to_be_heard_of(tid, tgid, registers, result, counters);
+        return 0;
+    };
+    // SAFETY: as in `sys_enter`.
+    let open = unsafe { *entry };
+    // SAFETY: as above.
+    unsafe { (*entry).start_ns = 0 };
+    if !is_begun(&open) {
+        count(counters, if open.start_ns == 0 { Counter::CallsBegunBefore } else { Counter::CallsOtherAbi });
+        return 0;
+    }
+    let length_ns = now().saturating_sub(open.start_ns);
+    keep(&open, result as i64, length_ns, generation, counters);
+    keep_slow(&open, tid, registers, result as i64, length_ns, generation);
+    // SAFETY: takes no pointer.
+    if is_sampled(length_ns, unsafe { bpf_get_prandom_u32() }) {
+        count(counters, Counter::CallsSampled);
+        let stacks = stacks(ctx, || walk(tgid), || read_python(tgid), generation, counters).unwrap_or_else(|| {
+            count(counters, Counter::CallStackless);
+            StackIds { user: 0, kernel: 0, python: 0 }
+        });
+        keep_time(&open, tid, length_ns, &stacks, generation, counters);
+    }
+    0
+}
+
+/// A call returns of a thread that was not known, or for which there was no room.
+#[inline(always)]
+fn begins_to_be_heard_of(tid: u32, tgid: u32, registers: *const c_void, result: u64, counters: *mut Counters) {
+    if OPEN_CALLS.insert(tid, OpenCall { start_ns: 0, call: 0, tgid }, u64::from(BPF_ANY)).is_err() {
+        count(counters, Counter::CallsTaken);
+        count(counters, Counter::CallsLostThreads);
+    } else if result != 0 || !CLONES.contains(&number(registers)) {
+        // A new thread returns from the call by which another made it; that is counted there.
+        count(counters, Counter::CallsBegunBefore);
+    }
+}
+
+/// Counts a call, and its error if it had one.
+#[inline(always)]
+fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters: *mut Counters) {
+    count(counters, Counter::CallsTaken);
+    // SAFETY: takes no pointer.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let mut key = CallKey { tgid: open.tgid, call: open.call, cpu, error: 0 };
+    let calls = if generation == 0 { &CALLS_0 } else { &CALLS_1 };
+    let sum = match calls.get_ptr_mut(&key) {
+        Some(sum) => sum,
+        None => {
+            let Some(none) = NO_CALLS.get_ptr(0) else { return };
+            // SAFETY: memory of the map, which is never written to.
+            if let Err(error) = calls.insert(key, unsafe { &*none }, u64::from(BPF_NOEXIST)) {
+                count(counters, insert_failure(error, Counter::CallsLostFull, Counter::CallsLostBusy));
+                return;
+            }
+            let Some(sum) = calls.get_ptr_mut(&key) else {
+                count(counters, Counter::CallsLostBusy);
+                return;
+            };
+            sum
+        }
+    };
+    // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
+    let sum = unsafe { &mut *sum };
+    sum.count += 1;
+    sum.total_ns += length_ns;
+    if sum.max_ns < length_ns {
+        sum.max_ns = length_ns;
+    }
+    let at = bucket(length_ns);
+    // SAFETY: a local. Read as if it could be anything: else the mask, which the compiler knows to be idle, is left out, and
+    // verifiers before 6.12 see no limit.
+    let at = unsafe { (&raw const at).read_volatile() } & (sum.lengths.len() - 1);
+    sum.lengths[at] += 1;
+    if !(-MAX_ERRNO..0).contains(&result) {
+        return;
+    }
+    key.error = -result as u32;
+    let errors = if generation == 0 { &CALL_ERRORS_0 } else { &CALL_ERRORS_1 };
+    if let Some(sum) = errors.get_ptr_mut(&key) {
+        // SAFETY: as above.
+        unsafe { *sum += 1 };
+    } else if errors.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() {
+        count(counters, Counter::CallErrorsMissed);
+    }
+}
+
+/// Results from -4095 to -1 are errors (`MAX_ERRNO`).
+const MAX_ERRNO: i64 = 4095;
+
+/// The stacks of a call that returns; `None` if they found no place.
+#[inline(always)]
+fn stacks(
+    ctx: &RawTracePointContext,
+    walk: impl FnOnce() -> Option<Walked<'static>>,
+    read_python: impl FnOnce() -> Option<Walked<'static>>,
+    generation: u32,
+    counters: *mut Counters,
+) -> Option<StackIds> {
+    let busy = CALL_BUSY.get_ptr_mut(0)?;
+    // SAFETY: this CPU's; volatile, so that nothing is moved out from between the two writes.
+    unsafe {
+        if busy.read_volatile() != 0 {
+            return None;
+        }
+        busy.write_volatile(1);
+    }
+    // The way back from a call is no news: only what called.
+    let taken = take(CALLS, BOTH_SIDES, ctx.as_ptr(), false, walk, read_python, generation, counters);
+    // SAFETY: as above.
+    unsafe { busy.write_volatile(0) };
+    taken.ok()
+}
+
+/// Adds the time that a call stands for.
+#[inline(always)]
+fn keep_time(open: &OpenCall, tid: u32, length_ns: u64, stacks: &StackIds, generation: u32, counters: *mut Counters) {
+    let ns = weight(length_ns);
+    add(counters, Counter::CallTime, ns);
+    let key = Key {
+        tgid: open.tgid,
+        tid,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+        exec_count: exec_count(),
+        why: open.call,
+        user_stack: stacks.user,
+        kernel_stack: stacks.kernel,
+        python_stack: stacks.python,
+    };
+    let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
+    if let Some(time) = times.get_ptr_mut(&key) {
+        // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no
+        // program writes to it any more.
+        unsafe { (*time).ns += ns };
+    } else if let Err(error) = times.insert(key, CallTime { ns, first_ns: now() }, u64::from(BPF_NOEXIST)) {
+        add(counters, insert_failure(error, Counter::CallTimeLostFull, Counter::CallTimeLostBusy), ns);
+    }
+}

@@ -1,0 +1,129 @@
+//! System calls: how many, how long, and from where.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+    programs::raw_trace_point::RawTracePointLink,
+};
+use perf_ebpf::calls::{CALLS, Text};
+
+use super::{
+    AttachError, entries_for_tests,
+    session::{Unwind, attach_raw, load_raw},
+};
+
+/// Threads that can be looked at, at once.
+const THREADS: u32 = 65_536;
+/// Calls that are told apart in a window, on one CPU: each process's.
+const KINDS: u32 = 2_048;
+/// At most, on all CPUs.
+const ALL_KINDS: u32 = 65_536;
+/// Calls with their errors.
+const ERRORS: u32 = 8_192;
+/// Calls with their stacks.
+const TIMES: u32 = 16_384;
+
+const ENTER: &str = "sys_enter";
+const EXIT: &str = "sys_exit";
+const WALKING: &str = "sys_exit_walk";
+/// Takes note of the ends of threads.
+const END: &str = "calls_end";
+const TEXTS: &str = "CALL_TEXTS";
+
+/// System calls.
+#[derive(Debug)]
+pub struct CallsCollector {
+    exit: &'static str,
+    links: Vec<RawTracePointLink>,
+}
+
+impl CallsCollector {
+    /// Sets map sizes, before the object is loaded.
+    pub(super) fn configure(loader: &mut EbpfLoader<'_>, cpus: usize) {
+        let kinds = KINDS.saturating_mul(cpus as u32).min(ALL_KINDS);
+        let maps = [
+            ("OPEN_CALLS", THREADS),
+            ("CALLS_0", kinds),
+            ("CALLS_1", kinds),
+            ("CALL_ERRORS_0", ERRORS),
+            ("CALL_ERRORS_1", ERRORS),
+            ("CALL_TIMES_0", TIMES),
+            ("CALL_TIMES_1", TIMES),
+        ];
+        for (map, entries) in maps {
+            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
+        }
+        loader.map_max_entries(TEXTS, CALLS);
+    }
+
+    /// Loads its programs; `python` says that they read Python frames too.
+    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
+        let exit = if python || unwind != Unwind::FramePointers { WALKING } else { EXIT };
+        [ENTER, exit, END].into_iter().try_for_each(|program| load_raw(bpf, program))?;
+        let wrong = |source| AttachError::Map { map: TEXTS, source };
+        let map = bpf.map_mut(TEXTS).ok_or(AttachError::Missing(TEXTS))?;
+        let mut texts: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
+        for (call, text) in TOLD {
+            texts.set(*call as u32, text.word(), 0).map_err(wrong)?;
+        }
+        Ok(Self { exit, links: Vec::new() })
+    }
+
+    /// Attaches its programs. Those that see returns first: of no call is the beginning seen and not the end.
+    pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
+        for (program, tracepoint) in [(END, "sched_process_exit"), (self.exit, EXIT), (ENTER, ENTER)] {
+            self.links.push(attach_raw(bpf, program, tracepoint)?);
+        }
+        Ok(())
+    }
+
+    /// Detaches its programs, in the other order.
+    pub(super) fn detach(&mut self) {
+        while let Some(link) = self.links.pop() {
+            drop(link);
+        }
+    }
+}
+
+const FIRST: Text = Text::Path { argument: 0 };
+const SECOND: Text = Text::Path { argument: 1 };
+
+/// The calls of which it is kept what an argument leads to.
+const TOLD: &[(libc::c_long, Text)] = &[
+    (libc::SYS_openat, SECOND),
+    (libc::SYS_openat2, SECOND),
+    (libc::SYS_newfstatat, SECOND),
+    (libc::SYS_statx, SECOND),
+    (libc::SYS_unlinkat, SECOND),
+    (libc::SYS_mkdirat, SECOND),
+    (libc::SYS_readlinkat, SECOND),
+    (libc::SYS_faccessat, SECOND),
+    (libc::SYS_faccessat2, SECOND),
+    (libc::SYS_statfs, FIRST),
+    (libc::SYS_truncate, FIRST),
+    (libc::SYS_connect, Text::Bytes { argument: 1, length: 2 }),
+    (libc::SYS_bind, Text::Bytes { argument: 1, length: 2 }),
+    (libc::SYS_sendto, Text::Bytes { argument: 4, length: 5 }),
+    (libc::SYS_nanosleep, Text::Time { argument: 0 }),
+    (libc::SYS_clock_nanosleep, Text::Time { argument: 2 }),
+    (libc::SYS_futex, Text::Time { argument: 3 }),
+    (libc::SYS_ppoll, Text::Time { argument: 0 }),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, Text::Time { argument: 0 }),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_stat, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_lstat, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_access, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_unlink, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_rmdir, FIRST),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_readlink, FIRST),
+];

@@ -1,0 +1,193 @@
+//! System calls in a recording: written window by window, read back as sums.
+
+use std::collections::HashMap;
+
+use perf_ebpf::histogram::BUCKETS;
+use rusqlite::{Connection, Transaction, params};
+
+use super::{
+    Selection,
+    blob::{Entry, decode, encode},
+    intern::Interner,
+    read::{Unreadable, each, text},
+};
+use crate::{
+    profile::{Calls, SingleCall},
+    symbolize::{arguments, call_label, error_label},
+    task::{LocatedCalls, LocatedWindow},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The name in the table `counter` of the account of calls, which is no event of its own.
+const COUNTED: &str = "calls";
+
+/// Writes the calls of a window.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    interner: &mut Interner,
+    id: u32,
+    window: &LocatedWindow,
+    calls: &LocatedCalls,
+) -> rusqlite::Result<()> {
+    let process = |tgid: &u32| calls.processes.get(tgid).map_or("", String::as_str);
+    for ((tgid, call), sum) in &calls.sums {
+        let name = interner.text(transaction, &call_label(*call))?;
+        let process = interner.text(transaction, process(tgid))?;
+        let lengths = (0_u32..).zip(sum.lengths).filter(|(_, count)| *count > 0);
+        let lengths = lengths.map(|(bucket, count)| Entry { thread: 0, stack: bucket, value: count.into() }).collect();
+        let (count, total_ns, max_ns) = (sum.count as i64, sum.total_ns as i64, sum.max_ns as i64);
+        transaction.prepare_cached("INSERT INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+            id,
+            tgid,
+            process,
+            name,
+            count,
+            total_ns,
+            max_ns,
+            encode(lengths)
+        ])?;
+    }
+    for ((tgid, call, error), count) in &calls.errors {
+        let name = interner.text(transaction, &call_label(*call))?;
+        let error = interner.text(transaction, &error_label(*error))?;
+        transaction.prepare_cached("INSERT INTO call_error VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            id,
+            tgid,
+            name,
+            error,
+            *count as i64
+        ])?;
+    }
+    let sql = "INSERT INTO slow_call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    for located in &calls.slowest {
+        let call = &located.call;
+        let texts = [process(&call.tgid), &located.comm, &call_label(call.call), &arguments(located)];
+        let [process, comm, name, told] = interner.texts(transaction, texts)?;
+        let times = [call.start_ns as i64, call.length_ns as i64];
+        let row = params![id, call.tgid, process, call.tid, comm, name, told, times[0], times[1], call.result];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    for open in &calls.open {
+        let name = call_label(open.call.call);
+        let texts = [process(&open.call.tgid), &open.comm, &name, &name];
+        let [process, comm, name, told] = interner.texts(transaction, texts)?;
+        let (start_ns, tgid) = (open.call.start_ns, open.call.tgid);
+        let length_ns = window.end_ns.saturating_sub(start_ns) as i64;
+        let row = params![id, tgid, process, open.tid, comm, name, told, start_ns as i64, length_ns, None::<i64>];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    let count = |what: &str, name: &str, value: u64| {
+        let sql =
+            "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET value = value + excluded.value";
+        transaction.prepare_cached(sql)?.execute(params![id, COUNTED, what, name, value as i64]).map(drop)
+    };
+    count("taken", "", calls.taken)?;
+    count("reported", "", calls.reported())?;
+    calls.lost.iter().filter(|(_, value)| *value > 0).try_for_each(|(cause, value)| count("lost", cause, *value))?;
+    calls.facts.iter().try_for_each(|(name, value)| count("fact", name, *value))
+}
+
+/// Whether a recording has tables for calls: one of schema version 2 has not.
+pub(super) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) > 0 FROM sqlite_master WHERE name = 'call'", [], |row| row.get(0))
+}
+
+/// Reads the calls of these windows; `None` if none were recorded.
+pub(super) fn load(
+    connection: &Connection,
+    windows: &HashMap<i64, u64>,
+    strings: &HashMap<u32, String>,
+    selection: Selection,
+    start_ns: u64,
+) -> Result<Option<Calls>, Unreadable> {
+    let recorded = "SELECT count(*) > 0 FROM event WHERE name = 'syscalls'";
+    if !has_tables(connection)? || !connection.query_row(recorded, [], |row| row.get(0))? {
+        return Ok(None);
+    }
+    let mut calls = Calls::default();
+    load_counts(connection, windows, &mut calls)?;
+    let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
+    // Which thread made a call is told of the slowest only.
+    let sums = selection.tid.is_none();
+    let sql = "SELECT window, tgid, process, name, count, total_ns, max_ns, lengths FROM call ORDER BY window";
+    each(connection, sql, |row| {
+        let tgid: u32 = row.get(1)?;
+        if !sums || !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
+            return Ok(());
+        }
+        calls.processes.insert(tgid, text(strings, row.get(2)?).to_owned());
+        let kind = calls.kinds.entry((tgid, text(strings, row.get(3)?).to_owned())).or_default();
+        let sums = &mut kind.lengths;
+        sums.count = sum(sums.count, row.get(4)?)?;
+        sums.total_ns = sum(sums.total_ns, row.get(5)?)?;
+        sums.max_ns = sums.max_ns.max(number(row.get(6)?)?);
+        let lengths =
+            decode(&row.get::<_, Vec<u8>>(7)?).ok_or(Unreadable::Insane("lengths of calls are no lengths"))?;
+        for Entry { stack: bucket, value, .. } in lengths.into_iter().filter(|entry| (entry.stack as usize) < BUCKETS) {
+            let length = &mut sums.buckets[bucket as usize];
+            *length = length.checked_add(value).ok_or(TOO_LARGE)?;
+        }
+        Ok(())
+    })?;
+    each(connection, "SELECT window, tgid, name, error, count FROM call_error", |row| {
+        let key = (row.get(1)?, text(strings, row.get(2)?).to_owned());
+        if let Some(kind) = calls.kinds.get_mut(&key).filter(|_| windows.contains_key(&row.get(0).unwrap_or(-1))) {
+            let count = kind.errors.entry(text(strings, row.get(3)?).to_owned()).or_default();
+            *count = sum(*count, row.get(4)?)?;
+        }
+        Ok(())
+    })?;
+    let sql = "SELECT window, tgid, process, tid, comm, name, arguments, start_ns, length_ns, result FROM slow_call ORDER BY window";
+    each(connection, sql, |row| {
+        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(3)?);
+        let chosen = wanted(tgid) && selection.tid.is_none_or(|wanted| wanted == tid);
+        if !chosen || !windows.contains_key(&row.get(0)?) {
+            return Ok(());
+        }
+        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+        calls.slowest.push(SingleCall {
+            tgid,
+            process: told(2)?,
+            tid,
+            comm: told(4)?,
+            name: told(5)?,
+            arguments: told(6)?,
+            start_ns: row.get::<_, i64>(7)?.saturating_sub(start_ns as i64),
+            length_ns: number(row.get(8)?)?,
+            result: row.get(9)?,
+        });
+        Ok(())
+    })?;
+    Ok(Some(calls))
+}
+
+const TOO_LARGE: Unreadable = Unreadable::Insane("its counts are too large to be added up");
+
+fn number(value: i64) -> Result<u64, Unreadable> {
+    u64::try_from(value).map_err(|_| Unreadable::Insane("it counts below zero"))
+}
+
+fn sum(before: u64, more: i64) -> Result<u64, Unreadable> {
+    before.checked_add(number(more)?).ok_or(TOO_LARGE)
+}
+
+fn load_counts(connection: &Connection, windows: &HashMap<i64, u64>, calls: &mut Calls) -> Result<(), Unreadable> {
+    let sql = "SELECT window, kind, name, value FROM counter WHERE event = 'calls'";
+    each(connection, sql, |row| {
+        if !windows.contains_key(&row.get(0)?) {
+            return Ok(());
+        }
+        let (kind, name, value): (String, String, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        let accounting = &mut calls.accounting;
+        let before = match kind.as_str() {
+            "taken" => &mut accounting.taken,
+            "reported" => &mut accounting.reported,
+            "lost" => accounting.lost.entry(name).or_default(),
+            _ => calls.counters.entry(name).or_default(),
+        };
+        *before = sum(*before, value)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,124 @@
+//! System calls of a window with what only its moment knows: the names of processes, and which files descriptors meant.
+
+use std::collections::HashMap;
+
+use perf_ebpf::calls::{CallSum, OpenCall, SlowCall};
+
+use super::{Tasks, files};
+use crate::{
+    collect::target::comm_text,
+    drain::{RawCalls, RawWindow},
+    host::proc,
+};
+
+/// Calls that have not returned that are told one by one: those that have lasted longest.
+const OPEN: usize = 64;
+
+/// System calls on their way to be named and stored.
+#[derive(Debug, Default)]
+pub struct LocatedCalls {
+    /// By process and number.
+    pub sums: Vec<((u32, u32), CallSum)>,
+    /// How many had which error, by process, number and error.
+    pub errors: Vec<((u32, u32, u32), u64)>,
+    /// Those that took longest, the longest first.
+    pub slowest: Vec<LocatedCall>,
+    /// Those that had not returned when the recording ended, by thread.
+    pub open: Vec<LocatedOpen>,
+    /// The names of the processes in all these.
+    pub processes: HashMap<u32, String>,
+    /// All that returned.
+    pub taken: u64,
+    /// Of those, what was lost, by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub facts: Vec<(&'static str, u64)>,
+}
+
+/// One call that took long.
+#[derive(Debug)]
+pub struct LocatedCall {
+    /// The call.
+    pub call: SlowCall,
+    /// The thread's name.
+    pub comm: String,
+    /// What the descriptor in its arguments meant, if it has one and that could be told.
+    pub file: Option<File>,
+}
+
+/// What a descriptor means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// A path, or what is no file: `socket:[12345]`.
+    pub name: String,
+    /// Whether it may have meant something else when the call was made.
+    pub may_have_changed: bool,
+}
+
+/// A call that has not returned.
+#[derive(Debug)]
+pub struct LocatedOpen {
+    /// The thread.
+    pub tid: u32,
+    /// The call.
+    pub call: OpenCall,
+    /// The thread's name.
+    pub comm: String,
+}
+
+impl LocatedCalls {
+    /// Those that are counted in `sums`.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.sums.iter().map(|(_, sum)| sum.count).sum()
+    }
+
+    /// Takes over the counts of a window that cannot be kept.
+    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
+        self.taken += dropped.taken;
+        self.lost.push((cause, dropped.reported()));
+        self.lost.extend(&dropped.lost);
+        self.facts.extend(&dropped.facts);
+    }
+}
+
+impl Tasks {
+    /// Finds out what is known of the calls of a window as long as it can be known.
+    pub(super) fn locate_calls(&mut self, calls: &RawCalls, window: &RawWindow) -> LocatedCalls {
+        self.files.take_note(calls, window.end_ns);
+        let mut sockets = files::Sockets::default();
+        let slowest = calls.slowest.iter().map(|call| LocatedCall {
+            call: *call,
+            comm: comm_text(&call.comm),
+            file: self.files.find(call, &mut sockets),
+        });
+        let slowest: Vec<LocatedCall> = slowest.collect();
+        let mut open: Vec<LocatedOpen> = calls.open.iter().map(|(tid, call)| (*tid, *call)).map(open_call).collect();
+        open.sort_by_key(|open| (open.call.start_ns, open.tid));
+        open.truncate(OPEN);
+        let tgids = calls.sums.keys().map(|(tgid, _)| *tgid);
+        let tgids =
+            tgids.chain(calls.slowest.iter().map(|call| call.tgid)).chain(open.iter().map(|open| open.call.tgid));
+        let mut processes = HashMap::new();
+        for tgid in tgids {
+            processes.entry(tgid).or_insert_with(|| {
+                let known = self.processes.get(&tgid).and_then(|process| process.name_at(window.end_ns));
+                known.map(str::to_owned).or_else(|| proc::comm(tgid)).unwrap_or_default()
+            });
+        }
+        LocatedCalls {
+            sums: calls.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),
+            errors: calls.errors.iter().map(|(key, count)| (*key, *count)).collect(),
+            slowest,
+            open,
+            processes,
+            taken: calls.taken,
+            lost: calls.lost.clone(),
+            facts: calls.facts.iter().copied().chain([("open_at_end", calls.open.len() as u64)]).collect(),
+        }
+    }
+}
+
+fn open_call((tid, call): (u32, OpenCall)) -> LocatedOpen {
+    LocatedOpen { tid, call, comm: proc::thread_comm(call.tgid, tid).unwrap_or_default() }
+}
