@@ -6,6 +6,7 @@ mod calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
+mod run_queue;
 mod series;
 mod text;
 mod threads;
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use calls::{CallReport, CallsReport, SlowCallReport};
+pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
 
@@ -56,6 +58,9 @@ pub struct Report {
     /// How many more threads there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub threads_omitted: usize,
+    /// How long threads waited for a CPU, if the scheduler was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_queue: Option<RunQueueReport>,
     /// Who ended waits, the longest time first. Empty unless that was recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wakes: Vec<WakeReport>,
@@ -306,6 +311,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         overhead: profile.overhead.clone(),
         threads,
         threads_omitted,
+        run_queue: run_queue::run_queue(profile, options),
         wakes,
         wakes_omitted,
         chains,

@@ -12,6 +12,9 @@ use crate::{
 /// Chains that are told.
 const CHAINS: usize = 5;
 
+/// Of so many, the longest waits, it is looked whether they begin one.
+const LOOKED_AT: usize = 100;
+
 /// Threads in one.
 const LINKS: usize = 8;
 
@@ -73,7 +76,7 @@ impl<'a> Told<'a> {
 /// of the time that it was waited for.
 pub(super) fn chains(wakes: &[WakeReport]) -> Vec<ChainReport> {
     let mut chains: Vec<ChainReport> = Vec::new();
-    for wake in wakes {
+    for wake in wakes.iter().take(LOOKED_AT) {
         let mut links = vec![link(wake)];
         let mut last = wake;
         while links.len() < LINKS
@@ -91,15 +94,14 @@ pub(super) fn chains(wakes: &[WakeReport]) -> Vec<ChainReport> {
                 _ => break,
             }
         }
-        // A chain that is the end of one told already says nothing new.
-        let is_new = |chain: &ChainReport| !chain.links.iter().skip(1).any(|link| link.tid == wake.tid);
-        if links.len() > 1 && chains.iter().all(is_new) {
+        // A chain that is the end of another says nothing new.
+        let has = |links: &[ChainLink], tid| links.iter().skip(1).any(|link| link.tid == tid);
+        if links.len() > 1 && !chains.iter().any(|chain| has(&chain.links, wake.tid)) {
+            chains.retain(|chain| !has(&links, chain.links[0].tid));
             chains.push(ChainReport { links });
         }
-        if chains.len() == CHAINS {
-            break;
-        }
     }
+    chains.truncate(CHAINS);
     chains
 }
 
@@ -132,8 +134,8 @@ mod tests {
     #[test]
     fn a_chain_goes_on_while_wakers_waited_themselves() {
         let wakes = [
+            wake("b", 2, "pipe", "c (3)", 3_250, &[("sleep", 3_000)]),
             wake("a", 1, "futex", "b (2)", 3_200, &[("pipe", 3_100)]),
-            wake("b", 2, "pipe", "c (3)", 3_150, &[("sleep", 3_000)]),
             wake("c", 3, "sleep", "an interrupt", 3_100, &[]),
             wake("d", 4, "futex", "a (1)", 50, &[("futex", 10)]),
         ];

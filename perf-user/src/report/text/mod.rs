@@ -41,6 +41,9 @@ impl Display for Report {
         if !self.threads.is_empty() {
             self.write_times(f)?;
         }
+        if let Some(queues) = &self.run_queue {
+            queues.write(f)?;
+        }
         if !self.wakes.is_empty() {
             self.write_wakes(f)?;
         }
