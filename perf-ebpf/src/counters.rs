@@ -38,10 +38,18 @@ pub enum Counter {
     OffStackless,
     /// Threads of the target whose time was not kept because the map of threads was full.
     ThreadsMissed,
+    /// Samples that the timeline was to have.
+    TimelineSamples,
+    /// Of those, the ones for which its ring had no room.
+    TimelineSamplesLost,
+    /// Waits that the timeline was to have.
+    TimelineWaits,
+    /// Of those, the ones for which its ring had no room.
+    TimelineWaitsLost,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::ThreadsMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::TimelineWaitsLost as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -65,6 +73,10 @@ impl Counter {
         Self::OffLostBusy,
         Self::OffStackless,
         Self::ThreadsMissed,
+        Self::TimelineSamples,
+        Self::TimelineSamplesLost,
+        Self::TimelineWaits,
+        Self::TimelineWaitsLost,
     ];
 
     /// Its name in recordings and reports.
@@ -87,6 +99,9 @@ impl Counter {
             Self::OffLostBusy => "map_busy",
             Self::OffStackless => "stacks_full",
             Self::ThreadsMissed => "threads_not_followed",
+            Self::TimelineSamples | Self::TimelineWaits => "taken",
+            Self::TimelineSamplesLost => "ring_full_samples",
+            Self::TimelineWaitsLost => "ring_full_waits",
         }
     }
 }
@@ -124,6 +139,12 @@ pub const OFF_CPU: Balance = Balance {
     facts: &[Counter::OffStackless, Counter::ThreadsMissed],
 };
 
+/// Of the timeline: samples, and waits. The sampler's interrupt counts in slots of its own.
+pub const TIMELINE: [Balance; 2] = [
+    Balance { taken: Counter::TimelineSamples, lost: &[Counter::TimelineSamplesLost], facts: &[] },
+    Balance { taken: Counter::TimelineWaits, lost: &[Counter::TimelineWaitsLost], facts: &[] },
+];
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -145,7 +166,7 @@ mod tests {
         };
         for counter in Counter::ALL {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
-            assert_eq!(of(CPU) + of(OFF_CPU), 1, "{counter:?}");
+            assert_eq!(of(CPU) + of(OFF_CPU) + TIMELINE.map(of).iter().sum::<usize>(), 1, "{counter:?}");
         }
     }
 }

@@ -12,4 +12,5 @@ pub mod sample;
 pub mod sched;
 pub mod stack;
 pub mod target;
+pub mod timeline;
 pub mod unwind;

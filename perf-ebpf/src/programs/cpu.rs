@@ -14,6 +14,7 @@ use super::{
     counters::{count, counters, generation},
     stacks::{SAMPLER, Walked, insert_failure, take},
     target::{exec_count, is_target},
+    timeline,
 };
 
 #[map]
@@ -72,7 +73,7 @@ fn sample(
             kernel_stack: stacks.kernel,
             python_stack: stacks.python,
         };
-        add(&key, generation)
+        add(&key, generation).map(|()| timeline::sampled(&key, generation, counters))
     });
     if let Err(cause) = lost {
         count(counters, cause);

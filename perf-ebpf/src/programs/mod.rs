@@ -9,6 +9,7 @@ mod sched;
 mod stacks;
 mod system_call;
 mod target;
+mod timeline;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;
 

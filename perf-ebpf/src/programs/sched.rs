@@ -21,6 +21,7 @@ use super::{
     stacks::{StackIds, TRACEPOINT, Walked, insert_failure, take},
     system_call::by_offset,
     target::{exec_count, is_target, read_u32},
+    timeline,
 };
 
 /// 1 if `sched_switch` tells the state that the thread had when it was decided (5.18).
@@ -221,6 +222,7 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32, counters: *mut Count
     } else {
         keep_wait(&thread.key, thread.off_ns, blocked_ns, runnable_ns, generation)
     };
+    kept.iter().for_each(|()| timeline::waited(thread, [blocked_ns, runnable_ns], generation, counters));
     // What is handed over as past, user space counts.
     if !begun_before || kept.is_err() {
         add(counters, Counter::OffTaken, blocked_ns + runnable_ns);

@@ -45,6 +45,12 @@ pub(super) struct Args {
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
+    /// Keep the times of single samples, and of single waits that are at least this long, as a sum over each second does
+    /// not: for .firefox.json, .trace.json and .heat.html
+    #[arg(long, value_name = "MIN", value_parser = duration, num_args = 0..=1, require_equals = true,
+        default_missing_value = "1ms")]
+    timeline: Option<Duration>,
+
     /// How long (10s, 2m, 1h); default: until the target ends or Ctrl-C
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     duration: Option<Duration>,
@@ -170,6 +176,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             unwind,
             python: !args.no_python,
             entries,
+            timeline_min_ns: timeline_min_ns(&args),
         },
         collector: CpuCollector::new(frequency_hz, clock, entries),
         duration: args.duration,
@@ -247,6 +254,9 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
             "--frequency {frequency_hz}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)"
         )));
     }
+    if args.timeline.is_some() && kinds(args) == [EventKind::Sched] {
+        return Err(Failure::Usage("--timeline is of cpu and offcpu; record one of them with -e, too".into()));
+    }
     match args.duration {
         Some(duration) if duration < Duration::from_millis(1) => {
             Err(Failure::Usage("--duration must be longer than nothing, like 10s".into()))
@@ -300,6 +310,11 @@ fn names(args: &Args) -> Result<NameOptions, Failure> {
     Ok(names)
 }
 
+/// How long a wait is at least to be in the timeline: zero is all of them.
+fn timeline_min_ns(args: &Args) -> Option<u64> {
+    args.timeline.map(|min| u64::try_from(min.as_nanos()).unwrap_or(u64::MAX).max(1))
+}
+
 fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {
     json!({
         "events": kinds(args).into_iter().map(EventKind::name).collect::<Vec<_>>(),
@@ -308,6 +323,7 @@ fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value 
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,
         "java_map": args.java_map,
+        "timeline_min_ns": timeline_min_ns(args),
         "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables { .. } => "tables" },
         "python": !args.no_python,
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },

@@ -18,12 +18,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| format!("`{text}` is no duration; write it like 10s, 2m or 1h"))?;
     let seconds = match unit {
+        "us" => number / 1e6,
         "ms" => number / 1e3,
         "" | "s" => number,
         "m" => number * 60.0,
         "h" => number * 3600.0,
         "d" => number * 86400.0,
-        _ => return Err(format!("`{unit}` is no unit of time; use ms, s, m, h or d")),
+        _ => return Err(format!("`{unit}` is no unit of time; use us, ms, s, m, h or d")),
     };
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
 }
@@ -96,7 +97,7 @@ impl SelectArgs {
     /// The same, as the store is told it.
     pub(super) fn selection(&self) -> Selection {
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process }
+        Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process, moments: false }
     }
 }
 

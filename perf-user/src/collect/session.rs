@@ -1,6 +1,7 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
 pub(super) mod python;
+pub(super) mod timeline;
 mod walk;
 
 pub use python::try_python;
@@ -56,6 +57,8 @@ pub struct SessionOptions {
     pub python: bool,
     /// Distinct records and stacks a window; a window of one second can hold no more than frequency times CPUs.
     pub entries: u32,
+    /// How long waits are at least that are told one by one, as samples are then; `None`: only sums are kept.
+    pub timeline_min_ns: Option<u64>,
 }
 
 impl SessionOptions {

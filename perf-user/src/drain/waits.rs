@@ -107,6 +107,7 @@ impl Threads {
                 found.off(&thread.key, thread.off_ns, rest);
                 let told = [before.told[0] + rest[0], before.told[1] + rest[1]];
                 open.insert(id, Interval { told, stacks: stacks_of(&thread.key) });
+                found.open.push((thread.key, thread.off_ns, off));
             }
         }
         self.ending = std::mem::replace(&mut self.open, open);
@@ -157,6 +158,8 @@ pub(super) struct Found {
     off: Vec<RawSample>,
     /// Time, by what threads did.
     did: Vec<RawSample>,
+    /// Intervals that have not ended: who and where, since when, and how long blocked and runnable.
+    open: Vec<(Key, u64, [u64; 2])>,
     /// Nanoseconds in `off` that the kernel half did not count.
     taken_ns: u64,
     undecodable: u64,
@@ -171,9 +174,14 @@ impl Found {
         }
     }
 
+    /// Intervals that have not ended.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&Key, u64, [u64; 2])> {
+        self.open.iter().map(|(key, off_ns, off)| (key, *off_ns, *off))
+    }
+
     /// As kinds of events of a window; what the kernel half counted of the first is still to be added.
     pub(super) fn into_kinds(self, options: &SessionOptions) -> Vec<RawKind> {
-        let Self { off, did, taken_ns, undecodable } = self;
+        let Self { off, did, taken_ns, undecodable, .. } = self;
         let told: u64 = did.iter().map(|sample| sample.value).sum();
         let off = RawKind { samples: off, undecodable, taken: taken_ns, ..RawKind::new(EventKind::OffCpu) };
         let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };

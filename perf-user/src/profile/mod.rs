@@ -4,12 +4,14 @@ mod fold;
 mod simple_names;
 mod stacks;
 mod strings;
+mod timeline;
 mod waits;
 
 pub use fold::FoldOptions;
 pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
 pub use strings::{StringId, Strings};
+pub use timeline::{Moment, Timeline};
 pub use waits::{IDLE, WALL};
 
 use std::collections::BTreeMap;
@@ -99,6 +101,8 @@ pub struct Series {
     pub counters: BTreeMap<String, u64>,
     /// Frames (weighted by value) without a symbol, by reason.
     pub unsymbolized: BTreeMap<String, u64>,
+    /// Single events, if the recording has a timeline and it was asked for; sorted by their beginning.
+    pub moments: Vec<Moment>,
 }
 
 impl Series {
@@ -168,6 +172,8 @@ pub struct Profile {
     pub threads: Vec<Thread>,
     /// One entry for each event kind recorded.
     pub series: Vec<Series>,
+    /// What is known of the timeline, if there is one.
+    pub timeline: Option<Timeline>,
 }
 
 impl Profile {

@@ -41,11 +41,13 @@ impl Profile {
     pub fn keep_waits(&mut self, wanted: impl Fn(&str) -> bool) {
         let Self { series, stacks, frames, strings, .. } = self;
         for series in series.iter_mut().filter(|series| series.event == EventKind::OffCpu.name()) {
-            series.samples.retain(|sample| {
-                let leaf = stacks.leaf_to_root(sample.stack).next();
+            let is_wanted = |stack| {
+                let leaf = stacks.leaf_to_root(stack).next();
                 let leaf = leaf.and_then(|leaf| frames.get(leaf.0 as usize));
                 leaf.is_none_or(|leaf| leaf.kind != FrameKind::Wait || wanted(strings.get(leaf.function)))
-            });
+            };
+            series.samples.retain(|sample| is_wanted(sample.stack));
+            series.moments.retain(|moment| is_wanted(moment.stack));
         }
     }
 

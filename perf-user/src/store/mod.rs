@@ -6,6 +6,7 @@ mod open;
 mod read;
 mod slice;
 mod stacks;
+mod timeline;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,7 +18,16 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses newer ones.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
+
+/// The version of recordings without a timeline, which have no table for it.
+const WITHOUT_TIMELINE: u32 = 2;
+
+/// The tables of a version.
+fn schema(version: u32) -> String {
+    let timeline = if version > WITHOUT_TIMELINE { include_str!("timeline.sql") } else { "" };
+    format!("{}{timeline}", include_str!("schema.sql"))
+}
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

@@ -8,6 +8,7 @@ use super::{
     Selection, StoreError,
     blob::{decode, encode},
     open::{meta, open},
+    timeline,
 };
 use crate::host::files::{PRIVATE, Place};
 
@@ -37,13 +38,20 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         .prepare("SELECT id, start_ns FROM window")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    let has_timeline = timeline::exists(&transaction)?;
     for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
         for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
         }
+        if has_timeline {
+            transaction.execute("DELETE FROM timeline WHERE window = ?1", [id])?;
+        }
     }
     if let Some(tgid) = selection.tgid {
         transaction.execute("DELETE FROM sample WHERE tgid != ?1", [tgid])?;
+        if has_timeline {
+            transaction.execute("DELETE FROM timeline WHERE tgid != ?1", [tgid])?;
+        }
     }
     if let Some(tid) = selection.tid {
         keep_thread(&transaction, tid)?;
@@ -67,5 +75,5 @@ fn keep_thread(connection: &Connection, tid: u32) -> rusqlite::Result<()> {
         let row = params![window, event, tgid, encode(entries)];
         connection.execute("UPDATE sample SET data = ?4 WHERE window = ?1 AND event = ?2 AND tgid = ?3", row)?;
     }
-    Ok(())
+    if timeline::exists(connection)? { timeline::keep_threads(connection, &threads) } else { Ok(()) }
 }

@@ -39,6 +39,7 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
         }],
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         generated: Vec::new(),
+        timeline: None,
     }
 }
 

@@ -9,9 +9,10 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Params, Transaction, ffi, params};
 
 use super::{
-    APPLICATION_ID, SCHEMA_VERSION, StoreError,
+    APPLICATION_ID, SCHEMA_VERSION, StoreError, WITHOUT_TIMELINE,
     blob::{Entry, encode},
     intern::Interner,
+    schema, timeline,
 };
 use crate::{
     collect::EventKind,
@@ -48,6 +49,18 @@ impl Writer {
     /// # Errors
     /// When it cannot be created.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
+        Self::create_version(path, WITHOUT_TIMELINE)
+    }
+
+    /// The same, for windows with a timeline.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create_with_timeline(path: &Path) -> Result<Self, StoreError> {
+        Self::create_version(path, SCHEMA_VERSION)
+    }
+
+    fn create_version(path: &Path, version: u32) -> Result<Self, StoreError> {
         let failed = |why: String| StoreError::Create { path: path.to_owned(), why };
         let place = Place::of(path).map_err(|error| failed(error.to_string()))?;
         // SQLite would say no more than "unable to open database file".
@@ -61,7 +74,7 @@ impl Writer {
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", include_str!("schema.sql")))?;
+            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", schema(version)))?;
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(error.to_string()))?;
@@ -74,7 +87,7 @@ impl Writer {
             interned_limit: INTERNED_LIMIT,
             windows: 0,
         };
-        writer.meta("schema_version", &SCHEMA_VERSION.to_string())?;
+        writer.meta("schema_version", &version.to_string())?;
         Ok(writer)
     }
 
@@ -142,6 +155,11 @@ impl Writer {
         interner.forget_beyond(self.interned_limit);
         interner.name_frames(&transaction, window, names)?;
         window.kinds.iter().try_for_each(|kind| write_kind(&transaction, interner, id, kind))?;
+        if let Some(events) = &window.timeline {
+            timeline::write(&transaction, interner, id, events)?;
+        }
+        let counts = timeline::counts(window).into_iter();
+        counts.map(|(what, name, value)| (timeline::COUNTED_AS, what, name, value)).try_for_each(|count| add(&transaction, id, count))?;
         let committing = rights(&self.place)?;
         transaction.commit()?;
         drop(committing);
@@ -181,18 +199,25 @@ fn write_kind(
         let row = params![window, event, tgid, encode(entries)];
         transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", row)?;
     }
-    let counter = |what: &str, name: &str, value: u64| -> rusqlite::Result<()> {
-        if value > 0 || what != "lost" {
-            let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET value = value + excluded.value";
-            transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
-        }
-        Ok(())
-    };
+    let counter = |what: &str, name: &str, value: u64| add(transaction, window, (event, what, name, value));
     counter("taken", "", kind.taken)?;
     counter("reported", "", kind.reported())?;
     kind.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
     kind.facts.iter().try_for_each(|(name, value)| counter("fact", name, *value))
+}
+
+/// Adds to a count of a window: of which event, what, under which name, and how much.
+fn add(
+    transaction: &Transaction<'_>,
+    window: u32,
+    (event, what, name, value): (&str, &str, &str, u64),
+) -> rusqlite::Result<()> {
+    if value > 0 || what != "lost" {
+        let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET value = value + excluded.value";
+        transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
+    }
+    Ok(())
 }
 
 /// The rights with which files are made in a place; that they cannot be taken is told as SQLite tells its errors.

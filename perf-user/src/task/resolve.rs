@@ -10,7 +10,7 @@ use perf_ebpf::unwind::{EXACT, MARKS, USER_END, why_cut_off};
 use super::{GeneratedCode, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
-    drain::{RawKind, RawWindow},
+    drain::{Moment, RawKind, RawTimeline, RawWindow},
 };
 
 /// A place in a module: for files the file offset, for the kernel and generated code the address.
@@ -58,6 +58,21 @@ pub struct LocatedWindow {
     pub modules: HashMap<ModuleId, Arc<Module>>,
     /// What is known of those that are generated code.
     pub generated: Vec<GeneratedCode>,
+    /// Single events, if they are kept.
+    pub timeline: Option<LocatedTimeline>,
+}
+
+/// Single events of a window.
+#[derive(Debug, Default)]
+pub struct LocatedTimeline {
+    /// What happened, each once. Their values mean nothing.
+    pub places: Vec<(EventKind, LocatedSample)>,
+    /// When it happened; all have a place.
+    pub events: Vec<Moment>,
+    /// What became of the events.
+    pub taken: u64,
+    /// Losses by cause.
+    pub lost: Vec<(&'static str, u64)>,
 }
 
 /// All of one kind in a window.
@@ -76,10 +91,12 @@ pub struct LocatedKind {
 }
 
 impl LocatedWindow {
-    /// The samples of all kinds.
+    /// All that has frames: the samples of all kinds, and the places of events.
     pub fn samples(&self) -> impl Iterator<Item = &LocatedSample> {
-        self.kinds.iter().flat_map(|kind| &kind.samples)
+        let places = self.timeline.iter().flat_map(|timeline| &timeline.places);
+        self.kinds.iter().flat_map(|kind| &kind.samples).chain(places.map(|(_, place)| place))
     }
+
 
     /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
     pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
@@ -92,6 +109,19 @@ impl LocatedWindow {
                 kind.facts.extend(&dropped.facts);
             }
         }
+        if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
+            timeline.taken += dropped.taken;
+            timeline.lost.push((cause, dropped.records()));
+            timeline.lost.extend(&dropped.lost);
+        }
+    }
+}
+
+impl LocatedTimeline {
+    /// How many records its events are of.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.events.iter().filter(|event| event.is_record).count() as u64
     }
 }
 
@@ -123,9 +153,32 @@ impl Tasks {
         sampled.iter().for_each(|tgid| self.look_for_generators(*tgid));
         let (mut names, mut modules) = (HashMap::new(), HashMap::new());
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, window, &mut names, &mut modules)).collect();
+        let timeline = window.timeline.as_ref();
+        let timeline = timeline.map(|events| self.locate_timeline(events, window, &mut names, &mut modules));
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
-        LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated }
+        LocatedWindow { start_ns: window.start_ns, end_ns: window.end_ns, kinds, modules, generated, timeline }
+    }
+
+    fn locate_timeline(
+        &self,
+        timeline: &RawTimeline,
+        window: &RawWindow,
+        names: &mut HashMap<[u8; 16], String>,
+        modules: &mut HashMap<ModuleId, Arc<Module>>,
+    ) -> LocatedTimeline {
+        let (mut places, mut ids) = (Vec::new(), Vec::new());
+        for (kind, place) in &timeline.places {
+            let located = self.locate_sample(place, window, names, modules);
+            ids.push(located.is_some().then_some(places.len() as u32));
+            places.extend(located.map(|located| (*kind, located)));
+        }
+        let placed = |event: &Moment| Some(Moment { place: ids[event.place as usize]?, ..*event });
+        let events: Vec<Moment> = timeline.events.iter().filter_map(placed).collect();
+        let mut lost = timeline.lost.clone();
+        let missing = timeline.events.iter().filter(|event| event.is_record && ids[event.place as usize].is_none());
+        lost.push(("stack_missing", missing.count() as u64));
+        LocatedTimeline { places, events, taken: timeline.taken, lost }
     }
 
     fn locate_kind(
