@@ -59,7 +59,8 @@ pub(super) struct Args {
     #[arg(short = 'F', long, value_name = "HZ")]
     frequency: Option<u64>,
 
-    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt;
+    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt,
+    /// and with --timeline .firefox.json .trace.json .heat.html;
     /// repeatable. Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
     #[arg(short, long, value_name = "FILE", verbatim_doc_comment)]
     output: Vec<PathBuf>,
@@ -145,6 +146,11 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let host = Host::read();
     args.target.check()?;
     let outputs = super::write::formats(&args.output)?;
+    let of_moments = outputs.iter().find(|(_, format)| format.needs_moments());
+    if let (Some((path, _)), None) = (of_moments, args.timeline) {
+        return Err(Failure::Usage(format!("{} shows single events: add --timeline", path.display())));
+    }
+    let moments = of_moments.is_some();
     privileges::check(host.cpus.first().copied().unwrap_or(0))?;
     let mut chosen = args.target.choose()?;
     let frequency_hz = frequency(&args);
@@ -206,7 +212,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         }
     };
     let reported = outputs.write_all(args.quiet, |path| {
-        let mut profile = store::read(path, Selection::default())?;
+        let mut profile = store::read(path, Selection { moments, ..Selection::default() })?;
         if args.simplify_names {
             profile.simplify_names();
         }

@@ -56,7 +56,14 @@ impl RawTimeline {
         }
         let (blocked_ns, runnable_ns) = (event.blocked_ns, event.runnable_ns);
         if blocked_ns > 0 {
-            self.push(EventKind::OffCpu, &event.key, Some(Did::Waited(event.key.why)), event.start_ns, blocked_ns, true);
+            self.push(
+                EventKind::OffCpu,
+                &event.key,
+                Some(Did::Waited(event.key.why)),
+                event.start_ns,
+                blocked_ns,
+                true,
+            );
         }
         if runnable_ns > 0 || blocked_ns == 0 {
             let woken_ns = event.start_ns.saturating_add(blocked_ns);

@@ -148,10 +148,10 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
         sum.ok_or(Unreadable::Insane("its values are too large to be added up"))?;
         stacks.resolve(series);
     }
-    for series in series
-        .values()
-        .filter(|series| selection == Selection { moments: selection.moments, ..Selection::default() } && series.total() != series.accounting.reported)
-    {
+    for series in series.values().filter(|series| {
+        selection == Selection { moments: selection.moments, ..Selection::default() }
+            && series.total() != series.accounting.reported
+    }) {
         let (event, found, reported) = (&series.event, series.total(), series.accounting.reported);
         profile
             .recording

@@ -158,7 +158,11 @@ pub(super) fn read(
             // A sample may have been taken before the clock was read that is the recording's start.
             let end_ns = entry.start_ns.saturating_add(entry.length_ns).saturating_sub(start_ns);
             let begun_ns = entry.start_ns.saturating_sub(start_ns);
-            let is_in = if entry.length_ns == 0 { begun_ns >= from_ns && begun_ns <= to_ns } else { begun_ns < to_ns && end_ns > from_ns };
+            let is_in = if entry.length_ns == 0 {
+                begun_ns >= from_ns && begun_ns <= to_ns
+            } else {
+                begun_ns < to_ns && end_ns > from_ns
+            };
             if !is_in {
                 continue;
             }

@@ -159,7 +159,9 @@ impl Writer {
             timeline::write(&transaction, interner, id, events)?;
         }
         let counts = timeline::counts(window).into_iter();
-        counts.map(|(what, name, value)| (timeline::COUNTED_AS, what, name, value)).try_for_each(|count| add(&transaction, id, count))?;
+        counts
+            .map(|(what, name, value)| (timeline::COUNTED_AS, what, name, value))
+            .try_for_each(|count| add(&transaction, id, count))?;
         let committing = rights(&self.place)?;
         transaction.commit()?;
         drop(committing);

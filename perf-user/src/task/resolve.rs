@@ -97,7 +97,6 @@ impl LocatedWindow {
         self.kinds.iter().flat_map(|kind| &kind.samples).chain(places.map(|(_, place)| place))
     }
 
-
     /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
     pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
         for kind in &mut self.kinds {
