@@ -100,7 +100,7 @@
             own[events[at + 2]] += value;
             sum += value;
         }
-        status.textContent = words(sum) + " from " + seconds(from) + " to " + seconds(to) + " s";
+        status.textContent = words(sum) + " from " + seconds(Math.max(from, data.from_us)) + " to " + seconds(Math.min(to, data.to_us)) + " s";
         show(own);
     }
     function choose_all(keep) {

@@ -1,5 +1,7 @@
 //! Single events in time, beside the sums.
 
+use serde::Serialize;
+
 use super::{Accounting, StackId, ThreadIndex};
 
 /// One sample, or one wait.
@@ -24,7 +26,7 @@ impl Moment {
 }
 
 /// What is known of a recording's timeline as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Timeline {
     /// How long a wait is at least that is in it.
     pub min_ns: u64,

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     collect::EventKind,
-    profile::{Accounting, FrameKind, Overhead, Profile, Recording},
+    profile::{Accounting, FrameKind, Overhead, Profile, Recording, Timeline},
 };
 
 pub use text::{accounting_line, amount, frequency_hz};
@@ -47,6 +47,9 @@ pub struct Report {
     pub accounting: BTreeMap<String, Accounting>,
     /// What the recording cost.
     pub overhead: Overhead,
+    /// Of when single events are known; absent unless the recording has a timeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
     /// What every thread did with its time; the longest-lived first. Empty unless the scheduler was recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<ThreadTimes>,
@@ -235,6 +238,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         warnings: warnings::warnings(profile),
         accounting,
         overhead: profile.overhead.clone(),
+        timeline: profile.timeline.clone(),
         threads,
         threads_omitted,
         series,

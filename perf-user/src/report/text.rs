@@ -36,6 +36,7 @@ impl Display for Report {
             writeln!(f, "\nThe recording holds no events.")?;
         }
         writeln!(f)?;
+        self.write_timeline(f)?;
         for (at, line) in self.overhead_lines().iter().enumerate() {
             labelled(f, if at == 0 { "Overhead" } else { "" }, line)?;
         }
@@ -123,6 +124,22 @@ impl Report {
         write_processes(f, series)?;
         write_threads(f, series)?;
         write_quality(f, series)
+    }
+
+    fn write_timeline(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(timeline) = &self.timeline else { return Ok(()) };
+        let accounting = &timeline.accounting;
+        let (from, to) = (timeline.from_ns as f64 / 1e9, timeline.to_ns as f64 / 1e9);
+        let waits = match timeline.min_ns {
+            0 | 1 => String::from("all waits"),
+            min_ns => format!("waits of {} and longer", duration(min_ns)),
+        };
+        let counts = accounting_line(accounting, "events");
+        labelled(f, "Timeline", &format!("from {from:.1} s to {to:.1} s: each sample, {waits}; {counts}"))?;
+        for (cause, lost) in accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
+            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
+        }
+        Ok(())
     }
 
     fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
