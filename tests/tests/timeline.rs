@@ -109,11 +109,18 @@ fn all_events_add_up_to_what_is_counted() {
     let (samples, waits) = trace(&recording.finished.directory.join("out.trace.json"));
     assert_eq!(samples.len() as u64, recording.reported());
     let offcpu = &recording.report.accounting["offcpu"];
-    assert_eq!(waits.iter().map(|wait| wait.length_ns).sum::<u64>(), offcpu.reported, "{offcpu:?}");
+    let sum_ns: u64 = waits.iter().map(|wait| wait.length_ns).sum();
+    // A command is stopped when perfprobe begins to listen, which is some time before the recording's start: that part of the
+    // wait is counted, and the timeline begins at 0.
+    let cut: Vec<&Event> = waits.iter().filter(|wait| wait.start_ns == 0).collect();
+    assert!(cut.len() <= 1 && sum_ns <= offcpu.reported, "{cut:?}, {sum_ns} of {offcpu:?}");
     for wait in &recording.report.offcpu.as_ref().unwrap().waits {
         let sum: u64 = waits.iter().filter(|event| event.name == wait.why).map(|event| event.length_ns).sum();
-        assert_eq!(sum, wait.value, "{}", wait.why);
+        let is_cut = cut.iter().any(|event| event.name == wait.why);
+        assert!(sum == wait.value || (is_cut && sum < wait.value), "{}: {sum}, not {}", wait.why, wait.value);
     }
+    let slept = recording.report.waited_for("sleep");
+    assert!(slept > 900 * MS, "most of it is exact: {slept}");
     let text = std::fs::read_to_string(recording.finished.directory.join("out.txt")).unwrap();
     assert!(text.contains("Timeline   from 0.0 s to"), "{text}");
     // The other formats tell of the same events.
@@ -123,7 +130,7 @@ fn all_events_add_up_to_what_is_counted() {
     let numbers = |column: &Value| column.as_array().unwrap().iter().filter_map(Value::as_f64).sum::<f64>();
     assert_eq!(sum(&|thread| numbers(&thread["samples"]["weight"])) as u64, recording.reported());
     let marked_ms = sum(&|thread| numbers(&thread["markers"]["endTime"]) - numbers(&thread["markers"]["startTime"]));
-    assert!((marked_ms * 1e6 - offcpu.reported as f64).abs() < 1e3, "{marked_ms} ms, {offcpu:?}");
+    assert!((marked_ms * 1e6 - sum_ns as f64).abs() < 1e3, "{marked_ms} ms, not {sum_ns} ns");
     let page = std::fs::read_to_string(recording.export(&lab, "x.heat.html", &["--event", "offcpu"])).unwrap();
     assert!(page.contains("id=\"data\"") && !page.contains("src=\"http"), "a page that needs nothing else");
 }

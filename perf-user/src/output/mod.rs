@@ -235,3 +235,5 @@ impl From<&ExportOptions> for FoldOptions {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timeline_tests;

@@ -8,6 +8,8 @@ mod slice;
 mod stacks;
 mod timeline;
 #[cfg(test)]
+mod timeline_tests;
+#[cfg(test)]
 mod tests;
 mod write;
 
