@@ -43,8 +43,8 @@ fn trace_events_are_waits_and_samples() {
     let (_, events) = text.split_once("\"traceEvents\":[\n").unwrap();
     assert_eq!(
         events,
-        "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":7,\"args\":{\"name\":\"server\"}},\n\
-         {\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":7,\"tid\":7,\"args\":{\"name\":\"a \\\"b\\\"\"}},\n\
+        "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":7,\"tid\":7,\"ts\":0,\"args\":{\"name\":\"server\"}},\n\
+         {\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":7,\"tid\":7,\"ts\":0,\"args\":{\"name\":\"a \\\"b\\\"\"}},\n\
          {\"ph\":\"X\",\"cat\":\"wait\",\"name\":\"sleep\",\"pid\":7,\"tid\":7,\"ts\":12000.001,\"dur\":30000.000,\"sf\":5,\
          \"args\":{\"function\":\"do_nanosleep\"}},\n\
          {\"ph\":\"X\",\"cat\":\"wait\",\"name\":\"waiting for a CPU\",\"pid\":7,\"tid\":7,\"ts\":42000.001,\"dur\":500.000,\"sf\":6,\

@@ -42,14 +42,14 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Wr
             let process = quoted(profile.strings.get(*process))?;
             write!(
                 out,
-                "{comma}{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{tgid},\"args\":{{\"name\":{process}}}}}"
+                "{comma}{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{tgid},\"tid\":{tgid},\"ts\":0,\"args\":{{\"name\":{process}}}}}"
             )?;
             comma = ",\n";
         }
         let comm = quoted(profile.strings.get(*comm))?;
         write!(
             out,
-            "{comma}{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":{tgid},\"tid\":{tid},\"args\":{{\"name\":{comm}}}}}"
+            "{comma}{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":{tgid},\"tid\":{tid},\"ts\":0,\"args\":{{\"name\":{comm}}}}}"
         )?;
         for wait in &track.waits {
             let (start, length) = (microseconds(wait.start_ns), microseconds(wait.length_ns));

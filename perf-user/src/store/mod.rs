@@ -25,10 +25,9 @@ pub const SCHEMA_VERSION: u32 = 3;
 /// The version of recordings without a timeline, which have no table for it.
 const WITHOUT_TIMELINE: u32 = 2;
 
-/// The tables of a version.
-fn schema(version: u32) -> String {
-    let timeline = if version > WITHOUT_TIMELINE { include_str!("timeline.sql") } else { "" };
-    format!("{}{timeline}", include_str!("schema.sql"))
+/// The tables, with that of timelines or without.
+fn schema(timeline: bool) -> String {
+    format!("{}{}", include_str!("schema.sql"), if timeline { include_str!("timeline.sql") } else { "" })
 }
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".

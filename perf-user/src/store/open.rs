@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{APPLICATION_ID, SCHEMA_VERSION, StoreError, schema};
+use super::{APPLICATION_ID, SCHEMA_VERSION, StoreError, WITHOUT_TIMELINE, schema};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -70,7 +70,7 @@ fn examine(connection: &Connection) -> rusqlite::Result<Verdict> {
         return Ok(Verdict::Foreign);
     }
     let found = definitions(connection)?;
-    if found.get("meta") != expected(SCHEMA_VERSION)?.get("meta") {
+    if found.get("meta") != expected(false)?.get("meta") {
         return Ok(Verdict::Foreign);
     }
     let version = match meta(connection, "schema_version")?.and_then(|text| text.parse().ok()) {
@@ -78,7 +78,8 @@ fn examine(connection: &Connection) -> rusqlite::Result<Verdict> {
         Some(version) => version,
         None => return Ok(Verdict::Damaged("it does not tell its schema version".into())),
     };
-    if found != expected(version)? {
+    let timeline = version > WITHOUT_TIMELINE && found.contains_key("timeline");
+    if found != expected(timeline)? {
         return Ok(Verdict::Foreign);
     }
     // Among others, that no page belongs to two rows, which would make a small file an endless one.
@@ -91,10 +92,10 @@ pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Optio
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 
-/// The definitions of a version, as SQLite keeps them.
-fn expected(version: u32) -> rusqlite::Result<BTreeMap<String, String>> {
+/// The definitions, with that of timelines or without, as SQLite keeps them.
+fn expected(timeline: bool) -> rusqlite::Result<BTreeMap<String, String>> {
     let empty = Connection::open_in_memory()?;
-    empty.execute_batch(&schema(version))?;
+    empty.execute_batch(&schema(timeline))?;
     definitions(&empty)
 }
 

@@ -49,7 +49,7 @@ impl Writer {
     /// # Errors
     /// When it cannot be created.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        Self::create_version(path, WITHOUT_TIMELINE)
+        Self::create_as(path, false)
     }
 
     /// The same, for windows with a timeline.
@@ -57,10 +57,10 @@ impl Writer {
     /// # Errors
     /// When it cannot be created.
     pub fn create_with_timeline(path: &Path) -> Result<Self, StoreError> {
-        Self::create_version(path, SCHEMA_VERSION)
+        Self::create_as(path, true)
     }
 
-    fn create_version(path: &Path, version: u32) -> Result<Self, StoreError> {
+    fn create_as(path: &Path, timeline: bool) -> Result<Self, StoreError> {
         let failed = |why: String| StoreError::Create { path: path.to_owned(), why };
         let place = Place::of(path).map_err(|error| failed(error.to_string()))?;
         // SQLite would say no more than "unable to open database file".
@@ -74,7 +74,7 @@ impl Writer {
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", schema(version)))?;
+            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", schema(timeline)))?;
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(error.to_string()))?;
@@ -87,6 +87,7 @@ impl Writer {
             interned_limit: INTERNED_LIMIT,
             windows: 0,
         };
+        let version = if timeline { SCHEMA_VERSION } else { WITHOUT_TIMELINE };
         writer.meta("schema_version", &version.to_string())?;
         Ok(writer)
     }
