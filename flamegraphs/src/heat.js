@@ -57,8 +57,8 @@
         shades.forEach(function (colour, step) { scale.fillStyle = colour; scale.fillRect(step * 160 / 65, 0, 3, 12); });
         document.getElementById("most").textContent = words(most) + " in a cell";
         width = Math.max(4, Math.min(16, Math.floor(map.clientWidth / columns)));
-        wide.style.width = columns * width + "px";
-        canvas.width = Math.min(map.clientWidth, columns * width);
+        wide.style.width = Math.max(map.clientWidth, columns * width) + "px";
+        canvas.width = map.clientWidth;
         canvas.height = ROWS * HEIGHT + AXIS;
         draw();
     }

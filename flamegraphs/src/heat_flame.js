@@ -70,6 +70,8 @@ function flame_graph(data, words) {
             }
         });
         picture.replaceChildren(svg);
+        // Where stacks begin.
+        picture.scrollTop = picture.scrollHeight;
         if (!(total[0] > 0)) picture.textContent = "Nothing happened in this time.";
         unzoom.hidden = !zoomed;
         legend.replaceChildren();

@@ -156,6 +156,20 @@ fn waits_count_by_their_part_of_the_time() {
 }
 
 #[test]
+fn a_deep_graph_shows_first_where_stacks_begin() {
+    let mut deep = map();
+    let mut stack = 1;
+    for _ in 0..200 {
+        stack = deep.stacks.push(stack, "deeper");
+    }
+    deep.events.push(Event { start_ns: 2_900 * MS, length_ns: 0, stack });
+    let steps = "var box = document.getElementById('picture'); \
+        say('scrolled', box.scrollTop > 1000 && box.scrollTop + box.clientHeight > box.scrollHeight - 2); \
+        say('wide', box.scrollWidth <= box.clientWidth);";
+    assert_said(&open(&deep, "", steps), &[("scrolled", "true"), ("wide", "true")]);
+}
+
+#[test]
 fn an_hour_scrolls() {
     let mut hour = map();
     hour.span_ns = 0..3_600_000 * MS;

@@ -14,6 +14,9 @@ use crate::report::human::{duration, thousands};
 /// Events of a page: a browser takes some hundred megabytes for as many.
 const MOST_EVENTS: usize = 4_000_000;
 
+/// Seconds of a page: two days.
+const MOST_SECONDS: u64 = 172_800;
+
 pub(super) fn write(
     profile: &Profile,
     series: &Series,
@@ -24,7 +27,11 @@ pub(super) fn write(
     let Some(timeline) = &profile.timeline else { return Err(OutputError::NoTimeline) };
     let count = series.moments.len();
     if count > MOST_EVENTS {
-        return Err(OutputError::TooMany { count });
+        return Err(OutputError::TooMany { count: count as u64, what: "events" });
+    }
+    let seconds = timeline.to_ns.saturating_sub(timeline.from_ns) / 1_000_000_000;
+    if seconds > MOST_SECONDS {
+        return Err(OutputError::TooMany { count: seconds, what: "seconds" });
     }
     let mut stacks = Stacks { profile, options, tree: Tree::default(), known: HashMap::new() };
     let event = |stacks: &mut Stacks<'_>, moment: &crate::profile::Moment| Event {

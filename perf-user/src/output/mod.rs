@@ -143,10 +143,12 @@ pub enum OutputError {
     #[error("the recording has no timeline, only sums over each second: record with --timeline")]
     NoTimeline,
     /// The page would be too large for a browser.
-    #[error("{count} events are more than a page can hold; choose a part of the time with --from and --to")]
+    #[error("{count} {what} are more than a page can hold; choose a part of the time with --from and --to")]
     TooMany {
         /// How many.
-        count: usize,
+        count: u64,
+        /// Of what.
+        what: &'static str,
     },
     /// A recording cannot be made from a profile.
     #[error("a recording is written by `perfprobe record`; export to another format, or copy the file")]

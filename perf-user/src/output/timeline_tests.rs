@@ -192,6 +192,14 @@ fn files_without_events_are_whole_too() {
 }
 
 #[test]
+fn a_page_of_years_is_refused() {
+    let mut long = small();
+    long.timeline = Some(Timeline { to_ns: u64::MAX, ..Timeline::default() });
+    let error = write(Format::Heat, &long, &ExportOptions::default(), &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("seconds are more than a page can hold"), "{error}");
+}
+
+#[test]
 fn recordings_of_sums_are_refused_with_the_remedy() {
     for format in Format::ALL.into_iter().filter(|format| format.needs_moments()) {
         let error = write(format, &profile(), &ExportOptions::default(), &mut Vec::new()).unwrap_err();
