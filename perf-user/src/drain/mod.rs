@@ -151,7 +151,7 @@ impl Drain {
         (self.generation, self.start_ns) = (next, end_ns);
         let counted = session.take_counters(full)?;
         let slot = full as usize;
-        window.timeline = self.timeline.as_mut().map(|timeline| timeline.take(full, &counted));
+        window.timeline = self.timeline.as_mut().map(|timeline| timeline.take(full));
         let stacks = &mut window.stacks;
         let bytes = (size_of::<u64>(), FRAMES_BYTES);
         read_map(session, STACKS[slot], Reading::Drain, bytes, STACKS_BATCH, |key, value| {
@@ -190,6 +190,9 @@ impl Drain {
                 off.count(counters::OFF_CPU, &counted);
             }
             window.kinds.extend(kinds);
+        }
+        if let Some(events) = &mut window.timeline {
+            events.count(&counted);
         }
         Ok(window)
     }

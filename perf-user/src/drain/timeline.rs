@@ -12,8 +12,8 @@ use zerocopy::FromBytes as _;
 
 use crate::collect::{Did, EventKind, RawSample};
 
-/// Events of a window that are kept: some 12 MB, and ten times what a busy machine of 64 CPUs has.
-const MOST_EVENTS: usize = 1 << 19;
+/// Events of a window that are kept: 12 MB.
+const MOST_EVENTS: usize = if cfg!(test) { 4 } else { 1 << 19 };
 
 /// Single events of a window.
 #[derive(Debug, Default)]
@@ -86,8 +86,8 @@ impl RawTimeline {
         self.add(&Event { start_ns, blocked_ns, runnable_ns, key: *key, kind: WAIT, ..Event::default() });
     }
 
-    /// Adds what the kernel half counted.
-    fn count(&mut self, counted: &[u64; COUNTER_SLOTS]) {
+    /// Adds what the kernel half counted, and what found no place; when no event comes any more.
+    pub(super) fn count(&mut self, counted: &[u64; COUNTER_SLOTS]) {
         for balance in TIMELINE {
             self.taken += counted[balance.taken as usize];
             self.lost.extend(balance.lost.iter().map(|lost| (lost.name(), counted[*lost as usize])));
@@ -121,16 +121,56 @@ impl Timeline {
     }
 
     /// All of a generation that no program writes to any more.
-    pub(super) fn take(&mut self, generation: u32, counted: &[u64; COUNTER_SLOTS]) -> RawTimeline {
+    pub(super) fn take(&mut self, generation: u32) -> RawTimeline {
         self.look();
-        let mut window = std::mem::take(&mut self.windows[generation as usize & 1]);
-        window.count(counted);
-        window
+        std::mem::take(&mut self.windows[generation as usize & 1])
     }
 }
 
 impl std::fmt::Debug for Timeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Timeline").field("min_ns", &self.min_ns).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perf_ebpf::counters::Counter;
+
+    use super::*;
+
+    fn wait(tid: u32, start_ns: u64, blocked_ns: u64, runnable_ns: u64) -> Event {
+        let key = Key { tid, why: 1, ..Key::default() };
+        Event { start_ns, blocked_ns, runnable_ns, key, kind: WAIT, ..Event::default() }
+    }
+
+    #[test]
+    fn a_wait_is_what_it_was_for_and_then_for_a_cpu() {
+        let mut window = RawTimeline::default();
+        window.add(&wait(7, 100, 30, 5));
+        window.add(&wait(7, 200, 0, 6));
+        window.add(&Event { kind: SAMPLE, ..wait(7, 300, 0, 0) });
+        let moments: Vec<_> =
+            window.events.iter().map(|event| (event.place, event.start_ns, event.length_ns)).collect();
+        assert_eq!(moments, [(0, 100, 30), (1, 130, 5), (1, 200, 6), (2, 300, 0)]);
+        let dids: Vec<_> = window.places.iter().map(|(kind, place)| (*kind, place.did)).collect();
+        let (blocked, late) = (Some(Did::Waited(1)), Some(Did::WaitedForCpu));
+        assert_eq!(dids, [(EventKind::OffCpu, blocked), (EventKind::OffCpu, late), (EventKind::Cpu, None)]);
+        assert_eq!(window.events.iter().filter(|event| event.is_record).count(), 3);
+    }
+
+    #[test]
+    fn what_finds_no_place_is_counted_open_waits_too() {
+        let mut window = RawTimeline::default();
+        for at in 0..3 {
+            window.add(&wait(at, 100, 30, 5));
+        }
+        window.add_open(&Key { tid: 9, ..Key::default() }, 100, [40, 0]);
+        let mut counted = [0; COUNTER_SLOTS];
+        (counted[Counter::TimelineWaits as usize], counted[Counter::TimelineWaitsLost as usize]) = (8, 5);
+        window.count(&counted);
+        let reported = window.events.iter().filter(|event| event.is_record).count() as u64;
+        assert_eq!((reported, window.taken), (2, 9));
+        assert_eq!(window.taken, reported + window.lost.iter().map(|(_, count)| count).sum::<u64>(), "{window:?}");
     }
 }

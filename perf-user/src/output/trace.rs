@@ -8,7 +8,7 @@ use std::io::Write;
 
 use super::tracks::{function, quoted, reason, tracks};
 use super::{ExportOptions, OutputError};
-use crate::profile::{Profile, Thread};
+use crate::profile::{Moment, Profile, StackId, Thread};
 
 pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Write) -> Result<(), OutputError> {
     let tracks = tracks(profile, options)?;
@@ -56,23 +56,27 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Wr
             let (why, function) = (quoted(reason(profile, wait).unwrap_or("waiting"))?, function(profile, wait)?);
             write!(
                 out,
-                "{comma}{{\"ph\":\"X\",\"cat\":\"wait\",\"name\":{why},\"pid\":{tgid},\"tid\":{tid},\"ts\":{start},\"dur\":{length},\
-                 \"sf\":{},\"args\":{{\"function\":{function}}}}}",
-                wait.stack.0
+                "{comma}{{\"ph\":\"X\",\"cat\":\"wait\",\"name\":{why},\"pid\":{tgid},\"tid\":{tid},\"ts\":{start},\"dur\":{length}{},\
+                 \"args\":{{\"function\":{function}}}}}",
+                stack_frame(wait)
             )?;
         }
         for sample in &track.samples {
             let (start, function) = (microseconds(sample.start_ns), function(profile, sample)?);
             write!(
                 out,
-                "{comma}{{\"ph\":\"i\",\"s\":\"t\",\"cat\":\"sample\",\"name\":{function},\"pid\":{tgid},\"tid\":{tid},\"ts\":{start},\
-                 \"sf\":{}}}",
-                sample.stack.0
+                "{comma}{{\"ph\":\"i\",\"s\":\"t\",\"cat\":\"sample\",\"name\":{function},\"pid\":{tgid},\"tid\":{tid},\"ts\":{start}{}}}",
+                stack_frame(sample)
             )?;
         }
     }
     writeln!(out, "\n]}}")?;
     Ok(())
+}
+
+/// The innermost frame, by its key in the dictionary of frames; nothing for a stack without any.
+fn stack_frame(moment: &Moment) -> String {
+    if moment.stack == StackId::EMPTY { String::new() } else { format!(",\"sf\":{}", moment.stack.0) }
 }
 
 /// Nanoseconds as the microseconds that the format counts in, exactly.

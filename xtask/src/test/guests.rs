@@ -32,6 +32,7 @@ const CORE: &[&str] = &[
     "tiny_maps_lose_samples_and_say_so",
     "a_thread_that_waited_before_and_never_wakes_is_seen",
     "threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time",
+    "all_events_add_up_to_what_is_counted",
     "a_cpu_that_is_away_for_less_than_a_window_is_noticed",
     "processes_whose_end_was_missed_are_forgotten",
     "a_clock_that_jumps_moves_nothing_but_the_date",
