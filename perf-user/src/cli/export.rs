@@ -9,7 +9,7 @@ use crate::{
     store,
 };
 
-/// Write a recording in other formats: flame graphs, pprof, speedscope, folded stacks, reports
+/// Write a recording in other formats: flame graphs, heat maps, pprof, speedscope, folded stacks, reports
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A .perfprobe file

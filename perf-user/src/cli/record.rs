@@ -45,8 +45,8 @@ pub(super) struct Args {
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
-    /// Keep the times of single samples, and of single waits that are at least this long, as a sum over each second does
-    /// not: for .firefox.json, .trace.json and .heat.html
+    /// Keep, beside the sums over each second, when each sample was taken, and each wait that is at least this long:
+    /// for .heat.html, .firefox.json and .trace.json. Without a length 1ms; 0 is all waits
     #[arg(long, value_name = "MIN", value_parser = duration, num_args = 0..=1, require_equals = true,
         default_missing_value = "1ms")]
     timeline: Option<Duration>,
@@ -59,9 +59,9 @@ pub(super) struct Args {
     #[arg(short = 'F', long, value_name = "HZ")]
     frequency: Option<u64>,
 
-    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt,
-    /// and with --timeline .firefox.json .trace.json .heat.html;
-    /// repeatable. Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
+    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt;
+    /// with --timeline .heat.html .firefox.json .trace.json too; repeatable.
+    /// Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
     #[arg(short, long, value_name = "FILE", verbatim_doc_comment)]
     output: Vec<PathBuf>,
 

@@ -9,7 +9,7 @@ use crate::{
 
 use super::Failure;
 
-/// Parses `10s`, `2m`, `1h`, `500ms` or a plain number of seconds.
+/// Parses `10s`, `2m`, `1h`, `500ms`, `100us` or a plain number of seconds.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(duration("10s").unwrap(), Duration::from_secs(10));
         assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("100us").unwrap(), Duration::from_micros(100));
         assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
         for wrong in ["", "s", "-1s", "1y", "1.2.3s", "99999999999999999999h", "ten"] {
             assert!(duration(wrong).is_err(), "{wrong}");
