@@ -31,6 +31,11 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
     middle_cut(text.trim(), longest).chars().map(printable).collect()
 }
 
+/// A label as it is shown by scripts: cut, and without what has no shape.
+pub(crate) fn shown(label: &str) -> String {
+    middle_cut(label, LONGEST).chars().map(printable).collect()
+}
+
 /// `text` for use between tags and in attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod colour;
+mod heat;
 mod label;
 mod page;
 mod picture;
 mod script;
 
 pub use colour::Kind;
+pub use heat::{Event, HeatMap, Tree, heat_map};
 pub use page::{Column, Page, Section, html};
 pub use picture::{Picture, Stacks, svg};
 

@@ -4,12 +4,12 @@
 //! they fail instead.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod chromium;
 mod sample;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
 
+use chromium::{browser, run};
 use flamegraphs::{html, svg};
 
 /// What a script in the page calls; `say` puts a line where [`run`] finds it.
@@ -60,46 +60,6 @@ function steps() {
     say("hover", shows("details"));
 }
 "##;
-
-fn browser() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|file| file.is_file());
-    if found.is_none() {
-        let required = ["CI", "PERFPROBE_REQUIRE_BROWSER"].iter().any(|name| std::env::var_os(name).is_some());
-        assert!(!required, "no browser in PATH (looked for {names:?}); install the package `chromium`");
-        eprintln!("SKIPPED: no browser in PATH (looked for {names:?}); install the package `chromium`");
-    }
-    found
-}
-
-/// Opens `document` in `browser` and returns what its script said.
-fn run(browser: &PathBuf, name: &str, document: &str) -> BTreeMap<String, String> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(name);
-    std::fs::write(&file, document).unwrap();
-    let output = Command::new(browser)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-dev-shm-usage",
-        ])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--window-size=1400,900", "--virtual-time-budget=5000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-        .arg(format!("file://{}", file.display()))
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout);
-    let said = dom.split_once("data-said=\"").map(|(_, rest)| rest.split('"').next().unwrap());
-    let said =
-        said.unwrap_or_else(|| panic!("the script said nothing\n{}\n{dom}", String::from_utf8_lossy(&output.stderr)));
-    said.split('|').filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
-}
 
 fn with_script(document: &str, end: &str, steps: &str) -> String {
     let (before, after) = document.rsplit_once(end).unwrap();
@@ -153,7 +113,7 @@ fn the_picture_zooms_and_searches() {
     let mut picture = Vec::new();
     svg(&sample::stacks(), &sample::picture(), &mut picture).unwrap();
     let document = with_script(&String::from_utf8(picture).unwrap(), "</svg>", "steps();");
-    check_picture(&run(&browser, "picture.svg", &document));
+    check_picture(&run(&browser, "picture.svg", "", &document));
 }
 
 #[test]
@@ -165,7 +125,7 @@ fn the_page_zooms_and_searches() {
                  say('table.matched', shows('matched')); \
                  click(document.querySelectorAll('td.function')[2]); say('module.lit', lit()); say('rows', document.querySelectorAll('tbody tr').length);\
                  say('overflow', document.documentElement.scrollWidth > innerWidth);";
-    let said = run(&browser, "page.html", &with_script(&String::from_utf8(page).unwrap(), "</body>", steps));
+    let said = run(&browser, "page.html", "", &with_script(&String::from_utf8(page).unwrap(), "</body>", steps));
     check_picture(&said);
     assert_eq!(said["table.lit"], "vfs_read");
     assert_eq!(said["table.matched"], "Matched: 29.0%");
@@ -192,7 +152,7 @@ fn names_are_shortened_where_it_hurts_least() {
     ];
     let steps: String =
         names.iter().enumerate().map(|(at, (name, _))| format!("say('{at}', short_name('{name}', 10));")).collect();
-    let said = run(&browser, "names.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", &steps));
+    let said = run(&browser, "names.svg", "", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", &steps));
     for (at, (name, short)) in names.iter().enumerate() {
         assert_eq!(said[&at.to_string()], *short, "{name}");
     }
@@ -207,7 +167,7 @@ fn a_high_picture_shows_first_where_stacks_begin() {
         let mut picture = Vec::new();
         svg(&stacks, &flamegraphs::Picture { inverted, ..sample::picture() }, &mut picture).unwrap();
         let steps = "say('scrolled', scrollY > 1000);";
-        let said = run(&browser, "high.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
+        let said = run(&browser, "high.svg", "", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
         assert_eq!(said["scrolled"], scrolled, "inverted: {inverted}, {said:#?}");
     }
 }
@@ -218,7 +178,7 @@ fn an_empty_picture_says_why() {
     let mut picture = Vec::new();
     svg(&flamegraphs::Stacks::new(), &sample::picture(), &mut picture).unwrap();
     let steps = "say('reason', shows('reason')); say('width', document.documentElement.getBoundingClientRect().width);";
-    let said = run(&browser, "empty.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
+    let said = run(&browser, "empty.svg", "", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
     assert_eq!(said.get("error"), None, "{said:#?}");
     assert_eq!(said["reason"], "Nothing was sampled, so there is nothing to draw.");
     assert_eq!(said["width"], "1400");
@@ -231,7 +191,7 @@ fn a_long_title_leaves_the_buttons_free() {
     let title = "a very long title ".repeat(40);
     svg(&sample::stacks(), &flamegraphs::Picture { title, ..sample::picture() }, &mut picture).unwrap();
     let steps = "fit_headings(700); say('width', document.getElementById('title').getComputedTextLength());";
-    let said = run(&browser, "title.svg", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
+    let said = run(&browser, "title.svg", "", &with_script(&String::from_utf8(picture).unwrap(), "</svg>", steps));
     let width = said["width"].parse::<f64>().unwrap();
     assert!((400.0..=460.0).contains(&width), "{said:#?}");
 }

@@ -74,10 +74,18 @@ pub enum Counter {
     CallsSampled,
     /// Of those, the ones whose stack found no place.
     CallStackless,
+    /// Samples that the timeline was to have.
+    TimelineSamples,
+    /// Of those, the ones for which its ring had no room.
+    TimelineSamplesLost,
+    /// Waits that the timeline was to have.
+    TimelineWaits,
+    /// Of those, the ones for which its ring had no room.
+    TimelineWaitsLost,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::CallStackless as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::TimelineWaitsLost as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -119,6 +127,10 @@ impl Counter {
         Self::CallTimeLostBusy,
         Self::CallsSampled,
         Self::CallStackless,
+        Self::TimelineSamples,
+        Self::TimelineSamplesLost,
+        Self::TimelineWaits,
+        Self::TimelineWaitsLost,
     ];
 
     /// Its name in recordings and reports.
@@ -159,6 +171,9 @@ impl Counter {
             Self::CallTimeLostBusy => "map_busy",
             Self::CallsSampled => "calls_sampled",
             Self::CallStackless => "stacks_full",
+            Self::TimelineSamples | Self::TimelineWaits => "taken",
+            Self::TimelineSamplesLost => "ring_full_samples",
+            Self::TimelineWaitsLost => "ring_full_waits",
         }
     }
 }
@@ -219,6 +234,12 @@ pub const CALL_TIME: Balance = Balance {
     facts: &[Counter::CallsSampled, Counter::CallStackless],
 };
 
+/// Of the timeline: samples, and waits. The sampler's interrupt counts in slots of its own.
+pub const TIMELINE: [Balance; 2] = [
+    Balance { taken: Counter::TimelineSamples, lost: &[Counter::TimelineSamplesLost], facts: &[] },
+    Balance { taken: Counter::TimelineWaits, lost: &[Counter::TimelineWaitsLost], facts: &[] },
+];
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -242,7 +263,8 @@ mod tests {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
             let facts = SCHED_FACTS.iter().filter(|fact| **fact == counter).count();
             let balances = [CPU, OFF_CPU, CALLS, CALL_TIME];
-            assert_eq!(balances.into_iter().map(of).sum::<usize>() + facts, 1, "{counter:?}");
+            let balances = balances.into_iter().chain(TIMELINE);
+            assert_eq!(balances.map(of).sum::<usize>() + facts, 1, "{counter:?}");
         }
     }
 }

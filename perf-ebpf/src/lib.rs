@@ -15,4 +15,5 @@ pub mod sample;
 pub mod sched;
 pub mod stack;
 pub mod target;
+pub mod timeline;
 pub mod unwind;

@@ -14,6 +14,7 @@ use super::{
     counters::{count, counters, generation},
     stacks::{SAMPLER, StackIds, Walked, insert_failure, take},
     target::{exec_count, is_target, read_comm},
+    timeline,
 };
 
 #[map]
@@ -75,7 +76,7 @@ fn sample(
         let exec_count = exec_count();
         let mut key = Key { tgid, tid, exec_count, user_stack, kernel_stack, python_stack, ..Key::default() };
         read_comm(&mut key.comm);
-        add(&key, generation)
+        add(&key, generation).map(|()| timeline::sampled(&key, generation, counters))
     });
     if let Err(cause) = lost {
         count(counters, cause);

@@ -14,6 +14,7 @@ mod slow_calls;
 mod stacks;
 mod system_call;
 mod target;
+mod timeline;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;
 mod waking;

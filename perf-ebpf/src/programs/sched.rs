@@ -27,6 +27,7 @@ use super::{
     stacks::insert_failure,
     system_call::{Entry, by_offset},
     target::{exec_count, is_target, read_comm, read_u32},
+    timeline,
 };
 
 /// 1 if `sched_switch` tells the state that the thread had when it was decided (5.18).
@@ -211,7 +212,10 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let [blocked_ns, runnable_ns] = thread.off(now_ns);
     let filter = WaitFilter { min_ns: MIN_WAIT_NS.load(), states: WAIT_STATES.load() };
-    if !begun_before && !filter.keeps(thread.wait.key.why, blocked_ns + runnable_ns) {
+    let is_wanted = filter.keeps(thread.wait.key.why, blocked_ns + runnable_ns);
+    if is_wanted {
+        timeline::waited(thread, [blocked_ns, runnable_ns], generation, counters);
+    } else if !begun_before {
         add(counters, Counter::OffLeftOut, blocked_ns + runnable_ns);
         change(thread, |thread| thread.turn(now_ns, was, State::Running));
         return 0;

@@ -9,13 +9,14 @@ use crate::{
     store,
 };
 
-/// Write a recording in other formats: flame graphs, pprof, speedscope, folded stacks, reports
+/// Write a recording in other formats: flame graphs, heat maps, pprof, speedscope, folded stacks, reports
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A .perfprobe file
     file: PathBuf,
 
-    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt; repeatable
+    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt, and of timelines
+    /// .firefox.json .trace.json .heat.html; repeatable
     #[arg(short, long, value_name = "OUT", required = true)]
     output: Vec<PathBuf>,
 
@@ -44,7 +45,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if let Some((path, _)) = outputs.iter().find(|(path, _)| write::is_same_file(path, &args.file)) {
         return Err(Failure::Usage(format!("{} is the recording that is exported", path.display())));
     }
-    let mut profile = args.select.read(&args.file)?;
+    let moments = outputs.iter().any(|(_, format)| format.needs_moments());
+    let mut profile = args.select.read(&args.file, moments)?;
     if args.simplify_names {
         profile.simplify_names();
     }

@@ -47,6 +47,12 @@ pub(super) struct Args {
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
+    /// Keep, beside the sums over each second, when each sample was taken, and each wait that is at least this long:
+    /// for .heat.html, .firefox.json and .trace.json. Without a length 1ms; 0 is all waits
+    #[arg(long, value_name = "MIN", value_parser = duration, num_args = 0..=1, require_equals = true,
+        default_missing_value = "1ms")]
+    timeline: Option<Duration>,
+
     /// How long (10s, 2m, 1h); default: until the target ends or Ctrl-C
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     duration: Option<Duration>,
@@ -56,7 +62,8 @@ pub(super) struct Args {
     frequency: Option<u64>,
 
     /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt;
-    /// repeatable. Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
+    /// with --timeline .heat.html .firefox.json .trace.json too; repeatable.
+    /// Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
     #[arg(short, long, value_name = "FILE", verbatim_doc_comment)]
     output: Vec<PathBuf>,
 
@@ -144,6 +151,11 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let host = Host::read();
     args.target.check()?;
     let outputs = super::write::formats(&args.output)?;
+    let of_moments = outputs.iter().find(|(_, format)| format.needs_moments());
+    if let (Some((path, _)), None) = (of_moments, args.timeline) {
+        return Err(Failure::Usage(format!("{} shows single events: add --timeline", path.display())));
+    }
+    let moments = of_moments.is_some();
     privileges::check(host.cpus.first().copied().unwrap_or(0))?;
     let mut chosen = args.target.choose()?;
     let frequency_hz = frequency(&args);
@@ -176,6 +188,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             unwind,
             python: !args.no_python,
             entries,
+            timeline_min_ns: timeline_min_ns(&args),
         },
         collector: CpuCollector::new(frequency_hz, clock, entries),
         duration: args.duration,
@@ -205,7 +218,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         }
     };
     let reported = outputs.write_all(args.quiet, |path| {
-        let mut profile = store::read(path, Selection::default())?;
+        let mut profile = store::read(path, Selection { moments, ..Selection::default() })?;
         if args.simplify_names {
             profile.simplify_names();
         }
@@ -252,6 +265,9 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Usage(format!(
             "--frequency {frequency_hz}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)"
         )));
+    }
+    if args.timeline.is_some() && kinds(args) == [EventKind::Sched] {
+        return Err(Failure::Usage("--timeline is of cpu and offcpu; record one of them with -e, too".into()));
     }
     match args.duration {
         Some(duration) if duration < Duration::from_millis(1) => {
@@ -306,6 +322,11 @@ fn names(args: &Args) -> Result<NameOptions, Failure> {
     Ok(names)
 }
 
+/// How long a wait is at least to be in the timeline: zero is all of them.
+fn timeline_min_ns(args: &Args) -> Option<u64> {
+    args.timeline.map(|min| u64::try_from(min.as_nanos()).unwrap_or(u64::MAX).max(1))
+}
+
 fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {
     json!({
         "events": kinds(args).into_iter().map(EventKind::name).collect::<Vec<_>>(),
@@ -316,6 +337,7 @@ fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value 
         "duration_ns": args.duration.map(|duration| duration.as_nanos() as u64),
         "inherit": !args.no_inherit,
         "java_map": args.java_map,
+        "timeline_min_ns": timeline_min_ns(args),
         "unwind": match unwind { Unwind::FramePointers => "fp", Unwind::Tables { .. } => "tables" },
         "python": !args.no_python,
         "frames": match sides(args) { Sides::Both => "both", Sides::User => "user", Sides::Kernel => "kernel" },

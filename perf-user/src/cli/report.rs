@@ -38,7 +38,7 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut profile = args.select.read(&args.file)?;
+    let mut profile = args.select.read(&args.file, false)?;
     if args.simplify_names {
         profile.simplify_names();
     }

@@ -58,14 +58,14 @@ pub(super) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// Reads the wanted part of a recording.
-    pub(super) fn read(&self, path: &Path) -> Result<Profile, Failure> {
+    /// Reads the wanted part of a recording, with single events or without.
+    pub(super) fn read(&self, path: &Path, moments: bool) -> Result<Profile, Failure> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
             return Err(Failure::Usage("--from must be before --to".into()));
         }
-        let mut profile = store::read(path, self.selection())?;
+        let mut profile = store::read(path, Selection { moments, ..self.selection() })?;
         if let Some(from) = self.from.filter(|from| from.as_nanos() >= u128::from(profile.recording.duration_ns)) {
             let seconds = profile.recording.duration_ns as f64 / 1e9;
             return Err(Failure::Usage(format!("--from {from:?} is after the recording's end, at {seconds:.1} s")));
@@ -97,7 +97,13 @@ impl SelectArgs {
     /// The same, as the store is told it.
     pub(super) fn selection(&self) -> Selection {
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Selection { from_ns: self.from.map(ns), to_ns: self.to.map(ns), tid: self.thread, tgid: self.process }
+        Selection {
+            from_ns: self.from.map(ns),
+            to_ns: self.to.map(ns),
+            tid: self.thread,
+            tgid: self.process,
+            moments: false,
+        }
     }
 }
 
@@ -111,6 +117,7 @@ mod tests {
         assert_eq!(duration("10s").unwrap(), Duration::from_secs(10));
         assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("100us").unwrap(), Duration::from_micros(100));
         assert_eq!(duration("7").unwrap(), Duration::from_secs(7));
         for wrong in ["", "s", "-1s", "1y", "1.2.3s", "99999999999999999999h", "ten"] {
             assert!(duration(wrong).is_err(), "{wrong}");

@@ -15,7 +15,7 @@ use super::{
     calls::CallsCollector,
     cpu::{Clock, CpuCollector},
     sched::{self, SchedCollector},
-    session::{SessionOptions, Sides, Unwind, WalkRoom, python},
+    session::{SessionOptions, Sides, Unwind, WalkRoom, python, timeline},
     target::{Target, comm_from},
 };
 use crate::host::{Host, TaskOffsets, Unsupported, cgroup::Cgroup, sys, task_offsets};
@@ -91,7 +91,14 @@ pub(super) fn load(
     let queues = u32::from(options.records(EventKind::Sched));
     let python = options.python && options.sides != Sides::Kernel;
     let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
+    let timeline_min_ns = match options.timeline_min_ns {
+        None => 0,
+        Some(min_ns) if options.records(EventKind::OffCpu) => min_ns.max(1),
+        // No wait is as long.
+        Some(_) => u64::MAX,
+    };
     loader
+        .override_global("TIMELINE_MIN_NS", &timeline_min_ns, true)
         .override_global("TARGET_KIND", &kind, true)
         .override_global("STACK_SIDES", &sides, true)
         .override_global("INHERIT", &inherit, true)
@@ -140,6 +147,9 @@ pub(super) fn load(
     }
     if options.target.kind() == TargetKind::Processes {
         loader.map_max_entries("PROCESSES", PROCESS_ENTRIES);
+    }
+    if timeline_min_ns != 0 {
+        loader.map_max_entries("TIMELINE", timeline::ring_bytes());
     }
     if options.schedules() {
         SchedCollector::configure(&mut loader, wakers != 0, queues != 0);
@@ -231,6 +241,7 @@ pub fn try_load() -> Result<Trial, AttachError> {
             unwind: Unwind::FramePointers,
             python: true,
             entries: 1,
+            timeline_min_ns: Some(1),
         };
         let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
         let walks = bpf.program(WALKING[0]).is_some() && !Host::read().is_before(5, 17);

@@ -2,6 +2,7 @@
 
 mod calls;
 pub(super) mod python;
+pub(super) mod timeline;
 mod walk;
 
 pub use calls::try_calls;
@@ -61,6 +62,8 @@ pub struct SessionOptions {
     pub waits: WaitFilter,
     /// Distinct records and stacks a window; a window of one second can hold no more than frequency times CPUs.
     pub entries: u32,
+    /// How long waits are at least that are told one by one, as samples are then; `None`: only sums are kept.
+    pub timeline_min_ns: Option<u64>,
 }
 
 impl SessionOptions {

@@ -3,6 +3,7 @@
 mod found;
 mod run_queue;
 mod calls;
+mod timeline;
 mod waits;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -22,6 +23,8 @@ use crate::{
 pub use calls::RawCalls;
 pub use found::SHARED_NS;
 pub use run_queue::RawQueues;
+use timeline::Timeline;
+pub use timeline::{Moment, RawTimeline};
 use waits::Threads;
 
 /// All that the kernel half collected in one window.
@@ -41,6 +44,8 @@ pub struct RawWindow {
     pub queues: RawQueues,
     /// System calls, if they are recorded.
     pub calls: Option<RawCalls>,
+    /// Single events, if they are kept.
+    pub timeline: Option<RawTimeline>,
 }
 
 /// All of one kind in one window.
@@ -98,6 +103,7 @@ pub struct Drain {
     generation: u32,
     start_ns: u64,
     threads: Threads,
+    timeline: Option<Timeline>,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -121,9 +127,20 @@ pub fn wait_for_running_programs() {
 
 impl Drain {
     /// Begins with generation 0, which is what programs start with.
-    #[must_use]
-    pub fn new(start_ns: u64) -> Self {
-        Self { generation: 0, start_ns, threads: Threads::default() }
+    ///
+    /// # Errors
+    /// When the object has no ring of events, and is to tell them.
+    pub fn new(session: &mut Session, start_ns: u64) -> Result<Self, AttachError> {
+        let ring = session.take_timeline_ring()?;
+        let timeline = ring.zip(session.options().timeline_min_ns).map(|(ring, min_ns)| Timeline::new(ring, min_ns));
+        Ok(Self { generation: 0, start_ns, threads: Threads::default(), timeline })
+    }
+
+    /// Takes what cannot wait for the end of the window.
+    pub fn look(&mut self) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.look();
+        }
     }
 
     /// When the window began that is being filled now.
@@ -140,6 +157,7 @@ impl Drain {
     pub fn rotate(&mut self, session: &mut Session, end_ns: Option<u64>) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
         let last_ns = end_ns;
+        let is_last = end_ns.is_some();
         let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
         session.set_generation(next, end_ns)?;
         wait_for_running_programs();
@@ -147,6 +165,7 @@ impl Drain {
         (self.generation, self.start_ns) = (next, end_ns);
         let counted = session.take_counters(full)?;
         let slot = full as usize;
+        window.timeline = self.timeline.as_mut().map(|timeline| timeline.take(full));
         let stacks = &mut window.stacks;
         let bytes = (size_of::<u64>(), FRAMES_BYTES);
         read_map(session, STACKS[slot], Reading::Drain, bytes, STACKS_BATCH, |key, value| {
@@ -174,6 +193,12 @@ impl Drain {
         }
         if session.options().schedules() {
             let found = self.threads.read(session, full, end_ns, stacks)?;
+            if let (Some(Timeline { min_ns, .. }), Some(events), true) =
+                (&self.timeline, &mut window.timeline, is_last && session.options().records(EventKind::OffCpu))
+            {
+                let long = found.open().filter(|(.., off)| off.iter().sum::<u64>() >= *min_ns);
+                long.for_each(|(key, off_ns, off)| events.add_open(key, off_ns, off));
+            }
             let mut kinds = found.into_kinds(session.options(), &mut window.wakers);
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
                 off.count(counters::OFF_CPU, &counted);
@@ -189,6 +214,9 @@ impl Drain {
             let (calls, kind) = calls::read(session, full, &counted, last_ns)?;
             window.calls = Some(calls);
             window.kinds.push(kind);
+        }
+        if let Some(events) = &mut window.timeline {
+            events.count(&counted);
         }
         Ok(window)
     }

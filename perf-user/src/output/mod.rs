@@ -1,10 +1,14 @@
 //! One file a format: `fn(&Profile, &mut dyn Write)`.
 
+mod firefox;
 mod folded;
+mod heat;
 mod html;
 mod pprof;
 mod speedscope;
 mod svg;
+mod trace;
+mod tracks;
 
 use std::fmt;
 use std::io::Write;
@@ -28,6 +32,12 @@ pub enum Format {
     Pprof,
     /// A file for <https://www.speedscope.app>.
     Speedscope,
+    /// A file for <https://profiler.firefox.com>, of a timeline.
+    Firefox,
+    /// Trace events, for Perfetto, of a timeline.
+    Trace,
+    /// A page with a heat map, of a timeline.
+    Heat,
     /// The report as JSON.
     Json,
     /// The report as text.
@@ -36,14 +46,17 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Recording,
         Self::Svg,
+        // Before `.html` and `.json`, of which these are special cases.
+        Self::Heat,
+        Self::Firefox,
+        Self::Trace,
+        Self::Speedscope,
         Self::Html,
         Self::Folded,
         Self::Pprof,
-        // Before `.json`, of which it is a special case.
-        Self::Speedscope,
         Self::Json,
         Self::Text,
     ];
@@ -58,9 +71,18 @@ impl Format {
             Self::Folded => ".folded",
             Self::Pprof => ".pb.gz",
             Self::Speedscope => ".speedscope.json",
+            Self::Firefox => ".firefox.json",
+            Self::Trace => ".trace.json",
+            Self::Heat => ".heat.html",
             Self::Json => ".json",
             Self::Text => ".txt",
         }
+    }
+
+    /// Whether it shows single events, which only recordings with a timeline have.
+    #[must_use]
+    pub fn needs_moments(self) -> bool {
+        matches!(self, Self::Firefox | Self::Trace | Self::Heat)
     }
 
     /// The format that the name of `path` asks for.
@@ -117,6 +139,17 @@ pub enum OutputError {
     /// The recording holds nothing at all.
     #[error("the recording holds no events, so there is nothing to export; `perfprobe report` tells what it has")]
     NoEvents,
+    /// Only sums were kept.
+    #[error("the recording has no timeline, only sums over each second: record with --timeline")]
+    NoTimeline,
+    /// The page would be too large for a browser.
+    #[error("{count} {what} are more than a page can hold; choose a part of the time with --from and --to")]
+    TooMany {
+        /// How many.
+        count: u64,
+        /// Of what.
+        what: &'static str,
+    },
     /// A recording cannot be made from a profile.
     #[error("a recording is written by `perfprobe record`; export to another format, or copy the file")]
     Recording,
@@ -148,6 +181,9 @@ pub fn write(
         Format::Folded => folded::write(profile, series(profile, options)?, options, out)?,
         Format::Pprof => pprof::write(profile, series(profile, options)?, out)?,
         Format::Speedscope => speedscope::write(profile, series(profile, options)?, options, out)?,
+        Format::Firefox => firefox::write(profile, options, out)?,
+        Format::Trace => trace::write(profile, options, out)?,
+        Format::Heat => heat::write(profile, series(profile, options)?, options, out)?,
         Format::Json => {
             json(&serde_json::to_string_pretty(&report_of(profile, options, None)?)?, out)?;
         }
@@ -159,14 +195,19 @@ pub fn write(
 
 /// Writes JSON so that it can be printed to a terminal: names in it keep what they are, escaped.
 fn json(text: &str, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{}", escaped(text))
+}
+
+/// JSON with escapes for all that a terminal would obey.
+fn escaped(text: &str) -> String {
     // Outside of strings JSON has no such characters but newlines, and all of them have escapes of four digits.
     let escaped = |character: char| human::is_escape(character) && character != '\n';
-    let mut rest = text;
+    let (mut rest, mut done) = (text, String::with_capacity(text.len()));
     while let Some((at, character)) = rest.char_indices().find(|(_, character)| escaped(*character)) {
-        write!(out, "{}\\u{:04x}", &rest[..at], u32::from(character))?;
+        done += &format!("{}\\u{:04x}", &rest[..at], u32::from(character));
         rest = &rest[at + character.len_utf8()..];
     }
-    writeln!(out, "{rest}")
+    done + rest
 }
 
 /// The series that `options` ask for.
@@ -196,3 +237,5 @@ impl From<&ExportOptions> for FoldOptions {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timeline_tests;

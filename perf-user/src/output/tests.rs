@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::pprof::proto;
 use super::*;
+use crate::profile::Timeline;
 use crate::report::fixture::{Builder, profile};
 
 fn bytes(format: Format, profile: &Profile, options: &ExportOptions) -> Vec<u8> {
@@ -36,6 +37,9 @@ fn names_tell_the_format() {
         ("a.folded", Format::Folded),
         ("a.pb.gz", Format::Pprof),
         ("a.speedscope.json", Format::Speedscope),
+        ("a.firefox.json", Format::Firefox),
+        ("a.trace.json", Format::Trace),
+        ("a.heat.html", Format::Heat),
         ("a.json", Format::Json),
         (".txt", Format::Text),
     ] {
@@ -215,7 +219,8 @@ fn reports_are_outputs() {
 fn wrong_events_and_formats_are_refused() {
     let options = ExportOptions { event: Some("offcpu".into()), ..plain() };
     for format in Format::ALL {
-        let error = write(format, &profile(), &options, &mut Vec::new()).unwrap_err().to_string();
+        let profile = Profile { timeline: Some(Timeline::default()), ..profile() };
+        let error = write(format, &profile, &options, &mut Vec::new()).unwrap_err().to_string();
         let expected = if format == Format::Recording { "perfprobe record" } else { "`offcpu`; it holds: cpu" };
         assert!(error.contains(expected), "{format:?}: {error}");
     }

@@ -7,15 +7,17 @@ mod run_queue;
 mod simple_names;
 mod stacks;
 mod strings;
+mod timeline;
 mod waits;
 
 pub use calls::{CallKind, Calls, SingleCall};
 pub use fold::FoldOptions;
 pub use lengths::Lengths;
-pub use run_queue::RunQueues;
+pub use run_queue::{RunQueues, Takers};
 pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
 pub use strings::{StringId, Strings};
+pub use timeline::{Moment, Timeline};
 pub use waits::{IDLE, WALL};
 
 use std::collections::BTreeMap;
@@ -105,6 +107,8 @@ pub struct Series {
     pub counters: BTreeMap<String, u64>,
     /// Frames (weighted by value) without a symbol, by reason.
     pub unsymbolized: BTreeMap<String, u64>,
+    /// Single events, if the recording has a timeline and it was asked for; sorted by their beginning.
+    pub moments: Vec<Moment>,
 }
 
 impl Series {
@@ -178,6 +182,8 @@ pub struct Profile {
     pub series: Vec<Series>,
     /// System calls, if they were recorded.
     pub calls: Option<Calls>,
+    /// What is known of the timeline, if there is one.
+    pub timeline: Option<Timeline>,
 }
 
 impl Profile {

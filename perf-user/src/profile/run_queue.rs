@@ -9,6 +9,9 @@ use super::Lengths;
 pub struct RunQueues {
     /// By process, thread and CPU.
     pub waits: BTreeMap<(u32, u32, u32), Lengths>,
-    /// By process and thread: who ran meanwhile (process, thread, name), for how long in nanoseconds.
-    pub takers: BTreeMap<(u32, u32), BTreeMap<(u32, u32, String), u64>>,
+    /// By process and thread: who ran meanwhile.
+    pub takers: BTreeMap<(u32, u32), Takers>,
 }
+
+/// For how long threads ran (process, thread, name), in nanoseconds.
+pub type Takers = BTreeMap<(u32, u32, String), u64>;

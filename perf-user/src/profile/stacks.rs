@@ -118,6 +118,11 @@ impl Stacks {
         frames
     }
 
+    /// All stacks but the empty one, in the order of their ids: each with its caller, and the frame on top of it.
+    pub fn nodes(&self) -> impl Iterator<Item = (StackId, StackId, FrameId)> + '_ {
+        self.nodes.iter().enumerate().skip(1).map(|(id, (caller, frame))| (StackId(id as u32), *caller, *frame))
+    }
+
     /// The number of nodes, the empty stack among them.
     #[must_use]
     pub fn node_count(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Accounting, FrameKind, Profile, Sample, Series};
+use super::{Accounting, FrameKind, Moment, Profile, Sample, Series};
 use crate::collect::EventKind;
 
 /// The event that is made of CPU samples and waits.
@@ -33,8 +33,16 @@ impl Profile {
         for (cause, ns) in &off.accounting.lost {
             *accounting.lost.entry(cause.clone()).or_default() += ns;
         }
+        // A sample stands for the time before it.
+        let ran = cpu.moments.iter().map(|moment| Moment {
+            start_ns: moment.start_ns.saturating_sub(cpu.period_ns),
+            length_ns: cpu.period_ns,
+            ..*moment
+        });
+        let mut moments: Vec<Moment> = ran.chain(off.moments.iter().copied()).collect();
+        moments.sort_by_key(|moment| moment.start_ns);
         let (event, unit, source) = (WALL.into(), off.unit.clone(), format!("{}, {}", cpu.source, off.source));
-        Some(Series { event, unit, period_ns: 1, source, samples, accounting, ..Series::default() })
+        Some(Series { event, unit, period_ns: 1, source, samples, accounting, moments, ..Series::default() })
     }
 
     /// Drops waits for reasons that are not `wanted`.
@@ -42,12 +50,14 @@ impl Profile {
         let Self { series, stacks, frames, strings, .. } = self;
         let waits = [EventKind::OffCpu.name(), EventKind::OffWake.name()];
         for series in series.iter_mut().filter(|series| waits.contains(&series.event.as_str())) {
-            series.samples.retain(|sample| {
-                let frames = stacks.leaf_to_root(sample.stack).filter_map(|id| frames.get(id.0 as usize));
+            let is_wanted = |stack| {
+                let frames = stacks.leaf_to_root(stack).filter_map(|id| frames.get(id.0 as usize));
                 // Further in lies what the waker waited for.
                 let reason = frames.filter(|frame| frame.kind == FrameKind::Wait).last();
                 reason.is_none_or(|reason| wanted(strings.get(reason.function)))
-            });
+            };
+            series.samples.retain(|sample| is_wanted(sample.stack));
+            series.moments.retain(|moment| is_wanted(moment.stack));
         }
     }
 

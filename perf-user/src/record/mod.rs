@@ -154,8 +154,12 @@ pub fn record(
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
+    let drain = Drain::new(&mut session, start_ns)?;
     // Not before sampling runs: a run that never begins leaves an older recording of this name as it was.
-    let writer = Writer::create(&options.path)?;
+    let writer = match options.session.timeline_min_ns {
+        Some(_) => Writer::create_with_timeline(&options.path)?,
+        None => Writer::create(&options.path)?,
+    };
     for Event { kind, unit, period_ns, source } in events {
         writer.event(kind.name(), unit, period_ns, source)?;
     }
@@ -167,7 +171,7 @@ pub fn record(
     }
 
     let mut run = Run {
-        drain: Drain::new(start_ns),
+        drain,
         store: StoreThread::start(writer, options.names, options.java_map),
         tasks,
         start_ns,
@@ -187,6 +191,7 @@ pub fn record(
             break ended;
         }
         rings.apply(&mut run.tasks);
+        run.drain.look();
         run.code.follow(&mut session, &mut run.tasks);
         remapped |= run.tasks.take_remapped();
         let age_ns = sys::monotonic_ns() - run.drain.window_start_ns();

@@ -45,13 +45,13 @@ impl Builder {
         Self { profile, window_ns: 0 }
     }
 
-    /// A frame from a label: `name`, `name_[k]`, `name_[i]`, `name_[j]`, or `[module+0x12]`; `name@12` gives the address.
+    /// A frame from a label: `name`, `name_[k]`, `name_[i]`, `name_[j]`, `name_[w]`, or `[module+0x12]`; `name@12` gives the address.
     pub(crate) fn frame(&mut self, label: &str) -> FrameId {
         let (label, at) = match label.rsplit_once('@') {
             Some((label, at)) => (label, at.parse().ok()),
             None => (label, None),
         };
-        let kinds = [FrameKind::Kernel, FrameKind::Inlined, FrameKind::Jit];
+        let kinds = [FrameKind::Kernel, FrameKind::Inlined, FrameKind::Jit, FrameKind::Wait];
         let kind = kinds.into_iter().find(|kind| label.ends_with(kind.suffix())).unwrap_or(FrameKind::User);
         let name = label.strip_suffix(kind.suffix()).unwrap_or(label);
         let symbolized = !(name.starts_with('[') && name.contains("+0x"));

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     collect::EventKind,
-    profile::{Accounting, FrameKind, Overhead, Profile, Recording},
+    profile::{Accounting, FrameKind, Overhead, Profile, Recording, Timeline},
 };
 
 pub use calls::{CallReport, CallsReport, SlowCallReport};
@@ -52,6 +52,9 @@ pub struct Report {
     pub accounting: BTreeMap<String, Accounting>,
     /// What the recording cost.
     pub overhead: Overhead,
+    /// Of when single events are known; absent unless the recording has a timeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
     /// What every thread did with its time; the longest-lived first. Empty unless the scheduler was recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<ThreadTimes>,
@@ -309,6 +312,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         warnings: warnings::warnings(profile),
         accounting,
         overhead: profile.overhead.clone(),
+        timeline: profile.timeline.clone(),
         threads,
         threads_omitted,
         run_queue: run_queue::run_queue(profile, options),

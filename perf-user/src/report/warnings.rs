@@ -31,25 +31,17 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
             ));
         }
     }
+    if let Some(timeline) = &profile.timeline {
+        warnings.extend(of_accounting(
+            "timeline",
+            "events",
+            &timeline.accounting,
+            "sums are whole, pictures of single events not",
+        ));
+    }
     for series in &profile.series {
         let Series { event, unit, accounting, .. } = series;
-        let lost = accounting.lost_total();
-        if !accounting.balances() {
-            warnings.push(format!(
-                "{event}: the accounting does not balance: taken {} but reported {} + lost {}; do not trust shares",
-                thousands(accounting.taken),
-                thousands(accounting.reported),
-                thousands(lost),
-            ));
-        }
-        if accounting.lost_share() > Accounting::NOTABLE_LOSS {
-            warnings.push(format!(
-                "{event}: {} of {} {unit} ({}) were lost; shares are of the rest",
-                thousands(lost),
-                thousands(accounting.taken),
-                percent(lost, accounting.taken),
-            ));
-        }
+        warnings.extend(of_accounting(event, unit, accounting, "shares are of the rest"));
         if let Some(missed) = series.counters.get("children_not_followed").filter(|missed| **missed > 0) {
             warnings
                 .push(format!("{event}: {} child processes were not followed: too many at once", thousands(*missed)));
@@ -92,6 +84,28 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
                 points.min(50.0)
             ));
         }
+    }
+    warnings
+}
+
+/// That counts do not add up, or that much was lost, and what follows from that.
+fn of_accounting(event: &str, unit: &str, accounting: &Accounting, consequence: &str) -> Vec<String> {
+    let (lost, mut warnings) = (accounting.lost_total(), Vec::new());
+    if !accounting.balances() {
+        warnings.push(format!(
+            "{event}: the accounting does not balance: taken {} but reported {} + lost {}; do not trust shares",
+            thousands(accounting.taken),
+            thousands(accounting.reported),
+            thousands(lost),
+        ));
+    }
+    if accounting.lost_share() > Accounting::NOTABLE_LOSS {
+        warnings.push(format!(
+            "{event}: {} of {} {unit} ({}) were lost; {consequence}",
+            thousands(lost),
+            thousands(accounting.taken),
+            percent(lost, accounting.taken),
+        ));
     }
     warnings
 }

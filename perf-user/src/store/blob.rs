@@ -1,5 +1,7 @@
 //! The samples of one process in one window as bytes: sorted, delta-coded, compressed where that helps.
 
+use std::borrow::Cow;
+
 /// One sample: rows of the tables `thread` and `stack`, and the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
@@ -16,7 +18,7 @@ const ZSTD_LEVEL: i32 = 3;
 /// Encodes entries: for each the distance to the thread and stack before it, and its value, as LEB128.
 pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
     entries.sort_unstable();
-    let mut plain = vec![PLAIN];
+    let mut plain = Vec::new();
     let (mut thread, mut stack) = (0, 0);
     for entry in entries {
         if entry.thread != thread {
@@ -27,9 +29,26 @@ pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
         push(&mut plain, entry.value);
         (thread, stack) = (entry.thread, entry.stack);
     }
-    match zstd::bulk::compress(&plain[1..], ZSTD_LEVEL) {
-        Ok(packed) if packed.len() < plain.len() - 1 => [&[ZSTD], packed.as_slice()].concat(),
-        _ => plain,
+    pack(&plain)
+}
+
+/// Bytes as they are or compressed, whichever is less; the first byte tells which.
+pub(super) fn pack(plain: &[u8]) -> Vec<u8> {
+    match zstd::bulk::compress(plain, ZSTD_LEVEL) {
+        Ok(packed) if packed.len() < plain.len() => [&[ZSTD], packed.as_slice()].concat(),
+        _ => [&[PLAIN], plain].concat(),
+    }
+}
+
+/// What [`pack`] was given; `None` when the bytes are damaged, or more than `most`.
+pub(super) fn unpack(data: &[u8], most: usize) -> Option<Cow<'_, [u8]>> {
+    match data.split_first()? {
+        (&PLAIN, plain) => Some(plain.into()),
+        (&ZSTD, packed) => {
+            let bytes = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
+            Some(zstd::bulk::decompress(packed, usize::try_from(bytes).ok()?.min(most)).ok()?.into())
+        }
+        _ => None,
     }
 }
 
@@ -37,16 +56,8 @@ pub(super) fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
 pub(super) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
     // Fifty times what the kernel half's maps can hold of a window.
     const MAX_BYTES: usize = 8 << 20;
-    let unpacked;
-    let mut rest = match data.split_first()? {
-        (&PLAIN, plain) => plain,
-        (&ZSTD, packed) => {
-            let bytes = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
-            unpacked = zstd::bulk::decompress(packed, usize::try_from(bytes).ok()?.min(MAX_BYTES)).ok()?;
-            &unpacked
-        }
-        _ => return None,
-    };
+    let plain = unpack(data, MAX_BYTES)?;
+    let mut rest = &plain[..];
     let (mut thread, mut stack) = (0_u32, 0_u32);
     let mut entries = Vec::new();
     while !rest.is_empty() {
@@ -61,7 +72,7 @@ pub(super) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
-fn push(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn push(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -69,7 +80,7 @@ fn push(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn pull(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn pull(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, after) = rest.split_first()?;

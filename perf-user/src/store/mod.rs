@@ -8,6 +8,9 @@ mod read;
 mod run_queue;
 mod slice;
 mod stacks;
+mod timeline;
+#[cfg(test)]
+mod timeline_tests;
 #[cfg(test)]
 mod tests;
 mod write;

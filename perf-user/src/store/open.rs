@@ -70,7 +70,7 @@ fn examine(connection: &Connection) -> rusqlite::Result<Verdict> {
         return Ok(Verdict::Foreign);
     }
     let found = definitions(connection)?;
-    if found.get("meta") != expected(SCHEMA_VERSION)?.get("meta") {
+    if found.get("meta") != expected(SCHEMA_VERSION, false)?.get("meta") {
         return Ok(Verdict::Foreign);
     }
     let version = match meta(connection, "schema_version")?.and_then(|text| text.parse().ok()) {
@@ -78,7 +78,8 @@ fn examine(connection: &Connection) -> rusqlite::Result<Verdict> {
         Some(version) => version,
         None => return Ok(Verdict::Damaged("it does not tell its schema version".into())),
     };
-    if found != expected(version)? {
+    let timeline = version >= WITH_COUNTS && found.contains_key("timeline");
+    if found != expected(version, timeline)? {
         return Ok(Verdict::Foreign);
     }
     // Among others, that no page belongs to two rows, which would make a small file an endless one.
@@ -91,20 +92,21 @@ pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Optio
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 
-/// The first version that has tables for system calls and for waiting for a CPU.
+/// The first version that has tables for system calls and for waiting for a CPU, and can have one for a timeline.
 const WITH_COUNTS: u32 = 3;
 
-/// What makes the tables of a version.
-pub(super) fn tables(version: u32) -> String {
-    let added =
+/// What makes the tables of a version, with that of timelines or without.
+pub(super) fn tables(version: u32, timeline: bool) -> String {
+    let counts =
         if version >= WITH_COUNTS { concat!(include_str!("calls.sql"), include_str!("run_queue.sql")) } else { "" };
-    [include_str!("schema.sql"), added].concat()
+    let timeline = if timeline { include_str!("timeline.sql") } else { "" };
+    [include_str!("schema.sql"), counts, timeline].concat()
 }
 
-/// The definitions of a version, as SQLite keeps them.
-fn expected(version: u32) -> rusqlite::Result<BTreeMap<String, String>> {
+/// The definitions of these, as SQLite keeps them.
+fn expected(version: u32, timeline: bool) -> rusqlite::Result<BTreeMap<String, String>> {
     let empty = Connection::open_in_memory()?;
-    empty.execute_batch(&tables(version))?;
+    empty.execute_batch(&tables(version, timeline))?;
     definitions(&empty)
 }
 

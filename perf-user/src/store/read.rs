@@ -12,7 +12,7 @@ use super::{
     blob::decode,
     calls,
     open::{damaged, meta, open},
-    run_queue, stacks,
+    run_queue, stacks, timeline,
 };
 use crate::profile::{Profile, Sample, Series, StackId, Thread, ThreadIndex};
 
@@ -27,6 +27,8 @@ pub struct Selection {
     pub tid: Option<u32>,
     /// One process.
     pub tgid: Option<u32>,
+    /// Whether single events are wanted, too, if the recording has them.
+    pub moments: bool,
 }
 
 impl Selection {
@@ -93,13 +95,14 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
         Ok(())
     })?;
 
-    let (mut windows, mut covered_ns): (HashMap<i64, u64>, u64) = (HashMap::new(), 0);
+    let (mut windows, mut covered_ns, mut spans): (HashMap<i64, u64>, u64, _) = (HashMap::new(), 0, HashMap::new());
     each(connection, "SELECT id, start_ns, end_ns FROM window ORDER BY id", |row| {
         let window_ns = (row.get::<_, i64>(1)? as u64).saturating_sub(start_ns);
         if selection.holds(window_ns) {
             windows.insert(row.get(0)?, window_ns);
             let length_ns = (row.get::<_, i64>(2)? as u64).saturating_sub(row.get::<_, i64>(1)? as u64);
             covered_ns = covered_ns.saturating_add(length_ns);
+            spans.insert(row.get(0)?, (window_ns, window_ns.saturating_add(length_ns)));
         }
         Ok(())
     })?;
@@ -112,6 +115,12 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     let threads = load_threads(connection, &mut profile, &strings)?;
     profile.run_queues = run_queue::load(connection, &windows, &strings, selection)?;
     profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
+    if timeline::exists(connection)? {
+        timeline::describe(connection, &mut profile, &spans)?;
+        if selection.moments {
+            timeline::read(connection, &profile, &mut series, &threads, selection, start_ns)?;
+        }
+    }
     let mut decoded = 0;
     each(connection, "SELECT window, event, tgid, data FROM sample ORDER BY window", |row| {
         let Some(window_ns) = windows.get(&row.get(0)?) else { return Ok(()) };
@@ -133,17 +142,19 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
         }));
         Ok(())
     })?;
-    let wanted = series.values().flat_map(|series| &series.samples).map(|sample| sample.stack.0).collect();
+    let sampled = series.values().flat_map(|series| &series.samples).map(|sample| sample.stack.0);
+    let happened = series.values().flat_map(|series| &series.moments).map(|moment| moment.stack.0);
+    let wanted = sampled.chain(happened).collect();
     let stacks = stacks::load(connection, &mut profile, &strings, wanted)?;
     for series in series.values_mut() {
         let sum = series.samples.iter().try_fold(0_u64, |sum, sample| sum.checked_add(sample.value));
         sum.ok_or(Unreadable::Insane("its values are too large to be added up"))?;
         stacks.resolve(series);
     }
-    for series in series
-        .values()
-        .filter(|series| selection == Selection::default() && series.total() != series.accounting.reported)
-    {
+    for series in series.values().filter(|series| {
+        selection == Selection { moments: selection.moments, ..Selection::default() }
+            && series.total() != series.accounting.reported
+    }) {
         let (event, found, reported) = (&series.event, series.total(), series.accounting.reported);
         profile
             .recording

@@ -97,3 +97,82 @@ pub(super) fn load(
 fn number(value: i64) -> Result<u64, Unreadable> {
     u64::try_from(value).map_err(|_| Unreadable::Insane("it counts below zero"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use std::path::Path;
+
+    use perf_ebpf::{
+        histogram::bucket,
+        run_queue::{QueueKey, QueueTimes, TakerKey},
+    };
+
+    use super::super::{
+        StoreError, Writer,
+        read::read,
+        slice,
+        tests::{SECOND, START, sample, window},
+    };
+    use super::*;
+    use crate::{
+        profile::{Overhead, Recording},
+        symbolize::Names,
+    };
+
+    fn recorded(path: &Path) {
+        let mut writer = Writer::create(path).unwrap();
+        writer.event("sched", "nanoseconds", 1, "scheduler").unwrap();
+        writer.describe(&Recording::default(), &Overhead::default(), START).unwrap();
+        for second in 0..2 {
+            let mut window = window(second, 1, 0, vec![sample(7, "main", &[0x10], 1)]);
+            for (tid, ns) in [(7, 1_000), (8, 4_000)] {
+                let key = QueueKey { tgid: 7, tid, cpu: 1, reserved: 0 };
+                let mut times = QueueTimes { count: 2, total_ns: 2 * ns, max_ns: ns, lengths: [0; BUCKETS] };
+                times.lengths[bucket(ns)] = 2;
+                window.queues.queues.push((key, times));
+                let taker = TakerKey {
+                    tgid: 7,
+                    tid,
+                    taker_tgid: 9,
+                    taker_tid: 9,
+                    taker_comm: *b"hog\0\0\0\0\0\0\0\0\0\0\0\0\0",
+                };
+                window.queues.takers.push((taker, ns / 2));
+            }
+            writer.window(&window, &mut Names::default()).unwrap();
+        }
+    }
+
+    #[test]
+    fn windows_add_up_and_are_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.perfprobe");
+        recorded(&path);
+        let all = read(&path, Selection::default()).unwrap().run_queues;
+        let of = &all.waits[&(7, 8, 1)];
+        assert_eq!((of.count, of.total_ns, of.max_ns, of.buckets[bucket(4_000)]), (4, 16_000, 4_000, 4));
+        assert_eq!(all.takers[&(7, 8)][&(9, 9, "hog".to_owned())], 4_000);
+        let copy = directory.path().join("b.perfprobe");
+        let selection = Selection { from_ns: Some(SECOND), tid: Some(7), ..Selection::default() };
+        slice(&path, &copy, selection).unwrap();
+        for (path, selection) in [(&path, selection), (&copy, Selection::default())] {
+            let part = read(path, selection).unwrap().run_queues;
+            assert_eq!(part.waits.iter().map(|(key, of)| (*key, of.count)).collect::<Vec<_>>(), [((7, 7, 1), 2)]);
+            assert_eq!(part.takers.keys().collect::<Vec<_>>(), [&(7, 7)]);
+        }
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_damage() {
+        for sql in
+            ["UPDATE run_queue SET count = -1", "UPDATE taker SET ns = -5", "UPDATE run_queue SET lengths = x'ff01'"]
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("a.perfprobe");
+            recorded(&path);
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            assert!(matches!(read(&path, Selection::default()), Err(StoreError::Damaged { .. })), "{sql}");
+        }
+    }
+}

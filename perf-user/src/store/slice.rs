@@ -9,7 +9,7 @@ use super::{
     blob::{decode, encode},
     calls::has_tables,
     open::{meta, open},
-    run_queue,
+    run_queue, timeline,
 };
 use crate::host::files::{PRIVATE, Place};
 
@@ -39,43 +39,38 @@ const QUEUES: [&str; 2] = ["run_queue", "taker"];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
-    let (has_calls, has_queues) = (has_tables(copy)?, run_queue::has_tables(copy)?);
     let transaction = copy.transaction()?;
     let windows: Vec<(i64, i64)> = transaction
         .prepare("SELECT id, start_ns FROM window")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    let (has_calls, has_queues) = (has_tables(&transaction)?, run_queue::has_tables(&transaction)?);
+    let calls = CALLS.into_iter().filter(|_| has_calls);
+    let queues = QUEUES.into_iter().filter(|_| has_queues);
+    let others: Vec<&str> =
+        calls.chain(queues.clone()).chain(timeline::exists(&transaction)?.then_some("timeline")).collect();
     for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
         for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
         }
-        for table in CALLS.into_iter().filter(|_| has_calls) {
-            transaction.execute(&format!("DELETE FROM {table} WHERE window = ?1"), [id])?;
-        }
-        for table in QUEUES.into_iter().filter(|_| has_queues) {
+        for table in &others {
             transaction.execute(&format!("DELETE FROM {table} WHERE window = ?1"), [id])?;
         }
     }
-    for (column, wanted) in [("tgid", selection.tgid), ("tid", selection.tid)] {
-        let Some(wanted) = wanted.filter(|_| has_queues) else { continue };
-        for table in QUEUES {
-            transaction.execute(&format!("DELETE FROM {table} WHERE {column} != ?1"), [wanted])?;
-        }
-    }
-    if let Some(tgid) = selection.tgid.filter(|_| has_calls) {
-        for table in CALLS {
+    if let Some(tgid) = selection.tgid {
+        for table in others.iter().chain(&["sample"]) {
             transaction.execute(&format!("DELETE FROM {table} WHERE tgid != ?1"), [tgid])?;
         }
     }
-    if let Some(tid) = selection.tid.filter(|_| has_calls) {
-        // Which thread made a call is told of the slowest only.
-        transaction.execute_batch("DELETE FROM call; DELETE FROM call_error")?;
-        transaction.execute("DELETE FROM slow_call WHERE tid != ?1", [tid])?;
-    }
-    if let Some(tgid) = selection.tgid {
-        transaction.execute("DELETE FROM sample WHERE tgid != ?1", [tgid])?;
-    }
     if let Some(tid) = selection.tid {
+        for table in queues {
+            transaction.execute(&format!("DELETE FROM {table} WHERE tid != ?1"), [tid])?;
+        }
+        if has_calls {
+            // Which thread made a call is told of the slowest only.
+            transaction.execute_batch("DELETE FROM call; DELETE FROM call_error")?;
+            transaction.execute("DELETE FROM slow_call WHERE tid != ?1", [tid])?;
+        }
         keep_thread(&transaction, tid)?;
     }
     transaction.commit()?;
@@ -97,5 +92,5 @@ fn keep_thread(connection: &Connection, tid: u32) -> rusqlite::Result<()> {
         let row = params![window, event, tgid, encode(entries)];
         connection.execute("UPDATE sample SET data = ?4 WHERE window = ?1 AND event = ?2 AND tgid = ?3", row)?;
     }
-    Ok(())
+    if timeline::exists(connection)? { timeline::keep_threads(connection, &threads) } else { Ok(()) }
 }

@@ -113,6 +113,11 @@ impl Stacks {
             sample.stack = stack.id;
             true
         });
+        series.moments.retain_mut(|moment| {
+            let stack = self.0.get(&moment.stack.0);
+            moment.stack = stack.map_or(moment.stack, |stack| stack.id);
+            stack.is_some()
+        });
         // From the leaves down: what a stack took, its callers took as well.
         while let Some((stored, value)) = values.pop_last() {
             let Some(stack) = self.0.get(&stored).filter(|_| stored != 0) else { continue };

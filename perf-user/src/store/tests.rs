@@ -17,16 +17,16 @@ use crate::{
     task::{LocatedKind, LocatedSample, LocatedWindow, ModuleId, Modules, RawFrame},
 };
 
-const SECOND: u64 = 1_000_000_000;
-const START: u64 = 50 * SECOND;
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const START: u64 = 50 * SECOND;
 
-fn sample(tid: u32, comm: &str, addresses: &[u64], value: u64) -> LocatedSample {
+pub(super) fn sample(tid: u32, comm: &str, addresses: &[u64], value: u64) -> LocatedSample {
     let frame = |address: &u64| RawFrame { module: ModuleId::JIT, address: *address, code: 0 };
     let frames = addresses.iter().map(frame).collect();
     LocatedSample { tgid: 7, tid, comm: comm.into(), process: "main".into(), first_ns: START, value, frames }
 }
 
-fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> LocatedWindow {
+pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> LocatedWindow {
     LocatedWindow {
         queues: crate::drain::RawQueues::default(),
         start_ns: START + second * SECOND,
@@ -41,6 +41,7 @@ fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSample>) -> Lo
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         generated: Vec::new(),
         calls: None,
+        timeline: None,
     }
 }
 

@@ -13,7 +13,8 @@ use super::{
     blob::{Entry, encode},
     calls,
     intern::Interner,
-    run_queue,
+    open::tables,
+    run_queue, timeline,
 };
 use crate::{
     collect::EventKind,
@@ -50,6 +51,18 @@ impl Writer {
     /// # Errors
     /// When it cannot be created.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
+        Self::create_as(path, false)
+    }
+
+    /// The same, for windows with a timeline.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create_with_timeline(path: &Path) -> Result<Self, StoreError> {
+        Self::create_as(path, true)
+    }
+
+    fn create_as(path: &Path, timeline: bool) -> Result<Self, StoreError> {
         let failed = |why: String| StoreError::Create { path: path.to_owned(), why };
         let place = Place::of(path).map_err(|error| failed(error.to_string()))?;
         // SQLite would say no more than "unable to open database file".
@@ -63,7 +76,7 @@ impl Writer {
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", super::open::tables(SCHEMA_VERSION)))?;
+            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", tables(SCHEMA_VERSION, timeline)))?;
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(error.to_string()))?;
@@ -148,6 +161,13 @@ impl Writer {
         if let Some(calls) = &window.calls {
             calls::write(&transaction, interner, id, window, calls)?;
         }
+        if let Some(events) = &window.timeline {
+            timeline::write(&transaction, interner, id, events)?;
+        }
+        let counts = timeline::counts(window).into_iter();
+        counts
+            .map(|(what, name, value)| (timeline::COUNTED_AS, what, name, value))
+            .try_for_each(|count| add(&transaction, id, count))?;
         let committing = rights(&self.place)?;
         transaction.commit()?;
         drop(committing);
@@ -188,18 +208,25 @@ fn write_kind(
         let row = params![window, event, tgid, encode(entries)];
         transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", row)?;
     }
-    let counter = |what: &str, name: &str, value: u64| -> rusqlite::Result<()> {
-        if value > 0 || what != "lost" {
-            let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET value = value + excluded.value";
-            transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
-        }
-        Ok(())
-    };
+    let counter = |what: &str, name: &str, value: u64| add(transaction, window, (event, what, name, value));
     counter("taken", "", kind.taken)?;
     counter("reported", "", kind.reported())?;
     kind.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
     kind.facts.iter().try_for_each(|(name, value)| counter("fact", name, *value))
+}
+
+/// Adds to a count of a window: of which event, what, under which name, and how much.
+fn add(
+    transaction: &Transaction<'_>,
+    window: u32,
+    (event, what, name, value): (&str, &str, &str, u64),
+) -> rusqlite::Result<()> {
+    if value > 0 || what != "lost" {
+        let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET value = value + excluded.value";
+        transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
+    }
+    Ok(())
 }
 
 /// The rights with which files are made in a place; that they cannot be taken is told as SQLite tells its errors.

@@ -17,7 +17,7 @@ pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
-pub use resolve::{LocatedKind, LocatedSample, LocatedWindow, RawFrame, WOKEN_BY, did};
+pub use resolve::{LocatedKind, LocatedSample, LocatedTimeline, LocatedWindow, RawFrame, WOKEN_BY, did};
 pub use space::CodeMapping;
 
 use std::{

@@ -13,7 +13,7 @@ use perf_ebpf::{
 use super::{GeneratedCode, LocatedCalls, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
-    drain::{RawKind, RawQueues, RawWindow},
+    drain::{Moment, RawKind, RawQueues, RawTimeline, RawWindow},
 };
 
 /// A place in a module: for files the file offset, for the kernel and generated code the address.
@@ -65,6 +65,21 @@ pub struct LocatedWindow {
     pub queues: RawQueues,
     /// System calls, if they are recorded.
     pub calls: Option<LocatedCalls>,
+    /// Single events, if they are kept.
+    pub timeline: Option<LocatedTimeline>,
+}
+
+/// Single events of a window.
+#[derive(Debug, Default)]
+pub struct LocatedTimeline {
+    /// What happened, each once. Their values mean nothing.
+    pub places: Vec<(EventKind, LocatedSample)>,
+    /// When it happened; all have a place.
+    pub events: Vec<Moment>,
+    /// What became of the events.
+    pub taken: u64,
+    /// Losses by cause.
+    pub lost: Vec<(&'static str, u64)>,
 }
 
 /// All of one kind in a window.
@@ -83,9 +98,10 @@ pub struct LocatedKind {
 }
 
 impl LocatedWindow {
-    /// The samples of all kinds.
+    /// All that has frames: the samples of all kinds, and the places of events.
     pub fn samples(&self) -> impl Iterator<Item = &LocatedSample> {
-        self.kinds.iter().flat_map(|kind| &kind.samples)
+        let places = self.timeline.iter().flat_map(|timeline| &timeline.places);
+        self.kinds.iter().flat_map(|kind| &kind.samples).chain(places.map(|(_, place)| place))
     }
 
     /// Takes over the counts of a window that cannot be kept: its samples become losses of this one.
@@ -104,6 +120,19 @@ impl LocatedWindow {
         if let (Some(calls), Some(dropped)) = (&mut self.calls, &dropped.calls) {
             calls.absorb(dropped, cause);
         }
+        if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
+            timeline.taken += dropped.taken;
+            timeline.lost.push((cause, dropped.records()));
+            timeline.lost.extend(&dropped.lost);
+        }
+    }
+}
+
+impl LocatedTimeline {
+    /// How many records its events are of.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.events.iter().filter(|event| event.is_record).count() as u64
     }
 }
 
@@ -137,11 +166,27 @@ impl Tasks {
         let wakers: Vec<_> = window.wakers.iter().map(|waker| self.modules.waker(&waker_name(waker))).collect();
         let mut locating = Locating { window, wakers: &wakers, names: &mut names, modules: &mut modules };
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, &mut locating)).collect();
+        let timeline = window.timeline.as_ref().map(|events| self.locate_timeline(events, &mut locating));
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
         let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, window));
         let (start_ns, end_ns, queues) = (window.start_ns, window.end_ns, window.queues.clone());
-        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls }
+        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, timeline }
+    }
+
+    fn locate_timeline(&self, timeline: &RawTimeline, locating: &mut Locating<'_>) -> LocatedTimeline {
+        let (mut places, mut ids) = (Vec::new(), Vec::new());
+        for (kind, place) in &timeline.places {
+            let located = self.locate_sample(place, locating);
+            ids.push(located.is_some().then_some(places.len() as u32));
+            places.extend(located.map(|located| (*kind, located)));
+        }
+        let placed = |event: &Moment| Some(Moment { place: ids[event.place as usize]?, ..*event });
+        let events: Vec<Moment> = timeline.events.iter().filter_map(placed).collect();
+        let mut lost = timeline.lost.clone();
+        let missing = timeline.events.iter().filter(|event| event.is_record && ids[event.place as usize].is_none());
+        lost.push(("stack_missing", missing.count() as u64));
+        LocatedTimeline { places, events, taken: timeline.taken, lost }
     }
 
     fn locate_kind(&self, kind: &RawKind, locating: &mut Locating<'_>) -> LocatedKind {

@@ -31,9 +31,13 @@ fn check(format: Format, profile: &Profile, out: &[u8]) {
     match format {
         Format::Svg => check_svg(text),
         Format::Html => check_html(text),
-        Format::Json | Format::Speedscope => {
+        Format::Json | Format::Speedscope | Format::Firefox | Format::Trace => {
             serde_json::from_str::<Value>(text).expect("JSON");
             assert!(!text.contains(is_escape), "control characters in JSON");
+        }
+        Format::Heat => {
+            check_html(text);
+            assert!(!text.contains(is_escape), "control characters in the page");
         }
         Format::Text => assert!(!text.contains(is_escape), "control characters in text: {text:?}"),
         Format::Folded => {

@@ -12,9 +12,10 @@ use rusqlite::{Connection, params_from_iter};
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
 const SCHEMA: &str = include_str!("../../../perf-user/src/store/schema.sql");
+const TIMELINE_SCHEMA: &str = include_str!("../../../perf-user/src/store/timeline.sql");
 const RECORDING: &str = r#"{"started_unix_ns":1,"duration_ns":9,"host":"h","kernel":"6","cpus":2,"target":null,"options":null,"target_label":"t","complete":true,"warnings":[]}"#;
 /// Tables with the number of their columns.
-const TABLES: [(&str, usize); 10] = [
+const TABLES: [(&str, usize); 11] = [
     ("string", 2),
     ("event", 4),
     ("module", 4),
@@ -25,6 +26,7 @@ const TABLES: [(&str, usize); 10] = [
     ("window", 3),
     ("sample", 4),
     ("counter", 5),
+    ("timeline", 4),
 ];
 
 /// What a recording's schema does not hold.
@@ -45,7 +47,8 @@ impl<'a> Arbitrary<'a> for Cell {
     fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
         Ok(Self(match u8::arbitrary(input)? {
             number @ 0..=159 => Value::Integer(i64::from(number % 16)),
-            160..=169 => Value::Text("cpu".into()),
+            160..=167 => Value::Text("cpu".into()),
+            168..=169 => Value::Text("timeline".into()),
             170..=174 => Value::Text("taken".into()),
             175..=179 => Value::Text("reported".into()),
             180..=184 => Value::Text("kernel".into()),
@@ -62,7 +65,7 @@ impl<'a> Arbitrary<'a> for Cell {
     }
 }
 
-/// A blob of samples as `store/blob.rs` reads it, not compressed.
+/// A blob of samples as `store/blob.rs` reads it, or of events as `store/timeline.rs` does, not compressed.
 fn entries(input: &mut Unstructured<'_>) -> arbitrary::Result<Vec<u8>> {
     let mut data = vec![0];
     for _ in 0..input.int_in_range(0..=8)? {
@@ -88,8 +91,9 @@ fn fill(path: &std::path::Path, input: &Input) -> rusqlite::Result<()> {
     let file = Connection::open(path)?;
     file.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=512; PRAGMA application_id=1886417506; BEGIN;")?;
     file.execute_batch(SCHEMA)?;
+    file.execute_batch(TIMELINE_SCHEMA)?;
     let recording = input.recording.as_deref().unwrap_or(RECORDING);
-    for (key, value) in [("schema_version", "1"), ("recording", recording), ("overhead", "{}"), ("start_ns", "1")] {
+    for (key, value) in [("schema_version", "3"), ("recording", recording), ("overhead", "{}"), ("start_ns", "1")] {
         file.execute("INSERT INTO meta VALUES (?1, ?2)", [key, value])?;
     }
     for (table, cells) in &input.rows {
@@ -120,8 +124,9 @@ fuzz_target!(|input: Input| {
         to_ns: to_ns.map(u64::from),
         tid: tid.map(u32::from),
         tgid: tgid.map(u32::from),
+        moments: true,
     };
-    for selection in [Selection::default(), selection] {
+    for selection in [Selection::default(), Selection { moments: true, ..Selection::default() }, selection] {
         if let Ok(profile) = read(&path, selection) {
             check_one_output(&profile, usize::from(input.format));
         }

@@ -34,6 +34,7 @@ const CORE: &[&str] = &[
     "threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time",
     "every_call_and_every_error_is_counted",
     "the_slowest_calls_tell_their_files",
+    "all_events_add_up_to_what_is_counted",
     "a_cpu_that_is_away_for_less_than_a_window_is_noticed",
     "processes_whose_end_was_missed_are_forgotten",
     "a_clock_that_jumps_moves_nothing_but_the_date",

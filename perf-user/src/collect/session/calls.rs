@@ -61,6 +61,7 @@ pub fn try_calls(host: &Host) -> Result<(), AttachError> {
         target: Target::Processes(Vec::new()),
         inherit: false,
         waits: WaitFilter::ALL,
+        timeline_min_ns: None,
         sides: Sides::Both,
         unwind: Unwind::FramePointers,
         python: false,

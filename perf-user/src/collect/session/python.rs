@@ -56,6 +56,7 @@ pub fn try_python(host: &Host) -> Result<(), AttachError> {
         unwind: Unwind::FramePointers,
         python: true,
         entries: 1,
+        timeline_min_ns: None,
     };
     let mut collector = CpuCollector::new(1, Clock::CpuClock, 1);
     let (mut bpf, reads_python) = load(host, &options, &collector)?;

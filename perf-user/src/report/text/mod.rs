@@ -54,6 +54,7 @@ impl Display for Report {
             writeln!(f, "\nThe recording holds no events.")?;
         }
         writeln!(f)?;
+        self.write_timeline(f)?;
         for (at, line) in self.overhead_lines().iter().enumerate() {
             labelled(f, if at == 0 { "Overhead" } else { "" }, line)?;
         }

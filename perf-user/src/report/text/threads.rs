@@ -1,17 +1,33 @@
-//! What threads did with their time, and who ended their waits.
+//! What threads did with their time, who ended their waits, and what is known of when.
 
 use std::fmt::{self, Formatter};
 
 use super::super::{
     Report, ThreadTimes,
-    human::{duration, line, percent, shorten},
+    human::{duration, line, percent, shorten, thousands},
 };
-use super::{labelled, write_more};
+use super::{accounting_line, labelled, write_more};
 
 /// The width of the reasons of waits, which do, too.
 const WAITS: usize = 36;
 
 impl Report {
+    pub(super) fn write_timeline(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(timeline) = &self.timeline else { return Ok(()) };
+        let accounting = &timeline.accounting;
+        let (from, to) = (timeline.from_ns as f64 / 1e9, timeline.to_ns as f64 / 1e9);
+        let waits = match timeline.min_ns {
+            0 | 1 => String::from("all waits"),
+            min_ns => format!("waits of {} and longer", duration(min_ns)),
+        };
+        let counts = accounting_line(accounting, "events");
+        labelled(f, "Timeline", &format!("from {from:.1} s to {to:.1} s: each sample, {waits}; {counts}"))?;
+        for (cause, lost) in accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
+            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n     wall running for a CPU blocked       tid  thread           longest waits")?;
         for thread in &self.threads {

@@ -66,6 +66,7 @@ fn window(second: u64) -> LocatedWindow {
         modules: HashMap::new(),
         generated: Vec::new(),
         calls: Some(calls),
+        timeline: None,
     }
 }
 
@@ -126,7 +127,7 @@ fn change(path: &Path, sql: &str) {
 #[test]
 fn a_recording_of_version_2_opens_and_is_cut() {
     let (directory, path) = recorded();
-    let older = "DROP TABLE call; DROP TABLE call_error; DROP TABLE slow_call;
+    let older = "DROP TABLE call; DROP TABLE call_error; DROP TABLE slow_call; DROP TABLE run_queue; DROP TABLE taker;
         DELETE FROM counter WHERE event = 'calls'; UPDATE meta SET value = '2' WHERE key = 'schema_version'";
     change(&path, older);
     assert!(read(&path, Selection::default()).unwrap().calls.is_none());

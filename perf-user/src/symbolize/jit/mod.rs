@@ -90,8 +90,10 @@ impl Generated {
         self.windows += 1;
         self.functions.clear();
         let mut places: HashMap<ModuleId, Vec<(usize, usize)>> = HashMap::new();
-        let modules = &window.modules;
-        let mut samples: Vec<&mut LocatedSample> = window.kinds.iter_mut().flat_map(|kind| &mut kind.samples).collect();
+        let LocatedWindow { kinds, timeline, modules, generated, start_ns, .. } = window;
+        let samples = kinds.iter_mut().flat_map(|kind| &mut kind.samples);
+        let happened = timeline.iter_mut().flat_map(|timeline| &mut timeline.places).map(|(_, place)| place);
+        let mut samples: Vec<&mut LocatedSample> = samples.chain(happened).collect();
         for (at, sample) in samples.iter().enumerate() {
             for (depth, frame) in sample.frames.iter().enumerate() {
                 if modules.get(&frame.module).is_some_and(|module| module.kind == ModuleKind::Jit) {
@@ -100,11 +102,11 @@ impl Generated {
             }
         }
         // One after another, so that no more than one has to be remembered beyond what all may take.
-        for code in std::mem::take(&mut window.generated) {
+        for code in std::mem::take(generated) {
             let id = code.module.id;
             let mut process = self.processes.remove(&id).unwrap_or_else(|| Process::new(&code.module));
             process.window = self.windows;
-            process.read(code, &mut self.java, window.start_ns);
+            process.read(code, &mut self.java, *start_ns);
             self.late.extend(process.named_late());
             for (at, depth) in places.remove(&id).unwrap_or_default() {
                 let sample = &mut samples[at];

@@ -69,6 +69,7 @@ impl Target {
             modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
             generated: vec![generated],
             calls: None,
+            timeline: None,
         }
     }
 }
