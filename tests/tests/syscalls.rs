@@ -118,15 +118,16 @@ fn the_slowest_calls_tell_their_files() {
 fn calls_that_are_open_at_either_end_are_told() {
     let Some(lab) = Lab::open() else { return };
     let waiting = lab.start(&Program::c("calls.c"), &["0", "waiting"]);
-    let recording = lab.record().option("--event", "cpu,syscalls").pid(waiting.pid()).duration("2500ms").run();
+    let recording = lab.record().option("--event", "cpu,syscalls").pid(waiting.pid()).duration("4s").run();
     let calls = calls(&recording);
-    // The byte comes after 30 naps: the read that was there when the recording began has returned, and the next has not.
+    // A byte comes every 40 naps: the read that was there when the recording began has returned, and the last has not.
     assert_eq!(calls.counters["begun_before"], 2, "each of two threads was in a call");
     let read = calls.open.iter().find(|call| call.call == "read").expect("the second read");
     assert!(read.result.is_none() && read.tid != waiting.pid(), "{read:?}");
     let recorded_ns = recording.report.recording.duration_ns;
-    assert!((100 * MS..recorded_ns).contains(&read.length_ns), "{read:?} in {recorded_ns} ns");
-    assert!(calls.kinds.iter().all(|kind| kind.call != "read"), "of none is the length known: {:?}", calls.kinds);
+    assert!((1..recorded_ns).contains(&read.length_ns), "{read:?} in {recorded_ns} ns");
+    let whole: u64 = calls.kinds.iter().filter(|kind| kind.call == "read").map(|kind| kind.count).sum();
+    assert!(whole <= 2, "only those between the first and the last are counted: {:?}", calls.kinds);
     assert!(calls.of("clock_nanosleep").count > 10, "{:?}", calls.kinds);
     let text = tests::perfprobe(&lab, &["report", recording.path_text()]).succeeded().stdout;
     let mut lines = text.lines().filter(|line| !line.starts_with("WARNING"));
@@ -142,7 +143,7 @@ fn a_call_in_which_a_thread_is_killed_is_counted() {
     let (calls, report) = (calls(&recording), &recording.report);
     let read = calls.of("read");
     assert_eq!(read.errors["ERESTARTSYS"], 1, "the thread that waits for a byte when the program ends");
-    assert!(read.total_ns > 2_000 * MS && read.max_ns > 1_400 * MS, "{read:?}");
+    assert!(read.total_ns > 2_000 * MS && read.max_ns > 1_000 * MS, "{read:?}");
     let in_reads_ns = report.in_calls("read");
     assert!(in_reads_ns.abs_diff(read.total_ns) < 20 * MS, "{in_reads_ns} ns by stack, {read:?}");
     assert_eq!(calls.counters["open_at_end"], 0);

@@ -2,7 +2,7 @@
 //   counted: each of these 20,000 times: getppid; rmdir of what is not there (ENOENT); dup of no descriptor (EBADF); read from an
 //            empty pipe that does not block (EAGAIN); then 25 naps of 20 ms, with their lengths by the clock: `slept_ns`, `longest_ns`
 //   slow:    one long call of each of some kinds, on the files `fifo` and `socket` beside the log
-//   waiting: a thread that has waited since before `ready` for a byte, gets it after half a second, and waits for the next
+//   waiting: a thread that has waited since before `ready` for a byte, gets one a second after that, and then one every two seconds
 //   foreign: 1,000 calls by the rules of 32-bit programs, if the kernel takes them: `foreign NUMBER`
 #include "work.h"
 #include <errno.h>
@@ -139,10 +139,9 @@ int main(int argc, char **argv) {
             return 3;
         usleep(100000);
         begin(argc, argv);
-        // Later than a recording takes to begin.
-        for (int at = 0; going(); at++) {
+        for (int at = 1; going(); at++) {
             nap(50);
-            if (at == 30 && write(pipes[1], "x", 1) != 1)
+            if (at % 40 == 20 && write(pipes[1], "x", 1) != 1)
                 return 3;
         }
         return finish();
