@@ -329,6 +329,54 @@ fn short_waits_and_states_are_left_out_if_asked() {
     refused(&["-e", "offcpu", "--min-wait", "1parsec"], &["no unit of time"]);
 }
 
+/// A control group that may use a fifth of a CPU, in either version's hierarchy; `None` where none can be had.
+struct Fifth(std::path::PathBuf);
+
+impl Fifth {
+    fn make() -> Option<Self> {
+        let first = std::path::Path::new("/sys/fs/cgroup/cpu/perfprobe-test-fifth");
+        if first.parent()?.join("cpu.shares").exists() {
+            let _ = std::fs::create_dir(first);
+            std::fs::write(first.join("cpu.cfs_quota_us"), "20000").ok()?;
+            return Some(Self(first.into()));
+        }
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        std::fs::write(root.join("cgroup.subtree_control"), "+cpu").ok()?;
+        let second = root.join("perfprobe-test-fifth");
+        let _ = std::fs::create_dir(&second);
+        std::fs::write(second.join("cpu.max"), "20000 100000").ok()?;
+        Some(Self(second))
+    }
+}
+
+impl Drop for Fifth {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_control_group_that_is_held_back_is_named() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(group) = Fifth::make() else {
+        Lab::leave_out("no control group can be limited here");
+        return;
+    };
+    let hog = lab.start(&Program::c("waits.c"), &["60", "crowded"]);
+    std::fs::write(group.0.join("cgroup.procs"), hog.pid().to_string()).unwrap();
+    let recording = lab.record().option("--event", "cpu,offcpu,sched").pid(hog.pid()).duration("2s").run();
+    drop(hog);
+    let told = recording.report.warnings.iter().find(|warning| warning.contains("/perfprobe-test-fifth"));
+    let told = told.unwrap_or_else(|| panic!("{:?}", recording.report.warnings));
+    assert!(told.contains("held back for"), "{told}");
+    let [running_ns, wall_ns] = recording
+        .report
+        .threads
+        .iter()
+        .fold([0, 0], |[running, wall], thread| [running + thread.running_ns, wall.max(thread.wall_ns)]);
+    assert!(running_ns < wall_ns / 3, "a fifth of a CPU: {running_ns} of {wall_ns} ns");
+}
+
 #[test]
 fn reasons_are_chosen_and_unknown_ones_named() {
     let Some(lab) = Lab::open() else { return };

@@ -15,14 +15,13 @@ use core::ffi::c_void;
 use perf_ebpf::{
     calls::{CallKey, CallSum, CallTime, OTHER_ABI, OpenCall, X32_BIT, is_sampled, weight},
     counters::{Counter, Counters},
-    histogram::bucket,
     sample::Key,
     target::BOTH_SIDES,
 };
 
 use super::{
     call_arguments::{CLONES, number},
-    counters::{add, count, counters, generation},
+    counters::{add, count, count_length, counters, generation},
     slow_calls::keep_slow,
     stacks::{CALLS, StackIds, Walked, insert_failure, take},
     target::{exec_count, is_target, read_u32},
@@ -222,11 +221,7 @@ fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters:
     if sum.max_ns < length_ns {
         sum.max_ns = length_ns;
     }
-    let at = bucket(length_ns);
-    // SAFETY: a local. Read as if it could be anything: else the mask, which the compiler knows to be idle, is left out, and
-    // verifiers before 6.12 see no limit.
-    let at = unsafe { (&raw const at).read_volatile() } & (sum.lengths.len() - 1);
-    sum.lengths[at] += 1;
+    count_length(&mut sum.lengths, length_ns);
     if !(-MAX_ERRNO..0).contains(&result) {
         return;
     }

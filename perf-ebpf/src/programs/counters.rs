@@ -4,7 +4,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
-use perf_ebpf::counters::{Counter, Counters};
+use perf_ebpf::{
+    counters::{Counter, Counters},
+    histogram::{BUCKETS, bucket},
+};
 
 /// The generation of maps that programs write to, 0 or 1. User space flips it, waits until no program can still be
 /// writing to the other one, and drains that.
@@ -39,4 +42,14 @@ pub(super) fn add(counters: *mut Counters, counter: Counter, value: u64) {
     // SAFETY: `counters` comes from the map, whose slots belong to this CPU; a sampling interrupt and the programs it can
     // interrupt count in different slots.
     unsafe { (*counters)[counter as usize] += value };
+}
+
+/// Counts a length in its bucket.
+#[inline(always)]
+pub(super) fn count_length(lengths: &mut [u32; BUCKETS], ns: u64) {
+    let at = bucket(ns);
+    // SAFETY: a local. Read as if it could be anything: else the mask, which the compiler knows to be idle, is left out, and
+    // verifiers before 6.12 see no limit.
+    let at = unsafe { (&raw const at).read_volatile() } & (BUCKETS - 1);
+    lengths[at] += 1;
 }

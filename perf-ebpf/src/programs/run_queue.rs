@@ -9,12 +9,15 @@ use aya_ebpf::{
 };
 use perf_ebpf::{
     counters::{Counter, Counters},
-    histogram::{BUCKETS, bucket},
+    histogram::BUCKETS,
     run_queue::{QueueKey, QueueTimes, SLICES, Slices, TAKEN_NS, TakerKey},
     sched::Thread,
 };
 
-use super::{counters::count, target::read_comm};
+use super::{
+    counters::{count, count_length},
+    target::read_comm,
+};
 
 /// 1 if this is recorded.
 #[unsafe(no_mangle)]
@@ -96,7 +99,7 @@ fn add(times: &mut QueueTimes, ns: u64) {
     if ns > times.max_ns {
         times.max_ns = ns;
     }
-    times.lengths[bucket(ns) & (BUCKETS - 1)] += 1;
+    count_length(&mut times.lengths, ns);
 }
 
 /// Counts who ran on this CPU since `since_ns`, as far back as is remembered.

@@ -10,6 +10,7 @@ pub mod proc;
 pub mod status;
 #[expect(unsafe_code, reason = "the one place for system calls that libc gives no safe form of")]
 pub mod sys;
+pub mod throttle;
 
 use std::{fs, io::Read as _};
 

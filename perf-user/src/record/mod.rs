@@ -22,7 +22,7 @@ use crate::{
         target::{Target, comm_from, comm_text},
     },
     drain::{Drain, DrainError},
-    host::{Host, online_cpus, sys},
+    host::{Host, online_cpus, sys, throttle::Throttling},
     profile::{Overhead, Recording},
     store::{StoreError, Writer},
     symbolize::NameOptions,
@@ -143,6 +143,7 @@ pub fn record(
     if scan_first {
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
+    let throttling = Throttling::of(&target.processes());
     let ends = target.ends_with();
     let mut watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
     let events = events(&options);
@@ -226,6 +227,7 @@ pub fn record(
     let (bpf_ns, bpf_runs) = session.cost().unzip();
     drop(rings);
     recording.warnings.extend(run.final_warnings());
+    recording.warnings.extend(throttling.since().iter().map(ToString::to_string));
     let (writer, why_unnamed, written) = run.store.finish();
     // Not before: the kernel names BPF programs as long as they are loaded, and stacks of waits go through them.
     drop(session);

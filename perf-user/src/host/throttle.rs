@@ -1,0 +1,150 @@
+//! Control groups that were held back because they had used up their share of CPU time (`cpu.max`, `cpu.cfs_quota_us`).
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+/// How often a group was held back so far, and for how long, over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    times: u64,
+    ns: u64,
+}
+
+/// What is known of groups at a moment.
+#[derive(Debug, Default)]
+pub struct Throttling {
+    /// By directory: the group's name, and what it had been held back.
+    groups: BTreeMap<PathBuf, (String, Held)>,
+}
+
+/// A group that was held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Its path in its hierarchy.
+    pub group: String,
+    /// How often.
+    pub times: u64,
+    /// For how long, over all CPUs.
+    pub ns: u64,
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, times, ns } = self;
+        let seconds = *ns as f64 / 1e9;
+        write!(
+            f,
+            "the control group {group} had used up its CPU time {times} times and was held back for {seconds:.1} s in all \
+             (cpu.max): its threads waited for a CPU then, and nobody took it"
+        )
+    }
+}
+
+impl Throttling {
+    /// The groups of these processes, and those that they are in.
+    #[must_use]
+    pub fn of(processes: &[u32]) -> Self {
+        let mounts = mounts(&fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+        let mut groups = BTreeMap::new();
+        for tgid in processes {
+            let own = fs::read_to_string(format!("/proc/{tgid}/cgroup")).unwrap_or_default();
+            for (mount, group) in own.lines().filter_map(|line| group(line, &mounts)) {
+                for above in Path::new(group).ancestors() {
+                    let name = above.to_string_lossy().into_owned();
+                    let directory = mount.join(above.strip_prefix("/").unwrap_or(above));
+                    // Those above it are known as well.
+                    if groups.contains_key(&directory) {
+                        break;
+                    }
+                    let held = read(&directory).unwrap_or_default();
+                    groups.insert(directory, (name, held));
+                }
+            }
+        }
+        Self { groups }
+    }
+
+    /// Which of them were held back since, the longest time first.
+    #[must_use]
+    pub fn since(&self) -> Vec<HeldBack> {
+        let held = self.groups.iter().filter_map(|(directory, (group, before))| {
+            let now = read(directory)?;
+            let (times, ns) = (now.times.saturating_sub(before.times), now.ns.saturating_sub(before.ns));
+            (times > 0).then(|| HeldBack { group: group.clone(), times, ns })
+        });
+        let mut held: Vec<HeldBack> = held.collect();
+        held.sort_by_key(|held| std::cmp::Reverse(held.ns));
+        held
+    }
+}
+
+/// Where the hierarchies are that can hold back: version 2, and version 1 with the CPU controller.
+fn mounts(text: &str) -> Vec<(bool, PathBuf)> {
+    let mounts = text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (path, kind, options) = (fields.get(1)?, fields.get(2)?, fields.get(3)?);
+        let is_2 = *kind == "cgroup2";
+        (is_2 || *kind == "cgroup" && options.split(',').any(|option| option == "cpu")).then(|| (is_2, path.into()))
+    });
+    mounts.collect()
+}
+
+/// From a line of `/proc/PID/cgroup`: the hierarchy, and the path in it.
+fn group<'a>(line: &'a str, mounts: &'a [(bool, PathBuf)]) -> Option<(&'a Path, &'a str)> {
+    let mut fields = line.splitn(3, ':');
+    let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_2 = number == "0" && controllers.is_empty();
+    if !is_2 && !controllers.split(',').any(|controller| controller == "cpu") {
+        return None;
+    }
+    let (_, mount) = mounts.iter().find(|(mount_is_2, _)| *mount_is_2 == is_2)?;
+    Some((mount, path))
+}
+
+fn read(directory: &Path) -> Option<Held> {
+    Some(parse(&fs::read_to_string(directory.join("cpu.stat")).ok()?))
+}
+
+/// `cpu.stat`, of either version.
+fn parse(text: &str) -> Held {
+    let mut held = Held::default();
+    for (name, value) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let Ok(value) = value.parse::<u64>() else { continue };
+        match name {
+            "nr_throttled" => held.times = value,
+            "throttled_usec" => held.ns = value.saturating_mul(1000),
+            "throttled_time" => held.ns = value,
+            _ => {}
+        }
+    }
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_tell_how_long_they_held_back() {
+        let second = "usage_usec 99\nnr_periods 7\nnr_throttled 3\nthrottled_usec 1500\n";
+        let first = "nr_periods 7\nnr_throttled 3\nthrottled_time 1500000\n";
+        assert_eq!([parse(second), parse(first)], [Held { times: 3, ns: 1_500_000 }; 2]);
+        assert_eq!(parse("usage_usec 5\nnonsense\nnr_throttled x\n"), Held::default());
+    }
+
+    #[test]
+    fn groups_are_found_in_the_hierarchy_that_has_the_controller() {
+        let mounts = mounts(
+            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\nnone /sys/fs/cgroup/cpu cgroup rw,cpu,cpuacct 0 0\n\
+             none /sys/fs/cgroup/cpuset cgroup rw,cpuset 0 0\n",
+        );
+        let found = |line| group(line, &mounts).map(|(mount, path)| (mount.to_string_lossy().into_owned(), path));
+        assert_eq!(found("0::/a/b"), Some(("/sys/fs/cgroup/unified".into(), "/a/b")));
+        assert_eq!(found("1:cpu,cpuacct:/x:y"), Some(("/sys/fs/cgroup/cpu".into(), "/x:y")));
+        assert_eq!(found("3:cpuset:/"), None);
+        assert_eq!(found("nonsense"), None);
+    }
+}
