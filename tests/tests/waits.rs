@@ -389,7 +389,7 @@ fn reasons_are_chosen_and_unknown_ones_named() {
     assert!(busy.waited_for("sleep") == 0 && busy.waited_for("futex") == recording.report.waited_for("futex"));
     let refused = tests::perfprobe(&lab, &["report", recording.path_text(), "--reason", "boredom"]);
     refused.refused(2, &["no thread waited for `boredom`"]);
-    let only_cpu = lab.record().command(&Program::c("waits.c"), &["0.5", "sleeps"]).run();
+    let only_cpu = lab.record().option("--event", "cpu").command(&Program::c("waits.c"), &["0.5", "sleeps"]).run();
     let wall = lab.file("wall.svg");
     let export =
         tests::perfprobe(&lab, &["export", only_cpu.path_text(), "--event", "wall", "-o", wall.to_str().unwrap()]);

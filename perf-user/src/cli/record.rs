@@ -22,7 +22,7 @@ use crate::{
         session::{SessionOptions, Sides, Unwind, can_walk},
         target::Target,
     },
-    host::{Host, privileges, sys},
+    host::{Host, privileges, sys, task_offsets},
     profile::Recording,
     record::{Ended, Progress, RecordError, RecordOptions, record},
     store::{self, Selection},
@@ -43,7 +43,7 @@ pub(super) struct Args {
     target: TargetArgs,
 
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
-    /// syscalls (what they ask of the kernel); default: cpu
+    /// offwake (who ends waits), syscalls (what they ask of the kernel); default: all but syscalls
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
@@ -280,11 +280,16 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
+/// listening to them costs, every program on the machine pays.
+const DEFAULT: [EventKind; 4] = [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake];
+
 /// What to record: once each, in the order of the recording.
 fn kinds(args: &Args) -> Vec<EventKind> {
-    let asked =
-        |kind: &EventKind| if args.event.is_empty() { *kind == EventKind::Cpu } else { args.event.contains(kind) };
-    EventKind::ALL.into_iter().filter(asked).collect()
+    // Without its types, the kernel does not tell what threads do that are not running.
+    let default = if task_offsets().is_ok() { &DEFAULT[..] } else { &[EventKind::Cpu] };
+    let asked = if args.event.is_empty() { default } else { &args.event };
+    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind)).collect()
 }
 
 fn sides(args: &Args) -> Sides {
