@@ -135,7 +135,7 @@ fn a_byte_to_and_fro_is_waited_for_in_read() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "pingpong", "2");
     assert_accounts(&recording, 2);
-    let blocked_ns = recording.report.waited_for("pipe, socket or terminal");
+    let blocked_ns = recording.report.waited_for("pipe/socket/terminal");
     let in_take_ns = recording.report.waited_in("take_byte");
     let in_place = !walks(&lab) || in_take_ns > blocked_ns * 9 / 10;
     assert!(blocked_ns > 100 * MS && in_place, "{in_take_ns} of {blocked_ns} ns");
@@ -162,7 +162,7 @@ fn a_thread_that_waited_before_and_never_wakes_is_seen() {
     let recorded_ns = recording.report.recording.duration_ns;
     let quiet = recording.report.threads.iter().find(|thread| thread.tid != silent.pid()).expect("the quiet thread");
     assert_same("wall", quiet.wall_ns, recorded_ns, 50 * MS);
-    assert_same("blocked in a read", quiet.blocked_ns["pipe, socket or terminal"], recorded_ns, 50 * MS);
+    assert_same("blocked in a read", quiet.blocked_ns["pipe/socket/terminal"], recorded_ns, 50 * MS);
     let main = recording.report.times_of(silent.pid());
     assert_same("the other one's sleep", main.blocked_ns["sleep"], recorded_ns, 50 * MS);
 }
@@ -242,7 +242,7 @@ fn who_ends_waits_is_known_through_a_chain() {
     let longest = recording.report.chains.first().expect("a chain");
     assert_eq!(longest.links.len(), 3, "{longest:?}");
     let whys: Vec<&str> = longest.links.iter().map(|link| link.why.as_str()).collect();
-    assert_eq!(whys, ["pipe, socket or terminal", "pipe, socket or terminal", "sleep"]);
+    assert_eq!(whys, ["pipe/socket/terminal", "pipe/socket/terminal", "sleep"]);
     let tids: Vec<u32> = longest.links.iter().map(|link| link.tid).collect();
     for (link, next) in longest.links.iter().zip(tids.iter().skip(1)) {
         // All that it was blocked, but for what had not ended, was ended by the next one.
@@ -266,7 +266,7 @@ fn who_ends_waits_is_known_through_a_chain() {
     let last = frames.iter().rposition(|frame| frame.starts_with("woken by ")).expect("a waker");
     // The waiter's stack, why it waited, and the waker's stack upside down.
     if walks(&lab) {
-        let order = ["wait_for_chain", "pipe, socket", "try_to_wake_up", "libc_write", "middle_of_chain"].map(place);
+        let order = ["wait_for_chain", "pipe/socket", "try_to_wake_up", "libc_write", "middle_of_chain"].map(place);
         assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?} in {line}");
         assert!(order[4] < Some(last), "{line}");
     }
@@ -385,6 +385,7 @@ fn reasons_are_chosen_and_unknown_ones_named() {
     let sleeps = of(&["--reason", "sleep"]);
     assert_eq!(sleeps.waited_for("sleep"), recording.report.waited_for("sleep"));
     assert_eq!(sleeps.offcpu.unwrap().waits.len(), 1);
+    assert_eq!(of(&["--reason", "SLE"]).waited_for("sleep"), recording.report.waited_for("sleep"));
     let busy = of(&["--hide-idle"]);
     assert!(busy.waited_for("sleep") == 0 && busy.waited_for("futex") == recording.report.waited_for("futex"));
     let refused = tests::perfprobe(&lab, &["report", recording.path_text(), "--reason", "boredom"]);

@@ -29,6 +29,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
 }
 
+/// Whether a reason is the one that was asked for by its beginning, in capitals or not.
+fn begins(why: &str, asked: &str) -> bool {
+    why.get(..asked.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(asked)) && !asked.is_empty()
+}
+
 /// The part of a recording that is wanted.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SelectArgs {
@@ -48,7 +53,8 @@ pub(super) struct SelectArgs {
     #[arg(long, value_name = "PID")]
     process: Option<u32>,
 
-    /// Of waits, only those for these reasons, a comma between: futex,sleep; the report lists them
+    /// Of waits, only those for these reasons, a comma between: futex,sleep,pipe; the report lists them,
+    /// their beginnings are enough
     #[arg(long, value_name = "WHY", value_delimiter = ',')]
     reason: Vec<String>,
 
@@ -77,7 +83,7 @@ impl SelectArgs {
             return Err(Failure::Usage(format!("no process {tgid} was sampled in {}", path.display())));
         }
         let reasons = profile.reasons();
-        if let Some(unknown) = self.reason.iter().find(|reason| !reasons.contains(reason.as_str())) {
+        if let Some(unknown) = self.reason.iter().find(|asked| !reasons.iter().any(|why| begins(why, asked))) {
             let known = reasons.into_iter().collect::<Vec<_>>().join("; ");
             let known = if known.is_empty() {
                 "it holds no waits: record with -e offcpu".into()
@@ -87,7 +93,7 @@ impl SelectArgs {
             return Err(Failure::Usage(format!("no thread waited for `{unknown}` in {}; {known}", path.display())));
         }
         if !self.reason.is_empty() {
-            profile.keep_waits(|why| self.reason.iter().any(|reason| reason == why));
+            profile.keep_waits(|why| self.reason.iter().any(|asked| begins(why, asked)));
         } else if self.hide_idle {
             profile.keep_waits(|why| !IDLE.contains(&why));
         }

@@ -55,7 +55,7 @@ pub struct Report {
     /// Of when single events are known; absent unless the recording has a timeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
-    /// What every thread did with its time; the longest-lived first. Empty unless the scheduler was recorded.
+    /// What every thread did with its time; those first that ran or waited for a CPU longest. Empty unless the scheduler was recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<ThreadTimes>,
     /// How many more threads there are.

@@ -12,7 +12,10 @@ use super::{
     ReportOptions,
     human::{duration, shorten, thousands},
 };
-use crate::profile::{Lengths, Profile};
+use crate::{
+    collect::EventKind,
+    profile::{Lengths, Profile},
+};
 
 /// Waiting for a CPU.
 #[derive(Clone, Debug, Serialize)]
@@ -84,6 +87,12 @@ pub(super) fn run_queue(profile: &Profile, options: &ReportOptions) -> Option<Ru
     for thread in &profile.threads {
         names.insert(thread.tid, profile.strings.get(thread.comm));
         processes.insert(thread.tgid, profile.strings.get(thread.process));
+    }
+    // A thread that has had several names is called by the last one.
+    for sample in profile.series(EventKind::Sched.name()).map_or(&[][..], |series| &series.samples) {
+        if let Some(thread) = profile.threads.get(sample.thread.0 as usize) {
+            names.insert(thread.tid, profile.strings.get(thread.comm));
+        }
     }
     let (mut by_cpu, mut by_process, mut by_thread) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for ((tgid, tid, cpu), lengths) in &queues.waits {

@@ -12,7 +12,7 @@ use crate::{
     symbolize::did_name,
 };
 
-/// Of all threads, those with the longest time first; of one time, in the order of their ids.
+/// Of all threads, those first that ran or waited for a CPU longest; of one time, in the order of their ids.
 pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
     let Some(sched) = profile.series(EventKind::Sched.name()) else { return Vec::new() };
     let mut threads: BTreeMap<(u32, u32), ThreadTimes> = BTreeMap::new();
@@ -45,7 +45,9 @@ pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
         }
     }
     let mut threads: Vec<ThreadTimes> = threads.into_values().collect();
-    threads.sort_by_key(|thread| (Reverse(thread.wall_ns), thread.tgid, thread.tid));
+    // Of most programs most threads do nothing all the time.
+    let busy = |thread: &ThreadTimes| Reverse(thread.running_ns.saturating_add(thread.runnable_ns));
+    threads.sort_by_key(|thread| (busy(thread), Reverse(thread.wall_ns), thread.tgid, thread.tid));
     threads
 }
 

@@ -56,6 +56,7 @@ impl<'a> Told<'a> {
     fn of(profile: &'a Profile, sample: &Sample) -> Self {
         let name = |frame: &Frame| profile.strings.get(frame.function);
         let mut told = Self { why: "", waker: None, waker_why: None };
+        let (mut is_timer, mut is_interrupt) = (false, false);
         let frames = profile.stacks.leaf_to_root(sample.stack).filter_map(|id| profile.frames.get(id.0 as usize));
         // From the innermost on: what the waker waited for, the waker, its stack, and then why the thread waited.
         for frame in frames {
@@ -64,12 +65,39 @@ impl<'a> Told<'a> {
                     told.waker_why = Some(told.why).filter(|why| !why.is_empty());
                     told.waker = Some(name(frame).trim_start_matches(WOKEN_BY));
                 }
-                FrameKind::Wait => told.why = name(frame),
+                FrameKind::Wait if told.waker.is_some() || told.why.is_empty() => told.why = name(frame),
+                FrameKind::Kernel if told.waker.is_some() => {
+                    let interrupt = interrupt(name(frame));
+                    is_interrupt |= interrupt == Some(INTERRUPT);
+                    is_timer |= interrupt == Some(TIMER);
+                }
                 _ => {}
             }
+            if told.waker.is_some() && frame.kind == FrameKind::Wait {
+                break;
+            }
+        }
+        // Who was interrupted has not woken anybody.
+        if is_timer || is_interrupt {
+            (told.waker, told.waker_why) = (Some(if is_timer { TIMER } else { INTERRUPT }), None);
         }
         told
     }
+}
+
+/// What wakes in place of the thread that it interrupts.
+const INTERRUPT: &str = "an interrupt";
+const TIMER: &str = "a timer";
+
+/// What a function of the kernel in a waker's stack tells: that it was in an interrupt, and what for.
+fn interrupt(function: &str) -> Option<&'static str> {
+    let timers = ["hrtimer_wakeup", "process_timeout", "it_real_fn", "posix_timer_fn", "timerfd_tmrproc"];
+    let entries =
+        ["asm_sysvec_", "asm_common_interrupt", "el1_interrupt", "el0_interrupt", "el0t_64_irq", "el1h_64_irq"];
+    if timers.contains(&function) {
+        return Some(TIMER);
+    }
+    entries.iter().any(|entry| function.starts_with(entry)).then_some(INTERRUPT)
 }
 
 /// Who waited for whom, who waited for whom in turn: of the longest waits, as long as each waker waited itself for at least half
@@ -78,17 +106,23 @@ pub(super) fn chains(wakes: &[WakeReport]) -> Vec<ChainReport> {
     let mut chains: Vec<ChainReport> = Vec::new();
     for wake in wakes.iter().take(LOOKED_AT) {
         let mut links = vec![link(wake)];
-        let mut last = wake;
+        let (mut last, mut of_it_ns) = (wake, wake.waited_ns);
         while links.len() < LINKS
             && let Some((why, ns)) = last.waker_waited_ns.iter().max_by_key(|(why, ns)| (**ns, Reverse(*why)))
             && *ns * 2 >= last.waited_ns
         {
             let waker = last.waker.as_deref().unwrap_or_default();
-            // Its own wait, of that reason, for whoever ended most of it.
-            let next = wakes.iter().find(|next| next.why == *why && next.thread() == waker);
+            // Of the time that is told of, the same share as of all waits of the two.
+            of_it_ns = (u128::from(of_it_ns) * u128::from(*ns) / u128::from(last.waited_ns.max(1))) as u64;
+            // Its own wait, of that reason, for whoever ended most of it, and is not told of yet.
+            let is_told = |next: &WakeReport| {
+                let ends = next.waker.as_deref().unwrap_or_default();
+                links.iter().any(|link| ends == format!("{} ({})", link.comm, link.tid))
+            };
+            let next = wakes.iter().find(|next| next.why == *why && next.thread() == waker && !is_told(next));
             let (tid, comm) = next.map_or((0, waker.to_owned()), |next| (next.tid, next.comm.clone()));
             let waker = next.and_then(|next| next.waker.clone());
-            links.push(ChainLink { tid, comm, why: why.clone(), waited_ns: *ns, waker });
+            links.push(ChainLink { tid, comm, why: why.clone(), waited_ns: of_it_ns, waker });
             match next {
                 Some(next) if links.iter().filter(|link| link.tid == next.tid).count() == 1 => last = next,
                 _ => break,
@@ -116,6 +150,7 @@ fn link(wake: &WakeReport) -> ChainLink {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 
@@ -142,7 +177,7 @@ mod tests {
         let chains = chains(&wakes);
         let told: Vec<Vec<(u32, u64)>> =
             chains.iter().map(|chain| chain.links.iter().map(|link| (link.tid, link.waited_ns)).collect()).collect();
-        assert_eq!(told, [vec![(1, 3_200), (2, 3_100), (3, 3_000)]]);
+        assert_eq!(told, [vec![(1, 3_200), (2, 3_100), (3, 2_861)]]);
     }
 
     #[test]
@@ -152,6 +187,22 @@ mod tests {
             wake("b", 2, "futex", "a (1)", 100, &[("futex", 90)]),
         ];
         let chains = chains(&wakes);
-        assert!(chains.iter().all(|chain| chain.links.len() <= 3), "{chains:?}");
+        assert!(chains.iter().all(|chain| chain.links.len() <= 2), "{chains:?}");
+    }
+
+    #[test]
+    fn no_link_is_longer_than_the_one_before() {
+        let wakes = [
+            wake("b", 2, "futex", "c (3)", 9_000, &[("sleep", 8_000)]),
+            wake("b", 2, "futex", "a (1)", 8_500, &[("futex", 8_400)]),
+            wake("a", 1, "futex", "b (2)", 100, &[("futex", 90)]),
+            wake("c", 3, "sleep", "a timer", 80, &[]),
+        ];
+        let chains = chains(&wakes);
+        let told: Vec<Vec<u64>> =
+            chains.iter().map(|chain| chain.links.iter().map(|link| link.waited_ns).collect()).collect();
+        assert!(told.iter().all(|times| times.windows(2).all(|pair| pair[1] <= pair[0])), "{told:?}");
+        let first = chains.iter().find(|chain| chain.links[0].tid == 1).unwrap();
+        assert_eq!(first.links.iter().map(|link| link.tid).collect::<Vec<_>>(), [1, 2, 3], "not back to itself");
     }
 }

@@ -69,7 +69,7 @@ fn reason(why: u32) -> &'static str {
             | libc::SYS_pwritev2
             | libc::SYS_splice
             | libc::SYS_sendfile,
-        ) => "pipe, socket or terminal",
+        ) => "pipe/socket/terminal",
         Some(libc::SYS_flock | libc::SYS_fcntl) => "file lock",
         Some(libc::SYS_io_uring_enter | libc::SYS_io_getevents) => "asynchronous I/O",
         #[cfg(target_arch = "x86_64")]
@@ -102,7 +102,7 @@ mod tests {
         let reason = |state, call: libc::c_long| reason(why(state, call as u32));
         assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_clock_nanosleep), "sleep");
         assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_futex), "futex");
-        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_read), "pipe, socket or terminal");
+        assert_eq!(reason(TASK_INTERRUPTIBLE, libc::SYS_read), "pipe/socket/terminal");
         assert_eq!(reason(TASK_UNINTERRUPTIBLE, libc::SYS_read), "disk or kernel lock");
         assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_WAKEKILL, INTERRUPTED.into()), "page fault");
         assert_eq!(reason(4, libc::SYS_read), "stopped");

@@ -20,7 +20,7 @@ fn colour(reason: &str) -> &'static str {
         "futex" => "purple",
         "disk or kernel lock" | "asynchronous I/O" => "brown",
         "page fault" => "magenta",
-        "pipe, socket or terminal" | "socket" => "lightred",
+        "pipe/socket/terminal" | "socket" => "lightred",
         idle if IDLE.contains(&idle) => "lightblue",
         _ => "darkgrey",
     }

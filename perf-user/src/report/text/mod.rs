@@ -50,7 +50,7 @@ impl Display for Report {
         if let Some(calls) = &self.calls {
             calls.write(f)?;
         }
-        if self.series.is_empty() && self.threads.is_empty() {
+        if self.series.is_empty() && self.threads.is_empty() && self.wakes.is_empty() {
             writeln!(f, "\nThe recording holds no events.")?;
         }
         writeln!(f)?;
@@ -348,7 +348,7 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
         }
         let shown: u64 = series.walk_ends.iter().take(3).map(|end| end.samples).sum();
         if ended > shown {
-            labelled(f, "", &format!("{:>9}  otherwise, or elsewhere", thousands(ended - shown)))?;
+            labelled(f, "", &format!("{:>9}  otherwise, or elsewhere", amount(ended - shown, &series.unit)))?;
         }
     }
     let skipped = Counter::OffSkipped.name();
