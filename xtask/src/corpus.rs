@@ -70,7 +70,7 @@ fn measure(subject: &Subject, folder: &Path, perf: bool) -> Result<String> {
     command::read(&mut shell(subject.prepare, folder))?;
     let recorded = folder.join("stacks.folded");
     let mut record = Command::new(test::binary());
-    record.args(["record", "--quiet", "-F", FREQUENCY, "-o"]).arg(&recorded).arg("--");
+    record.args(["record", "--quiet", "-e", "cpu", "-F", FREQUENCY, "-o"]).arg(&recorded).arg("--");
     end(under(record, subject, folder))?;
     let own = Stacks::of_folded(&fs::read_to_string(&recorded)?, subject.comm);
     if own.all == 0 {

@@ -88,7 +88,7 @@ impl Ready {
         match self.tool {
             Tool::Nothing => return None,
             Tool::Perfprobe => {
-                record.args(["record", "--frequency", &frequency, "-o", "out.perfprobe", "-o", "out.svg"]);
+                record.args(["record", "-e", "cpu", "--frequency", &frequency, "-o", "out.perfprobe", "-o", "out.svg"]);
                 match &process {
                     Some(tgid) => record.args(["--pid", tgid]),
                     None => record.arg("--all"),
