@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::bpf_objects::holds_programs;
 use crate::lab::build_directory;
 use crate::{Finished, Lab, Launcher};
 
@@ -125,6 +126,11 @@ impl Session {
             if let Some(status) = self.child.try_wait().expect("ask for the state of perfprobe") {
                 panic!("perfprobe ended ({status}) before it recorded:\n{}", self.stream("stderr"));
             }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The programs can take longer on a machine with much to do. Who is not the recorder itself has none.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !holds_programs(self.pid()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         std::thread::sleep(Duration::from_millis(500));

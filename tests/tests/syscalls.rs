@@ -21,9 +21,17 @@ fn calls(recording: &Recording) -> &Calls {
 /// Asserts that nothing was lost.
 fn assert_whole(recording: &Recording) {
     let accounting = &calls(recording).accounting;
-    assert_eq!(accounting.lost_total(), 0, "maps have room: {accounting:?}");
+    // Newer kernels leave out a program that another thread's return has interrupted on this CPU: that is counted.
+    let untold = untold(recording);
+    assert_eq!(accounting.lost_total(), untold, "maps have room: {accounting:?}");
+    assert!(untold * 500 <= accounting.taken, "{accounting:?}");
     let counted: u64 = calls(recording).kinds.iter().map(|kind| kind.count).sum();
     assert_eq!(counted, accounting.reported, "what is reported is told");
+}
+
+/// Calls of which the kernel did not tell that they returned.
+fn untold(recording: &Recording) -> u64 {
+    calls(recording).accounting.lost.get("return_missed").copied().unwrap_or(0)
 }
 
 #[test]
@@ -31,14 +39,16 @@ fn every_call_and_every_error_is_counted() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "counted", "1");
     assert_whole(&recording);
+    let untold = untold(&recording);
     let calls = calls(&recording);
-    assert_eq!(calls.of("getppid").count, TIMES);
+    let is_all = |count: u64| (TIMES.saturating_sub(untold)..=TIMES).contains(&count);
+    assert!(is_all(calls.of("getppid").count), "{:?}", calls.of("getppid"));
     for (call, error) in [("dup", "EBADF"), ("read", "EAGAIN")] {
-        assert_eq!(calls.of(call).errors.get(error), Some(&TIMES), "{call}");
+        assert!(calls.of(call).errors.get(error).is_some_and(|count| is_all(*count)), "{call}: {:?}", calls.of(call));
     }
     // What 64-bit Arm has for it is the general one.
     let rmdir = if cfg!(target_arch = "x86_64") { "rmdir" } else { "unlinkat" };
-    assert_eq!(calls.of(rmdir).errors["ENOENT"], TIMES);
+    assert!(is_all(calls.of(rmdir).errors["ENOENT"]), "{:?}", calls.of(rmdir));
     assert!(calls.of("getppid").errors.is_empty());
     assert_eq!(calls.counters["begun_before"], 1, "the one in which the command waited to be released");
 }
