@@ -4,7 +4,8 @@
 use fuzz::check_one_output;
 use libfuzzer_sys::fuzz_target;
 use perf_user::profile::{
-    Accounting, Frame, FrameId, FrameKind, Profile, Recording, Sample, Series, StackId, Thread, ThreadIndex, simple_name,
+    Accounting, Frame, FrameId, FrameKind, Profile, Recording, Sample, Series, StackId, Thread, ThreadIndex,
+    simple_name,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -32,7 +33,14 @@ fuzz_target!(|data: &[u8]| {
             module: profile.strings.intern(&next()),
             file: profile.strings.intern(&next()),
             line: at,
-            kind: [FrameKind::User, FrameKind::Inlined, FrameKind::Kernel, FrameKind::Jit, FrameKind::Python, FrameKind::Wait][at as usize % 5],
+            kind: [
+                FrameKind::User,
+                FrameKind::Inlined,
+                FrameKind::Kernel,
+                FrameKind::Jit,
+                FrameKind::Python,
+                FrameKind::Wait,
+            ][at as usize % 5],
             symbolized: at % 3 != 0,
             address: u64::from(at),
         };
@@ -51,6 +59,7 @@ fuzz_target!(|data: &[u8]| {
         accounting,
         counters: [(next(), 7)].into(),
         unsymbolized: [(next(), 7)].into(),
+        ..Series::default()
     });
     check_one_output(&profile, data.len());
 });

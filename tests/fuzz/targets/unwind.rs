@@ -24,7 +24,9 @@ fuzz_target!(|data: &[u8]| {
         b'k' => return kept(data),
         _ => data.to_vec(),
     };
-    let Ok(table) = read(&File::open(SCRATCH.file(&file)).expect("a file that was just written")) else { return };
+    let Ok(table) = read(&File::open(SCRATCH.file(&file)).expect("a file that was just written"), |_| None) else {
+        return;
+    };
     assert!(table.pages.is_sorted() && table.pages.last().is_some_and(|last| *last as usize == table.rows.len()));
     for (at, page) in table.pages.windows(2).enumerate() {
         let rows = &table.rows[page[0] as usize..page[1] as usize];
