@@ -1,5 +1,6 @@
 // waits SECONDS KIND: threads that wait in a known way.
 //   sleeps:   one takes naps of 20 ms, another of 5 ms
+//   awake:    on each CPU one that runs when nobody else wants to, so that none is ever idle
 //   crowded:  four threads that always want the one CPU they may have
 //   pingpong: two threads that hand a byte to and fro through pipes
 //   hurry:    the same on one CPU, waiting in turn in two functions, three times as long in one of them
@@ -186,6 +187,17 @@ static void *last_of_chain(void *argument) {
     return argument;
 }
 
+static void *awake(void *argument) {
+    struct sched_param none = {0};
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET((long)argument, &own);
+    if (sched_setaffinity(0, sizeof own, &own) || sched_setscheduler(0, SCHED_IDLE, &none))
+        _exit(3);
+    hustle();
+    return argument;
+}
+
 static void *brief(void *argument) {
     spin_units(5);
     return argument;
@@ -218,6 +230,16 @@ int main(int argc, char **argv) {
     begin(argc, argv);
     if (!strcmp(kind, "sleeps"))
         run((void *(*[])(void *)){naps, naps}, (long[]){20, 5}, 2);
+    if (!strcmp(kind, "awake")) {
+        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+        pthread_t threads[8];
+        for (long at = 0; at < cpus && at < 8; at++)
+            if (pthread_create(&threads[at], NULL, awake, (void *)at))
+                return 3;
+        while (going())
+            nap(50);
+        return finish();
+    }
     if (!strcmp(kind, "crowded") || !strcmp(kind, "hurry")) {
         cpu_set_t one;
         CPU_ZERO(&one);
