@@ -12,7 +12,7 @@ pub mod status;
 pub mod sys;
 pub mod throttle;
 
-use std::{fs, io::Read as _};
+use std::{fs, io::Read as _, sync::OnceLock};
 
 use capability::{Capabilities, Capability};
 
@@ -111,11 +111,16 @@ fn parse_cpu_list(text: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Offsets from the running kernel's BTF.
+/// Offsets from the running kernel's BTF, of which there are some megabytes: they are read once.
 ///
 /// # Errors
 /// When the kernel has no BTF, or its `task_struct` lacks a member.
 pub fn task_offsets() -> Result<TaskOffsets, Unsupported> {
+    static KNOWN: OnceLock<Result<TaskOffsets, Unsupported>> = OnceLock::new();
+    KNOWN.get_or_init(read_task_offsets).clone()
+}
+
+fn read_task_offsets() -> Result<TaskOffsets, Unsupported> {
     let missing = |why: String| {
         Unsupported::new(
             "following processes",
