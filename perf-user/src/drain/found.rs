@@ -47,10 +47,10 @@ pub(super) struct Found {
     /// Of the time in `waits`, that of waits in storms whose stacks were not taken.
     shared_ns: u64,
     pub(super) undecodable: u64,
-    /// Intervals that have not ended: who and where, since when, and how long blocked and runnable.
+    /// Intervals that have not ended and are wanted: who and where, since when, and how long blocked and runnable.
     pub(super) open: Vec<(Key, u64, [u64; 2])>,
     /// Which waits are wanted.
-    pub(super) filter: WaitFilter,
+    filter: WaitFilter,
     /// The time of others.
     left_out_ns: u64,
 }
@@ -83,16 +83,13 @@ impl Found {
         }
         let off = rest(whole, before.told);
         self.taken_ns += off.iter().sum::<u64>();
+        if !ended {
+            self.open.push((thread.wait.key, thread.off_ns, whole));
+        }
         let waker_off_ns = thread.waker_off_ns.min(whole[0]);
         let ended = if ended { [waker_off_ns, whole[0] - waker_off_ns] } else { [0; 2] };
         self.waits.push(Wait { wait: thread.wait, off, ended, first_ns: thread.off_ns });
         Interval { told: [before.told[0] + off[0], before.told[1] + off[1]], stacks }
-    }
-
-    /// Intervals that have not ended and that the filter keeps.
-    pub(super) fn open(&self) -> impl Iterator<Item = (&Key, u64, [u64; 2])> {
-        let kept = self.open.iter().filter(|(key, _, off)| self.filter.keeps(key.why, off.iter().sum()));
-        kept.map(|(key, off_ns, off)| (key, *off_ns, *off))
     }
 
     /// Gives the time of waits that had no stack taken to those that stand for them: of the same thread, for the same reason, at

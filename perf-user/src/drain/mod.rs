@@ -157,7 +157,6 @@ impl Drain {
     pub fn rotate(&mut self, session: &mut Session, end_ns: Option<u64>) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
         let last_ns = end_ns;
-        let is_last = end_ns.is_some();
         let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
         session.set_generation(next, end_ns)?;
         wait_for_running_programs();
@@ -193,11 +192,12 @@ impl Drain {
         }
         if session.options().schedules() {
             let found = self.threads.read(session, full, end_ns, stacks)?;
-            if let (Some(Timeline { min_ns, .. }), Some(events), true) =
-                (&self.timeline, &mut window.timeline, is_last && session.options().records(EventKind::OffCpu))
+            if let (Some(Timeline { min_ns, .. }), Some(events)) = (&self.timeline, &mut window.timeline)
+                && last_ns.is_some()
+                && session.options().records(EventKind::OffCpu)
             {
-                let long = found.open().filter(|(.., off)| off.iter().sum::<u64>() >= *min_ns);
-                long.for_each(|(key, off_ns, off)| events.add_open(key, off_ns, off));
+                let long = found.open.iter().filter(|(.., off)| off.iter().sum::<u64>() >= *min_ns);
+                long.for_each(|(key, off_ns, off)| events.add_open(key, *off_ns, *off));
             }
             let mut kinds = found.into_kinds(session.options(), &mut window.wakers);
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {

@@ -112,7 +112,6 @@ impl Threads {
                 let id = (thread.wait.key.tid, thread.off_ns);
                 let before = self.open.remove(&id).unwrap_or_default();
                 open.insert(id, found.interval(thread, end_ns, before, false));
-                found.open.push((thread.wait.key, thread.off_ns, thread.off(end_ns)));
             }
         }
         found.share_out();

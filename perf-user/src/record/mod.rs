@@ -296,8 +296,9 @@ impl Run {
         let raw = self.drain.rotate(session, end_ns)?;
         rings.apply_until_now(&mut self.tasks);
         self.code.read(&mut self.tasks);
-        let located = self.tasks.locate(&raw);
-        let ended = self.tasks.forget_before(raw.start_ns);
+        let start_ns = raw.start_ns;
+        let located = self.tasks.locate(raw);
+        let ended = self.tasks.forget_before(start_ns);
         session.forget_processes(&ended)?;
         if self.tasks.take_events_missed() {
             session.forget_gone()?;

@@ -71,26 +71,33 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
             transaction.execute_batch("DELETE FROM call; DELETE FROM call_error")?;
             transaction.execute("DELETE FROM slow_call WHERE tid != ?1", [tid])?;
         }
-        keep_thread(&transaction, tid)?;
+        let threads: Vec<u32> = transaction
+            .prepare("SELECT id FROM thread WHERE tid = ?1")?
+            .query_map([tid], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        rewrite(&transaction, "sample", |data| {
+            let mut entries = decode(data)?;
+            entries.retain(|entry| threads.contains(&entry.thread));
+            Some(encode(entries))
+        })?;
+        if timeline::exists(&transaction)? {
+            rewrite(&transaction, "timeline", |data| timeline::keep_threads(data, &threads))?;
+        }
     }
     transaction.commit()?;
     copy.execute_batch("VACUUM")
 }
 
-fn keep_thread(connection: &Connection, tid: u32) -> rusqlite::Result<()> {
-    let threads: Vec<u32> = connection
-        .prepare("SELECT id FROM thread WHERE tid = ?1")?
-        .query_map([tid], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let samples: Vec<(i64, String, u32, Vec<u8>)> = connection
-        .prepare("SELECT window, event, tgid, data FROM sample")?
+/// Replaces the data in all rows of a table, which `kept` makes of them; `None` when they are damaged.
+fn rewrite(connection: &Connection, table: &str, kept: impl Fn(&[u8]) -> Option<Vec<u8>>) -> rusqlite::Result<()> {
+    let rows: Vec<(i64, String, u32, Vec<u8>)> = connection
+        .prepare(&format!("SELECT window, event, tgid, data FROM {table}"))?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    for (window, event, tgid, data) in samples {
-        let mut entries = decode(&data).ok_or(rusqlite::Error::InvalidQuery)?;
-        entries.retain(|entry| threads.contains(&entry.thread));
-        let row = params![window, event, tgid, encode(entries)];
-        connection.execute("UPDATE sample SET data = ?4 WHERE window = ?1 AND event = ?2 AND tgid = ?3", row)?;
+    let sql = format!("UPDATE {table} SET data = ?4 WHERE window = ?1 AND event = ?2 AND tgid = ?3");
+    for (window, event, tgid, data) in rows {
+        let data = kept(&data).ok_or(rusqlite::Error::InvalidQuery)?;
+        connection.execute(&sql, params![window, event, tgid, data])?;
     }
-    if timeline::exists(connection)? { timeline::keep_threads(connection, &threads) } else { Ok(()) }
+    Ok(())
 }

@@ -182,19 +182,11 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Keeps only the events of these threads.
-pub(super) fn keep_threads(connection: &Connection, threads: &[u32]) -> rusqlite::Result<()> {
-    let rows: Vec<(i64, String, u32, Vec<u8>)> = connection
-        .prepare("SELECT window, event, tgid, data FROM timeline")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    for (window, event, tgid, data) in rows {
-        let mut entries = decode(&data).ok_or(rusqlite::Error::InvalidQuery)?;
-        entries.retain(|entry| threads.contains(&entry.thread));
-        let row = params![window, event, tgid, encode(entries)];
-        connection.execute("UPDATE timeline SET data = ?4 WHERE window = ?1 AND event = ?2 AND tgid = ?3", row)?;
-    }
-    Ok(())
+/// Of a row's data, what is left with only the events of these threads; `None` when it is damaged.
+pub(super) fn keep_threads(data: &[u8], threads: &[u32]) -> Option<Vec<u8>> {
+    let mut entries = decode(data)?;
+    entries.retain(|entry| threads.contains(&entry.thread));
+    Some(encode(entries))
 }
 
 /// What a window adds to the counts.

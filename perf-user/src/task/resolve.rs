@@ -153,7 +153,7 @@ impl LocatedKind {
 impl Tasks {
     /// Gives every address of a window the meaning it had when the sample was taken.
     #[must_use]
-    pub fn locate(&mut self, window: &RawWindow) -> LocatedWindow {
+    pub fn locate(&mut self, window: RawWindow) -> LocatedWindow {
         let samples = || window.kinds.iter().flat_map(|kind| &kind.samples);
         // The beginning of some escaped us: they joined the target's cgroup, or events were lost.
         let unknown = |sample: &&RawSample| sample.user_stack != 0 && !self.processes.contains_key(&sample.tgid);
@@ -164,13 +164,13 @@ impl Tasks {
         sampled.iter().for_each(|tgid| self.look_for_generators(*tgid));
         let (mut names, mut modules) = (HashMap::new(), HashMap::new());
         let wakers: Vec<_> = window.wakers.iter().map(|waker| self.modules.waker(&waker_name(waker))).collect();
-        let mut locating = Locating { window, wakers: &wakers, names: &mut names, modules: &mut modules };
+        let mut locating = Locating { window: &window, wakers: &wakers, names: &mut names, modules: &mut modules };
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, &mut locating)).collect();
         let timeline = window.timeline.as_ref().map(|events| self.locate_timeline(events, &mut locating));
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
-        let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, window));
-        let (start_ns, end_ns, queues) = (window.start_ns, window.end_ns, window.queues.clone());
+        let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, &window));
+        let RawWindow { start_ns, end_ns, queues, .. } = window;
         LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, timeline }
     }
 
