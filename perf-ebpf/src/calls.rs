@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{comm::Comm, histogram::BUCKETS};
+use crate::comm::Comm;
 
 /// The system call that a thread is in. Kept for as long as the thread lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -34,26 +34,6 @@ pub struct CallKey {
     pub cpu: u32,
     /// For errors, which; else 0.
     pub error: u32,
-}
-
-/// The calls counted under one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct CallSum {
-    /// How many.
-    pub count: u64,
-    /// How long all of them took.
-    pub total_ns: u64,
-    /// How long the longest took.
-    pub max_ns: u64,
-    /// How many took how long: see [`crate::histogram::bucket`].
-    pub lengths: [u32; BUCKETS],
-}
-
-impl Default for CallSum {
-    fn default() -> Self {
-        Self { count: 0, total_ns: 0, max_ns: 0, lengths: [0; BUCKETS] }
-    }
 }
 
 /// Calls shorter than this are taken with their stack by chance only: the more rarely, the shorter.

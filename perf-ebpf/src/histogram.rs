@@ -1,5 +1,26 @@
 //! Histograms of lengths: four buckets for each doubling, so that the middle of a bucket is within an eighth of all it holds.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// How often something happened, and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Lengths {
+    /// How often.
+    pub count: u64,
+    /// In all.
+    pub total_ns: u64,
+    /// At most.
+    pub max_ns: u64,
+    /// How often for how long: see [`bucket`].
+    pub buckets: [u32; BUCKETS],
+}
+
+impl Lengths {
+    /// Nothing yet.
+    pub const NONE: Self = Self { count: 0, total_ns: 0, max_ns: 0, buckets: [0; BUCKETS] };
+}
+
 /// How many buckets there are.
 pub const BUCKETS: usize = 128;
 

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{comm::Comm, histogram::BUCKETS};
+use crate::comm::Comm;
 
 /// A thread that waited for a CPU, and the CPU it came to run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -16,20 +16,6 @@ pub struct QueueKey {
     pub cpu: u32,
     /// Zero.
     pub reserved: u32,
-}
-
-/// How often and how long a thread waited for a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct QueueTimes {
-    /// How often.
-    pub count: u64,
-    /// In all.
-    pub total_ns: u64,
-    /// At most.
-    pub max_ns: u64,
-    /// How often for how long: [`crate::histogram::bucket`].
-    pub lengths: [u32; BUCKETS],
 }
 
 /// Who ran while another waited.

@@ -13,8 +13,9 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    calls::{CallKey, CallSum, CallTime, OTHER_ABI, OpenCall, X32_BIT, is_sampled, weight},
+    calls::{CallKey, CallTime, OTHER_ABI, OpenCall, X32_BIT, is_sampled, weight},
     counters::{Counter, Counters},
+    histogram::Lengths,
     sample::Key,
     target::BOTH_SIDES,
 };
@@ -40,10 +41,10 @@ static OTHER_ABI_BITS: Global<u32> = Global::new(0);
 static OPEN_CALLS: HashMap<u32, OpenCall> = HashMap::with_max_entries(1, 0);
 
 #[map]
-static CALLS_0: HashMap<CallKey, CallSum> = HashMap::with_max_entries(1, 0);
+static CALLS_0: HashMap<CallKey, Lengths> = HashMap::with_max_entries(1, 0);
 
 #[map]
-static CALLS_1: HashMap<CallKey, CallSum> = HashMap::with_max_entries(1, 0);
+static CALLS_1: HashMap<CallKey, Lengths> = HashMap::with_max_entries(1, 0);
 
 #[map]
 static CALL_ERRORS_0: HashMap<CallKey, u64> = HashMap::with_max_entries(1, 0);
@@ -60,7 +61,7 @@ static CALL_TIMES_1: HashMap<Key, CallTime> = HashMap::with_max_entries(1, 0);
 
 /// No calls: what a new entry begins with, for which the stack of a program has no room.
 #[map]
-static NO_CALLS: PerCpuArray<CallSum> = PerCpuArray::with_max_entries(1, 0);
+static NO_CALLS: PerCpuArray<Lengths> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 while a program of this CPU takes a stack. Where the kernel lets another thread preempt one that runs such a program, it may
 /// return from a call meanwhile.
@@ -215,13 +216,7 @@ fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters:
         }
     };
     // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
-    let sum = unsafe { &mut *sum };
-    sum.count += 1;
-    sum.total_ns += length_ns;
-    if sum.max_ns < length_ns {
-        sum.max_ns = length_ns;
-    }
-    count_length(&mut sum.lengths, length_ns);
+    count_length(unsafe { &mut *sum }, length_ns);
     if !(-MAX_ERRNO..0).contains(&result) {
         return;
     }

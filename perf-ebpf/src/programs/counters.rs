@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use perf_ebpf::{
     counters::{Counter, Counters},
-    histogram::{BUCKETS, bucket},
+    histogram::{BUCKETS, Lengths, bucket},
 };
 
 /// The generation of maps that programs write to, 0 or 1. User space flips it, waits until no program can still be
@@ -44,12 +44,17 @@ pub(super) fn add(counters: *mut Counters, counter: Counter, value: u64) {
     unsafe { (*counters)[counter as usize] += value };
 }
 
-/// Counts a length in its bucket.
+/// Counts one more that took so long.
 #[inline(always)]
-pub(super) fn count_length(lengths: &mut [u32; BUCKETS], ns: u64) {
+pub(super) fn count_length(lengths: &mut Lengths, ns: u64) {
+    lengths.count += 1;
+    lengths.total_ns += ns;
+    if ns > lengths.max_ns {
+        lengths.max_ns = ns;
+    }
     let at = bucket(ns);
     // SAFETY: a local. Read as if it could be anything: else the mask, which the compiler knows to be idle, is left out, and
     // verifiers before 6.12 see no limit.
     let at = unsafe { (&raw const at).read_volatile() } & (BUCKETS - 1);
-    lengths[at] += 1;
+    lengths.buckets[at] += 1;
 }

@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use perf_ebpf::{
     counters::{Counter, Counters},
-    histogram::BUCKETS,
-    run_queue::{QueueKey, QueueTimes, SLICES, Slices, TAKEN_NS, TakerKey},
+    histogram::Lengths,
+    run_queue::{QueueKey, SLICES, Slices, TAKEN_NS, TakerKey},
     sched::Thread,
 };
 
@@ -24,10 +24,10 @@ use super::{
 static RUN_QUEUE: Global<u32> = Global::new(0);
 
 #[map]
-static QUEUES_0: HashMap<QueueKey, QueueTimes> = HashMap::with_max_entries(1, 0);
+static QUEUES_0: HashMap<QueueKey, Lengths> = HashMap::with_max_entries(1, 0);
 
 #[map]
-static QUEUES_1: HashMap<QueueKey, QueueTimes> = HashMap::with_max_entries(1, 0);
+static QUEUES_1: HashMap<QueueKey, Lengths> = HashMap::with_max_entries(1, 0);
 
 /// For how long who ran while whom waited.
 #[map]
@@ -42,7 +42,7 @@ static RAN: PerCpuArray<Slices> = PerCpuArray::with_max_entries(1, 0);
 
 /// An entry in the making: the stack of a program has no room for it.
 #[map]
-static QUEUE_MEMORY: PerCpuArray<QueueTimes> = PerCpuArray::with_max_entries(1, 0);
+static QUEUE_MEMORY: PerCpuArray<Lengths> = PerCpuArray::with_max_entries(1, 0);
 
 /// Whether this is recorded.
 #[inline(always)]
@@ -76,12 +76,12 @@ pub(super) fn waited(thread: &Thread, since_ns: u64, now_ns: u64, generation: u3
     let queues = if generation == 0 { &QUEUES_0 } else { &QUEUES_1 };
     if let Some(times) = queues.get_ptr_mut(&key) {
         // SAFETY: the key names one thread on one CPU, this one.
-        add(unsafe { &mut *times }, runnable_ns);
+        count_length(unsafe { &mut *times }, runnable_ns);
     } else if let Some(times) = QUEUE_MEMORY.get_ptr_mut(0) {
         // SAFETY: this CPU's.
         let times = unsafe { &mut *times };
-        *times = QueueTimes { count: 0, total_ns: 0, max_ns: 0, lengths: [0; BUCKETS] };
-        add(times, runnable_ns);
+        *times = Lengths::NONE;
+        count_length(times, runnable_ns);
         if queues.insert(&key, &*times, u64::from(BPF_NOEXIST)).is_err() {
             count(counters, Counter::QueuesMissed);
         }
@@ -90,16 +90,6 @@ pub(super) fn waited(thread: &Thread, since_ns: u64, now_ns: u64, generation: u3
         taken_by(&key, since_ns, generation, counters);
     }
     0
-}
-
-#[inline(always)]
-fn add(times: &mut QueueTimes, ns: u64) {
-    times.count += 1;
-    times.total_ns += ns;
-    if ns > times.max_ns {
-        times.max_ns = ns;
-    }
-    count_length(&mut times.lengths, ns);
 }
 
 /// Counts who ran on this CPU since `since_ns`, as far back as is remembered.

@@ -138,12 +138,13 @@ pub(super) fn change(thread: &mut Thread, how: impl FnOnce(&mut Thread)) {
 
 #[inline(always)]
 fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, entry: impl FnOnce() -> Entry) -> i32 {
+    // Before anything is looked up: on a CPU that was idle that takes microseconds, which are the next thread's.
+    let now_ns = now();
     let next = THREADS.get_ptr_mut(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()));
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     let previous = THREADS.get_ptr_mut(&tid);
     let is_new = tid != 0 && previous.is_none() && is_target(tgid);
-    let now_ns = now();
     if run_queue::is_recorded() {
         run_queue::ran(tgid, tid, now_ns);
     }

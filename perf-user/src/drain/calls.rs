@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use perf_ebpf::{
-    calls::{CallKey, CallSum, CallTime, OTHER_ABI, OpenCall, SlowCall},
+    calls::{CallKey, CallTime, OTHER_ABI, OpenCall, SlowCall},
     counters::{self, COUNTER_SLOTS},
+    histogram::Lengths,
     sample::Key,
 };
 use zerocopy::FromBytes as _;
@@ -30,7 +31,7 @@ const OPEN: &str = "OPEN_CALLS";
 #[derive(Debug, Default)]
 pub struct RawCalls {
     /// By process and number.
-    pub sums: BTreeMap<(u32, u32), CallSum>,
+    pub sums: BTreeMap<(u32, u32), Lengths>,
     /// How many had which error, by process, number and error.
     pub errors: BTreeMap<(u32, u32, u32), u64>,
     /// Those that took longest, the longest first.
@@ -69,10 +70,10 @@ pub(super) fn read(
         ..RawCalls::default()
     };
     let mut undecodable = 0;
-    let bytes = (size_of::<CallKey>(), size_of::<CallSum>());
+    let bytes = (size_of::<CallKey>(), size_of::<Lengths>());
     read_map(session, CALLS[slot], Reading::Drain, bytes, BATCH, |key, value| {
-        match (CallKey::read_from_bytes(key), CallSum::read_from_bytes(value)) {
-            (Ok(key), Ok(sum)) => add(calls.sums.entry((key.tgid, key.call)).or_default(), &sum),
+        match (CallKey::read_from_bytes(key), Lengths::read_from_bytes(value)) {
+            (Ok(key), Ok(sum)) => add(calls.sums.entry((key.tgid, key.call)).or_insert(Lengths::NONE), &sum),
             _ => undecodable += 1,
         }
     })?;
@@ -112,11 +113,11 @@ pub(super) fn read(
 }
 
 /// Adds what another CPU counted.
-fn add(sum: &mut CallSum, other: &CallSum) {
+fn add(sum: &mut Lengths, other: &Lengths) {
     sum.count += other.count;
     sum.total_ns += other.total_ns;
     sum.max_ns = sum.max_ns.max(other.max_ns);
-    for (length, more) in sum.lengths.iter_mut().zip(&other.lengths) {
+    for (length, more) in sum.buckets.iter_mut().zip(&other.buckets) {
         *length = length.saturating_add(*more);
     }
 }

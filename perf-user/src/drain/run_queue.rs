@@ -1,6 +1,9 @@
 //! How long threads waited for a CPU in a window, and who ran meanwhile.
 
-use perf_ebpf::run_queue::{QueueKey, QueueTimes, TakerKey};
+use perf_ebpf::{
+    histogram::Lengths,
+    run_queue::{QueueKey, TakerKey},
+};
 use zerocopy::FromBytes as _;
 
 use super::{DrainError, read_map};
@@ -13,10 +16,10 @@ const TAKERS: [&str; 2] = ["TAKERS_0", "TAKERS_1"];
 const BATCH: usize = 256;
 
 /// All that was counted of waiting for a CPU.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct RawQueues {
     /// Threads, on each CPU.
-    pub queues: Vec<(QueueKey, QueueTimes)>,
+    pub queues: Vec<(QueueKey, Lengths)>,
     /// Who ran while others waited, and for how long, in nanoseconds.
     pub takers: Vec<(TakerKey, u64)>,
 }
@@ -24,9 +27,9 @@ pub struct RawQueues {
 /// Takes what a generation of maps holds.
 pub(super) fn read(session: &Session, generation: u32) -> Result<RawQueues, DrainError> {
     let (mut found, slot) = (RawQueues::default(), generation as usize);
-    let bytes = (size_of::<QueueKey>(), size_of::<QueueTimes>());
+    let bytes = (size_of::<QueueKey>(), size_of::<Lengths>());
     read_map(session, QUEUES[slot], Reading::Drain, bytes, BATCH, |key, value| {
-        if let (Ok(key), Ok(times)) = (QueueKey::read_from_bytes(key), QueueTimes::read_from_bytes(value)) {
+        if let (Ok(key), Ok(times)) = (QueueKey::read_from_bytes(key), Lengths::read_from_bytes(value)) {
             found.queues.push((key, times));
         }
     })?;

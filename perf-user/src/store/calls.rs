@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use perf_ebpf::histogram::BUCKETS;
 use rusqlite::{Connection, Transaction, params};
 
 use super::{
     Selection,
-    blob::{Entry, decode, encode},
     intern::Interner,
+    lengths::{self, number, sum},
     read::{Unreadable, each, text},
 };
 use crate::{
@@ -35,19 +34,10 @@ pub(super) fn write(
     for ((tgid, call), sum) in &calls.sums {
         let name = interner.text(transaction, &call_label(*call))?;
         let process = interner.text(transaction, process(tgid))?;
-        let lengths = (0_u32..).zip(sum.lengths).filter(|(_, count)| *count > 0);
-        let lengths = lengths.map(|(bucket, count)| Entry { thread: 0, stack: bucket, value: count.into() }).collect();
-        let (count, total_ns, max_ns) = (sum.count as i64, sum.total_ns as i64, sum.max_ns as i64);
-        transaction.prepare_cached("INSERT INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
-            id,
-            tgid,
-            process,
-            name,
-            count,
-            total_ns,
-            max_ns,
-            encode(lengths)
-        ])?;
+        let (count, total_ns, max_ns, buckets) = lengths::columns(sum);
+        transaction
+            .prepare_cached("INSERT INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![id, tgid, process, name, count, total_ns, max_ns, buckets])?;
     }
     for ((tgid, call, error), count) in &calls.errors {
         let name = interner.text(transaction, &call_label(*call))?;
@@ -119,16 +109,7 @@ pub(super) fn load(
         }
         calls.processes.insert(tgid, text(strings, row.get(2)?).to_owned());
         let kind = calls.kinds.entry((tgid, text(strings, row.get(3)?).to_owned())).or_default();
-        let sums = &mut kind.lengths;
-        sums.count = sum(sums.count, row.get(4)?)?;
-        sums.total_ns = sum(sums.total_ns, row.get(5)?)?;
-        sums.max_ns = sums.max_ns.max(number(row.get(6)?)?);
-        let lengths =
-            decode(&row.get::<_, Vec<u8>>(7)?).ok_or(Unreadable::Insane("lengths of calls are no lengths"))?;
-        for Entry { stack: bucket, value, .. } in lengths.into_iter().filter(|entry| (entry.stack as usize) < BUCKETS) {
-            let length = &mut sums.buckets[bucket as usize];
-            *length = length.checked_add(value).ok_or(TOO_LARGE)?;
-        }
+        lengths::add(&mut kind.lengths, row, 4)?;
         Ok(())
     })?;
     each(connection, "SELECT window, tgid, name, error, count FROM call_error", |row| {
@@ -161,16 +142,6 @@ pub(super) fn load(
         Ok(())
     })?;
     Ok(Some(calls))
-}
-
-const TOO_LARGE: Unreadable = Unreadable::Insane("its counts are too large to be added up");
-
-fn number(value: i64) -> Result<u64, Unreadable> {
-    u64::try_from(value).map_err(|_| Unreadable::Insane("it counts below zero"))
-}
-
-fn sum(before: u64, more: i64) -> Result<u64, Unreadable> {
-    before.checked_add(number(more)?).ok_or(TOO_LARGE)
 }
 
 fn load_counts(connection: &Connection, windows: &HashMap<i64, u64>, calls: &mut Calls) -> Result<(), Unreadable> {

@@ -3,6 +3,7 @@
 mod blob;
 mod calls;
 mod intern;
+mod lengths;
 mod open;
 mod read;
 mod run_queue;

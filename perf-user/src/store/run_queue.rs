@@ -2,20 +2,15 @@
 
 use std::collections::HashMap;
 
-use perf_ebpf::histogram::BUCKETS;
 use rusqlite::{Connection, Transaction, params};
 
 use super::{
     Selection,
-    blob::{Entry, decode, encode},
     intern::Interner,
+    lengths,
     read::{Unreadable, each, text},
 };
-use crate::{
-    collect::target::comm_text,
-    drain::RawQueues,
-    profile::{Lengths, RunQueues},
-};
+use crate::{collect::target::comm_text, drain::RawQueues, profile::RunQueues};
 
 /// Writes what was counted in a window.
 pub(super) fn write(
@@ -25,10 +20,8 @@ pub(super) fn write(
     queues: &RawQueues,
 ) -> rusqlite::Result<()> {
     for (key, times) in &queues.queues {
-        let lengths = (0_u32..).zip(times.lengths).filter(|(_, count)| *count > 0);
-        let lengths = lengths.map(|(bucket, count)| Entry { thread: 0, stack: bucket, value: count.into() }).collect();
-        let (count, total_ns, max_ns) = (times.count as i64, times.total_ns as i64, times.max_ns as i64);
-        let row = params![window, key.tgid, key.tid, key.cpu, count, total_ns, max_ns, encode(lengths)];
+        let (count, total_ns, max_ns, buckets) = lengths::columns(times);
+        let row = params![window, key.tgid, key.tid, key.cpu, count, total_ns, max_ns, buckets];
         transaction.prepare_cached("INSERT INTO run_queue VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(row)?;
     }
     for (key, ns) in &queues.takers {
@@ -66,18 +59,7 @@ pub(super) fn load(
         if !is_wanted(row.get(0)?, tgid, tid) {
             return Ok(());
         }
-        let data: Vec<u8> = row.get(7)?;
-        let entries = decode(&data).ok_or(Unreadable::Insane("lengths of waits for a CPU are no lengths"))?;
-        let mut lengths = Lengths {
-            count: number(row.get(4)?)?,
-            total_ns: number(row.get(5)?)?,
-            max_ns: number(row.get(6)?)?,
-            ..Lengths::default()
-        };
-        for Entry { stack: bucket, value, .. } in entries.into_iter().filter(|entry| (entry.stack as usize) < BUCKETS) {
-            lengths.buckets[bucket as usize] = lengths.buckets[bucket as usize].saturating_add(value);
-        }
-        found.waits.entry((tgid, tid, row.get(3)?)).or_default().add(&lengths);
+        lengths::add(found.waits.entry((tgid, tid, row.get(3)?)).or_default(), row, 4)?;
         Ok(())
     })?;
     let sql = "SELECT window, tgid, tid, taker_tgid, taker_tid, taker_comm, ns FROM taker";
@@ -88,14 +70,10 @@ pub(super) fn load(
         }
         let taker = (row.get(3)?, row.get(4)?, text(strings, row.get(5)?).to_owned());
         let sum = found.takers.entry((tgid, tid)).or_default().entry(taker).or_default();
-        *sum = sum.saturating_add(number(row.get(6)?)?);
+        *sum = lengths::sum(*sum, row.get(6)?)?;
         Ok(())
     })?;
     Ok(found)
-}
-
-fn number(value: i64) -> Result<u64, Unreadable> {
-    u64::try_from(value).map_err(|_| Unreadable::Insane("it counts below zero"))
 }
 
 #[cfg(test)]
@@ -104,8 +82,8 @@ mod tests {
     use std::path::Path;
 
     use perf_ebpf::{
-        histogram::bucket,
-        run_queue::{QueueKey, QueueTimes, TakerKey},
+        histogram::{Lengths, bucket},
+        run_queue::{QueueKey, TakerKey},
     };
 
     use super::super::{
@@ -128,8 +106,8 @@ mod tests {
             let mut window = window(second, 1, 0, vec![sample(7, "main", &[0x10], 1)]);
             for (tid, ns) in [(7, 1_000), (8, 4_000)] {
                 let key = QueueKey { tgid: 7, tid, cpu: 1, reserved: 0 };
-                let mut times = QueueTimes { count: 2, total_ns: 2 * ns, max_ns: ns, lengths: [0; BUCKETS] };
-                times.lengths[bucket(ns)] = 2;
+                let mut times = Lengths { count: 2, total_ns: 2 * ns, max_ns: ns, ..Lengths::NONE };
+                times.buckets[bucket(ns)] = 2;
                 window.queues.queues.push((key, times));
                 let taker = TakerKey {
                     tgid: 7,

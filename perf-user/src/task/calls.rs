@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use perf_ebpf::calls::{CallSum, OpenCall, SlowCall};
+use perf_ebpf::{
+    calls::{OpenCall, SlowCall},
+    histogram::Lengths,
+};
 
 use super::{Tasks, files};
 use crate::{
@@ -18,7 +21,7 @@ const OPEN: usize = 64;
 #[derive(Debug, Default)]
 pub struct LocatedCalls {
     /// By process and number.
-    pub sums: Vec<((u32, u32), CallSum)>,
+    pub sums: Vec<((u32, u32), Lengths)>,
     /// How many had which error, by process, number and error.
     pub errors: Vec<((u32, u32, u32), u64)>,
     /// Those that took longest, the longest first.

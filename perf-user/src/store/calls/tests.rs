@@ -8,8 +8,8 @@ use std::{
 };
 
 use perf_ebpf::{
-    calls::{CallSum, OpenCall, SlowCall, TEXT_BYTES},
-    histogram::bucket,
+    calls::{OpenCall, SlowCall, TEXT_BYTES},
+    histogram::{Lengths, bucket},
 };
 
 use crate::{
@@ -41,10 +41,10 @@ fn slow(tid: u32, length_ns: u64) -> LocatedCall {
 
 /// A window in which process 7 read three times and process 8 once.
 fn window(second: u64) -> LocatedWindow {
-    let mut three = CallSum { count: 3, total_ns: 600, max_ns: 300, ..CallSum::default() };
-    [100, 200, 300].into_iter().for_each(|ns| three.lengths[bucket(ns)] += 1);
-    let mut one = CallSum { count: 1, total_ns: 9_000, max_ns: 9_000, ..CallSum::default() };
-    one.lengths[bucket(9_000)] = 1;
+    let mut three = Lengths { count: 3, total_ns: 600, max_ns: 300, ..Lengths::NONE };
+    [100, 200, 300].into_iter().for_each(|ns| three.buckets[bucket(ns)] += 1);
+    let mut one = Lengths { count: 1, total_ns: 9_000, max_ns: 9_000, ..Lengths::NONE };
+    one.buckets[bucket(9_000)] = 1;
     let call = libc::SYS_read as u32;
     let open = OpenCall { start_ns: START - SECOND, call: libc::SYS_read as u32, tgid: 8 };
     let calls = LocatedCalls {
