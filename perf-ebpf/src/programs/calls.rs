@@ -3,10 +3,7 @@
 use aya_ebpf::{
     EbpfContext as _, Global,
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32,
-        bpf_get_smp_processor_id, bpf_ktime_get_ns,
-    },
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32, bpf_get_smp_processor_id},
     macros::{map, raw_tracepoint},
     maps::{HashMap, PerCpuArray},
     programs::RawTracePointContext,
@@ -25,7 +22,7 @@ use super::{
     counters::{add, count, count_length, counters, generation},
     slow_calls::keep_slow,
     stacks::{CALLS, StackIds, Walked, insert_failure, take},
-    target::{exec_count, is_target, read_u32},
+    target::{exec_count, is_target, now, read_comm, read_u32},
 };
 
 /// Where `task_struct` keeps that the thread makes a call by the rules of 32-bit programs, and the bits that tell it: from BTF.
@@ -116,12 +113,6 @@ pub(super) fn calls_end(_ctx: RawTracePointContext) -> i32 {
     let tid = bpf_get_current_pid_tgid() as u32;
     let _ = OPEN_CALLS.remove(&tid);
     0
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: takes no pointer.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -262,16 +253,10 @@ fn stacks(
 fn keep_time(open: &OpenCall, tid: u32, length_ns: u64, stacks: &StackIds, generation: u32, counters: *mut Counters) {
     let ns = weight(length_ns);
     add(counters, Counter::CallTime, ns);
-    let key = Key {
-        tgid: open.tgid,
-        tid,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-        exec_count: exec_count(),
-        why: open.call,
-        user_stack: stacks.user,
-        kernel_stack: stacks.kernel,
-        python_stack: stacks.python,
-    };
+    let StackIds { user: user_stack, kernel: kernel_stack, python: python_stack } = *stacks;
+    let (tgid, exec_count, why) = (open.tgid, exec_count(), open.call);
+    let mut key = Key { tgid, tid, exec_count, why, user_stack, kernel_stack, python_stack, ..Key::default() };
+    read_comm(&mut key.comm);
     let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
     if let Some(time) = times.get_ptr_mut(&key) {
         // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no

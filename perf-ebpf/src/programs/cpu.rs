@@ -3,7 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::bpf_get_current_pid_tgid,
     macros::{map, perf_event},
     maps::HashMap,
     programs::PerfEventContext,
@@ -13,7 +13,7 @@ use perf_ebpf::{counters::Counter, cpu::CpuValue, sample::Key, target::BOTH_SIDE
 use super::{
     counters::{count, counters, generation},
     stacks::{SAMPLER, StackIds, Walked, insert_failure, take},
-    target::{exec_count, is_target, read_comm},
+    target::{exec_count, is_target, now, read_comm},
     timeline,
 };
 
@@ -111,8 +111,7 @@ fn add(key: &Key, generation: u32) -> Result<(), Counter> {
         unsafe { (*value).count += 1 };
         return Ok(());
     }
-    // SAFETY: takes no pointer.
-    let first_ns = unsafe { bpf_ktime_get_ns() };
+    let first_ns = now();
     counts
         .insert(key, &CpuValue { count: 1, first_ns }, u64::from(BPF_NOEXIST))
         .map_err(|error| insert_failure(error, Counter::LostCountsFull, Counter::LostMapBusy))

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::bpf_get_current_pid_tgid,
     macros::{map, raw_tracepoint},
     maps::{Array, HashMap, PerCpuArray},
     programs::RawTracePointContext,
@@ -26,7 +26,7 @@ use super::{
     run_queue,
     stacks::insert_failure,
     system_call::{Entry, by_offset},
-    target::{exec_count, is_target, read_comm, read_u32},
+    target::{exec_count, is_target, now, read_comm, read_u32},
     timeline,
 };
 
@@ -94,12 +94,6 @@ pub(super) fn sched_new(ctx: RawTracePointContext) -> i32 {
         keep(tgid, tid, State::Runnable as u32, now());
     }
     0
-}
-
-#[inline(always)]
-pub(super) fn now() -> u64 {
-    // SAFETY: takes no pointer.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 /// A thread that was not there before has the name of the running one, which has made it, or is it. Not inlined, as what follows

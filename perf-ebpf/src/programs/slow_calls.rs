@@ -1,14 +1,14 @@
 //! The slowest system calls of each CPU in a window, with what their arguments led to.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, bpf_probe_read_user_str_bytes, generated::bpf_probe_read_user},
+    helpers::{bpf_probe_read_user_str_bytes, generated::bpf_probe_read_user},
     macros::map,
     maps::{Array, PerCpuArray},
 };
 use core::ffi::c_void;
 use perf_ebpf::calls::{OpenCall, SLOWEST, SlowCall, SlowLengths, TEXT_BYTES, TEXT_BYTES_OF, TEXT_PATH, TEXT_TIME};
 
-use super::call_arguments::arguments;
+use super::{call_arguments::arguments, target::read_comm};
 
 /// What to keep of the arguments of each call: [`perf_ebpf::calls::Text`]; 0 for nothing.
 #[map]
@@ -44,7 +44,7 @@ pub(super) fn keep_slow(
     let slow = unsafe { &mut *slow };
     (slow.start_ns, slow.length_ns, slow.result) = (open.start_ns, length_ns, result);
     (slow.tgid, slow.tid, slow.call) = (open.tgid, tid, open.call);
-    slow.comm = bpf_get_current_comm().unwrap_or_default();
+    read_comm(&mut slow.comm);
     slow.text_bytes = 0;
     slow.arguments = [0; 8];
     if let Some([a, b, c, d, e, f]) = arguments(registers) {

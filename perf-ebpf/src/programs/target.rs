@@ -1,8 +1,8 @@
-//! Who belongs to the target, and who is who.
+//! Who belongs to the target, who is who, and what time it is.
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated},
+    helpers::{bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel, generated},
     macros::map,
     maps::CgroupArray,
 };
@@ -35,6 +35,13 @@ pub(super) fn exec_count() -> u32 {
     }
     // SAFETY: takes no pointer.
     read_u32(unsafe { bpf_get_current_task() } as *const c_void, offset)
+}
+
+/// The time, as `CLOCK_MONOTONIC` tells it, in nanoseconds.
+#[inline(always)]
+pub(super) fn now() -> u64 {
+    // SAFETY: takes no pointer.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Writes the running thread's name, in place: copies of it would be made a byte at a time.

@@ -1,6 +1,6 @@
 //! The timeline: single samples and long waits, in the order in which they come, for who asked for it.
 
-use aya_ebpf::{Global, helpers::bpf_ktime_get_ns, macros::map, maps::RingBuf};
+use aya_ebpf::{Global, macros::map, maps::RingBuf};
 use perf_ebpf::{
     counters::{Counter, Counters},
     sample::Key,
@@ -8,7 +8,7 @@ use perf_ebpf::{
     timeline::{Event, SAMPLE, WAIT},
 };
 
-use super::counters::count;
+use super::{counters::count, target::now};
 
 /// How long a wait is at least that is told; 0: nothing is told, samples neither.
 #[unsafe(no_mangle)]
@@ -26,8 +26,7 @@ pub(super) fn sampled(key: &Key, generation: u32, counters: *mut Counters) {
     if TIMELINE_MIN_NS.load() == 0 {
         return;
     }
-    // SAFETY: takes no pointer.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let now_ns = now();
     count(counters, Counter::TimelineSamples);
     if !tell(key, SAMPLE, now_ns, [0, 0], generation) {
         count(counters, Counter::TimelineSamplesLost);

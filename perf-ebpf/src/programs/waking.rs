@@ -22,9 +22,9 @@ use super::{
     counters::{count, counters, generation},
     follow::TASK_PID_OFFSET,
     place::{Asked, by_pointers, stacks_at},
-    sched::{THREADS, change, now},
+    sched::{THREADS, change},
     system_call::{Entry, by_offset},
-    target::{exec_count, read_comm, read_u32},
+    target::{exec_count, now, read_comm, read_u32},
 };
 
 /// 1 if it is looked who ends waits.
