@@ -20,3 +20,6 @@ pub const SIDE_KERNEL: u32 = 2;
 
 /// Both.
 pub const BOTH_SIDES: u32 = SIDE_USER | SIDE_KERNEL;
+
+/// Entries of the map `MARKS`: an id is marked at the place of its low bits. A power of two.
+pub const MARK_SLOTS: u32 = 16_384;

@@ -16,6 +16,7 @@ use perf_ebpf::{
 
 use super::{
     counters::{count, counters, generation},
+    marks::{is_marked, mark},
     target::read_u32,
 };
 
@@ -44,11 +45,12 @@ static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
 /// Whether the process is part of the target.
 #[inline(always)]
 pub(super) fn is_followed(tgid: u32) -> bool {
-    PROCESSES.get_ptr(&tgid).is_some()
+    is_marked(tgid) && PROCESSES.get_ptr(&tgid).is_some()
 }
 
 #[inline(always)]
 fn follow(tgid: u32) {
+    mark(tgid);
     if PROCESSES.insert(&tgid, &1, u64::from(BPF_ANY)).is_err()
         && let Some(counters) = counters(generation())
     {

@@ -5,6 +5,7 @@ mod calls;
 mod counters;
 mod cpu;
 mod follow;
+mod marks;
 mod place;
 #[cfg(bpf_target_arch = "x86_64")]
 mod python;

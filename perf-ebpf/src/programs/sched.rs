@@ -22,6 +22,7 @@ use perf_ebpf::{
 use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
+    marks::{is_marked, mark},
     place::{Asked, by_pointers, stacks_at},
     run_queue,
     stacks::insert_failure,
@@ -107,6 +108,7 @@ fn keep(tgid: u32, tid: u32, state: u32, now_ns: u64) -> i64 {
     let key = &mut thread.wait.key;
     (key.tgid, key.tid) = (tgid, tid);
     read_comm(&mut key.comm);
+    mark(tid);
     // What an ended thread of the same id may have left is replaced.
     if THREADS.insert(tid, &*thread, u64::from(BPF_ANY)).is_err()
         && let Some(counters) = counters(generation())
@@ -114,6 +116,12 @@ fn keep(tgid: u32, tid: u32, state: u32, now_ns: u64) -> i64 {
         count(counters, Counter::ThreadsMissed);
     }
     0
+}
+
+/// A thread of the target.
+#[inline(always)]
+pub(super) fn known(tid: u32) -> Option<*mut Thread> {
+    if is_marked(tid) { THREADS.get_ptr_mut(&tid) } else { None }
 }
 
 /// Changes a thread so that who copies it meanwhile can tell. Threads are changed by the CPU that switches to or from them,
@@ -134,10 +142,10 @@ pub(super) fn change(thread: &mut Thread, how: impl FnOnce(&mut Thread)) {
 fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, entry: impl FnOnce() -> Entry) -> i32 {
     // Before anything is looked up: on a CPU that was idle that takes microseconds, which are the next thread's.
     let now_ns = now();
-    let next = THREADS.get_ptr_mut(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()));
+    let next = known(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()));
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
-    let previous = THREADS.get_ptr_mut(&tid);
+    let previous = known(tid);
     let is_new = tid != 0 && previous.is_none() && is_target(tgid);
     if run_queue::is_recorded() {
         run_queue::ran(tgid, tid, now_ns);

@@ -22,7 +22,7 @@ use super::{
     counters::{count, counters, generation},
     follow::TASK_PID_OFFSET,
     place::{Asked, by_pointers, stacks_at},
-    sched::{THREADS, change},
+    sched::{THREADS, change, known},
     system_call::{Entry, by_offset},
     target::{exec_count, now, read_comm, read_u32},
 };
@@ -58,7 +58,7 @@ pub(super) fn sched_waking_walk(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn waking(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, entry: impl FnOnce() -> Entry) -> i32 {
     let tid = read_u32(ctx.arg(0), TASK_PID_OFFSET.load());
-    let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 0 };
+    let Some(thread) = known(tid) else { return 0 };
     // SAFETY: see `change`.
     let thread = unsafe { &mut *thread };
     // One that is about to block, and is woken before it has, never does.

@@ -91,14 +91,16 @@ impl SchedCollector {
         for &(program, tracepoint) in &self.programs {
             self.links.push(super::session::attach_raw(bpf, program, tracepoint)?);
         }
+        let threads = |tgid: u32| proc::threads(tgid).into_iter().map(move |tid| (tgid, tid));
+        let found: Vec<(u32, u32)> = target.processes().into_iter().flat_map(threads).collect();
+        let tids: Vec<u32> = found.iter().map(|(_, tid)| *tid).collect();
+        super::session::mark(bpf, &tids)?;
         let map = bpf.map_mut(MAPS[0].0).ok_or(AttachError::Missing(MAPS[0].0))?;
         let Map::HashMap(map) = map else { return Err(AttachError::Missing(MAPS[0].0)) };
-        for tgid in target.processes() {
-            for tid in proc::threads(tgid) {
-                if let Some(thread) = seen(tgid, tid) {
-                    // Of one that has been switched to or from meanwhile, more is known already.
-                    let _ = sys::insert_new(map.fd().as_fd(), tid.as_bytes(), thread.as_bytes());
-                }
+        for (tgid, tid) in found {
+            if let Some(thread) = seen(tgid, tid) {
+                // Of one that has been switched to or from meanwhile, more is known already.
+                let _ = sys::insert_new(map.fd().as_fd(), tid.as_bytes(), thread.as_bytes());
             }
         }
         Ok(())

@@ -3,24 +3,30 @@
 mod calls;
 pub(super) mod python;
 pub(super) mod timeline;
+mod timing;
 mod walk;
 
 pub use calls::try_calls;
 pub use python::try_python;
+pub use timing::Cost;
+use timing::Timing;
 pub use walk::{Unwind, WalkRoom, can_walk, try_walk};
 
 use std::{
     collections::HashSet,
     fs::File,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
 use aya::{
     Ebpf,
     maps::{Array, CgroupArray, HashMap, Map, MapData, PerCpuArray},
-    programs::{ProgramInfo, RawTracePoint, raw_trace_point::RawTracePointLink},
+    programs::{RawTracePoint, raw_trace_point::RawTracePointLink},
 };
-use perf_ebpf::{sched::WaitFilter, target::TargetKind};
+use perf_ebpf::{
+    sched::WaitFilter,
+    target::{MARK_SLOTS, TargetKind},
+};
 
 use super::{
     AttachError, Collector, EventKind,
@@ -88,7 +94,7 @@ pub struct Session {
     sched: Option<SchedCollector>,
     calls: Option<CallsCollector>,
     follow: Vec<RawTracePointLink>,
-    stats: Option<OwnedFd>,
+    timing: Option<Timing>,
     /// Whether the kernel half reads Python frames.
     reads_python: bool,
 }
@@ -100,8 +106,6 @@ impl Session {
     /// What the machine lacks, or the kernel refused.
     pub fn load(host: &Host, options: &SessionOptions, mut collector: CpuCollector) -> Result<Self, AttachError> {
         collector.check(host)?;
-        // Without the privilege the report says that the cost in the kernel is not known.
-        let stats = sys::enable_bpf_stats().ok();
         let (mut bpf, reads_python) = load(host, options, &collector)?;
         let mut follow = Vec::new();
         if options.target.kind() == TargetKind::Processes {
@@ -120,7 +124,7 @@ impl Session {
             .then(|| CallsCollector::load(&mut bpf, options.unwind, reads_python))
             .transpose()?;
         let (sched, options) = (sched.transpose()?, options.clone());
-        Ok(Self { bpf, options, collector, sched, calls, follow, stats, reads_python })
+        Ok(Self { bpf, options, collector, sched, calls, follow, timing: None, reads_python })
     }
 
     /// Starts sampling.
@@ -128,6 +132,7 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn attach(&mut self, host: &Host) -> Result<(), AttachError> {
+        self.timing = Some(Timing::start(|| counted(&self.bpf), sys::monotonic_ns()));
         if let Some(sched) = &mut self.sched {
             sched.attach(&mut self.bpf, &self.options.target, sys::monotonic_ns())?;
         }
@@ -239,6 +244,9 @@ impl Session {
 
     /// Stops sampling: detaches every program, and keeps the maps.
     pub fn stop(&mut self) {
+        if let Some(timing) = &mut self.timing {
+            timing.turn_off(|| counted(&self.bpf), sys::monotonic_ns());
+        }
         self.collector.detach();
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
         if let Some(calls) = &mut self.calls {
@@ -250,17 +258,24 @@ impl Session {
         self.follow.clear();
     }
 
-    /// Time spent in and runs of all programs so far; `None` when the kernel does not count them for us.
-    #[must_use]
-    pub fn cost(&self) -> Option<(u64, u64)> {
-        self.stats.as_ref()?;
-        let infos: Vec<ProgramInfo> = self.bpf.programs().filter_map(|(_, program)| program.info().ok()).collect();
-        Some(
-            infos
-                .iter()
-                .fold((0, 0), |(ns, runs), info| (ns + info.run_time().as_nanos() as u64, runs + info.run_count())),
-        )
+    /// Lets the kernel time programs, or not: to be called about once a second.
+    pub fn time(&mut self, now_ns: u64) {
+        if let Some(timing) = &mut self.timing {
+            timing.step(|| counted(&self.bpf), now_ns);
+        }
     }
+
+    /// What programs cost as far as they were timed; `None` when the kernel does not time them for us.
+    #[must_use]
+    pub fn cost(&self, now_ns: u64) -> Option<Cost> {
+        self.timing.as_ref()?.cost(|| counted(&self.bpf), now_ns)
+    }
+}
+
+/// Time in, and runs of all programs that the kernel has counted.
+fn counted(bpf: &Ebpf) -> (u64, u64) {
+    let infos = bpf.programs().filter_map(|(_, program)| program.info().ok());
+    infos.fold((0, 0), |(ns, runs), info| (ns + info.run_time().as_nanos() as u64, runs + info.run_count()))
 }
 
 const PROCESSES: &str = "PROCESSES";
@@ -270,12 +285,25 @@ fn processes(bpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>, AttachEr
     map.try_into().map_err(|source| AttachError::Map { map: PROCESSES, source })
 }
 
+/// Marks ids of the target, before they are put into the maps that are only asked for marked ones.
+pub(super) fn mark(bpf: &mut Ebpf, ids: &[u32]) -> Result<(), AttachError> {
+    const MAP: &str = "MARKS";
+    let wrong = |source| AttachError::Map { map: MAP, source };
+    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
+    let mut marks: Array<&mut MapData, u8> = map.try_into().map_err(wrong)?;
+    ids.iter().try_for_each(|id| marks.set(id % MARK_SLOTS, 1, 0)).map_err(wrong)
+}
+
 fn fill_processes(bpf: &mut Ebpf, target: &Target) -> Result<(), AttachError> {
-    let mut processes = processes(bpf)?;
     // Twice: a process whose parent was not a member yet when it forked shows at the second look.
-    let found = target.processes().into_iter().chain(target.processes());
-    let mut insert = |tgid| processes.insert(tgid, 1, 0);
-    found.into_iter().try_for_each(&mut insert).map_err(|source| AttachError::Map { map: PROCESSES, source })
+    for _ in 0..2 {
+        let found = target.processes();
+        mark(bpf, &found)?;
+        let mut processes = processes(bpf)?;
+        let mut insert = |tgid: &u32| processes.insert(tgid, 1, 0);
+        found.iter().try_for_each(&mut insert).map_err(|source| AttachError::Map { map: PROCESSES, source })?;
+    }
+    Ok(())
 }
 
 fn fill_cgroup(bpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), AttachError> {

@@ -149,10 +149,13 @@ pub struct Recording {
 pub struct Overhead {
     /// From the start of the program until every CPU was being sampled.
     pub startup_ns: u64,
-    /// Time spent in our BPF programs; `None` when the kernel would not count it.
+    /// Time spent in our BPF programs, by what they took while they were timed; `None` when the kernel would not count it.
     pub bpf_ns: Option<u64>,
-    /// Runs of our BPF programs.
+    /// Runs of our BPF programs, by how many there were while they were timed.
     pub bpf_runs: Option<u64>,
+    /// For how long they were timed; `None` in recordings that were made when they always were.
+    #[serde(default)]
+    pub bpf_timed_ns: Option<u64>,
     /// CPU time of the recorder process, user and system.
     pub recorder_cpu_ns: u64,
     /// Peak resident memory of the recorder.

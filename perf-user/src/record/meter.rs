@@ -20,31 +20,30 @@ pub(super) struct Meter {
     start_ns: u64,
     looked_ns: u64,
     recorder_ns: u64,
-    bpf_ns: u64,
 }
 
 impl Meter {
     pub(super) fn start(start_ns: u64) -> Self {
-        Self { start_ns, looked_ns: start_ns, recorder_ns: sys::own_usage().0, bpf_ns: 0 }
+        Self { start_ns, looked_ns: start_ns, recorder_ns: sys::own_usage().0 }
     }
 
     /// The progress since the last look, if that was long enough ago.
-    pub(super) fn step(&mut self, session: &Session, totals: &Totals) -> Option<Progress> {
+    pub(super) fn step(&mut self, session: &mut Session, totals: &Totals) -> Option<Progress> {
         let now_ns = sys::monotonic_ns();
         let passed_ns = now_ns - self.looked_ns;
         if passed_ns < PROGRESS_NS {
             return None;
         }
-        let (recorder_ns, bpf_ns) = (sys::own_usage().0, session.cost().map_or(0, |(bpf_ns, _)| bpf_ns));
-        let share = |used_ns: u64| used_ns as f64 / passed_ns as f64;
+        session.time(now_ns);
+        let recorder_ns = sys::own_usage().0;
         let progress = Progress {
             elapsed: Duration::from_nanos(now_ns - self.start_ns),
             reported: totals.reported,
             lost: totals.lost,
-            recorder_share: share(recorder_ns - self.recorder_ns),
-            bpf_share: share(bpf_ns - self.bpf_ns),
+            recorder_share: (recorder_ns - self.recorder_ns) as f64 / passed_ns as f64,
+            bpf_share: session.cost(now_ns).map_or(0.0, |cost| cost.share()),
         };
-        (self.looked_ns, self.recorder_ns, self.bpf_ns) = (now_ns, recorder_ns, bpf_ns);
+        (self.looked_ns, self.recorder_ns) = (now_ns, recorder_ns);
         Some(progress)
     }
 }

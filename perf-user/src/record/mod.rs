@@ -95,7 +95,7 @@ pub struct Progress {
     pub lost: u64,
     /// CPU time of the recorder since the last progress, as a share of one CPU.
     pub recorder_share: f64,
-    /// Time in BPF programs since the last progress, as a share of one CPU; 0 where the kernel does not count it.
+    /// Time in BPF programs as long as they were timed, as a share of one CPU; 0 where the kernel does not count it.
     pub bpf_share: f64,
 }
 
@@ -209,7 +209,7 @@ pub fn record(
                 break Ended::Failure;
             }
         }
-        if let Some(step) = meter.step(&session, &run.totals) {
+        if let Some(step) = meter.step(&mut session, &run.totals) {
             progress(&step);
         }
     };
@@ -224,7 +224,7 @@ pub fn record(
     // its signal to the process and to the group.
     let _ = sys::read_signal(signals.as_fd());
     sys::restore_signals();
-    let (bpf_ns, bpf_runs) = session.cost().unzip();
+    let cost = session.cost(end_ns);
     drop(rings);
     recording.warnings.extend(run.final_warnings());
     recording.warnings.extend(throttling.since().iter().map(ToString::to_string));
@@ -236,7 +236,9 @@ pub fn record(
     recording.duration_ns = end_ns - start_ns;
     recording.complete = failure.is_none();
     let (recorder_cpu_ns, recorder_peak_rss_bytes) = sys::own_usage();
-    overhead = Overhead { bpf_ns, bpf_runs, recorder_cpu_ns, recorder_peak_rss_bytes, ..overhead };
+    let (bpf_ns, bpf_runs) = cost.map(|cost| cost.of(recording.duration_ns)).unzip();
+    let bpf_timed_ns = cost.map(|cost| cost.timed_ns.min(recording.duration_ns));
+    overhead = Overhead { bpf_ns, bpf_runs, bpf_timed_ns, recorder_cpu_ns, recorder_peak_rss_bytes, ..overhead };
     let described = writer.describe(&recording, &overhead, start_ns);
     failure = failure.or(described.err().map(RecordError::Store));
     Ok(Outcome { ended, failure })

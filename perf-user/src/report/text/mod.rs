@@ -85,11 +85,15 @@ impl Report {
     #[must_use]
     pub fn overhead_lines(&self) -> Vec<String> {
         let (overhead, elapsed) = (&self.overhead, self.recording.duration_ns);
+        let timed = match overhead.bpf_timed_ns {
+            Some(timed_ns) if timed_ns < elapsed => format!(", as in the {} when they were timed", duration(timed_ns)),
+            _ => String::new(),
+        };
         let of_one_cpu = |ns: u64| format!("{} = {} of one CPU", duration(ns), percent(ns, elapsed));
         let bpf = match (overhead.bpf_ns, overhead.bpf_runs) {
             (Some(ns), Some(runs)) if runs > 0 => {
                 format!(
-                    "BPF programs: {} runs of {} each on all CPUs, {}",
+                    "BPF programs: {} runs of {} each on all CPUs, {}{timed}",
                     thousands(runs),
                     duration(ns / runs),
                     of_one_cpu(ns)
