@@ -2,7 +2,7 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::{
-    bindings::BPF_ANY,
+    bindings::{BPF_ANY, bpf_raw_tracepoint_args},
     helpers::bpf_get_prandom_u32,
     macros::map,
     maps::{LruHashMap, PerCpuArray},
@@ -64,7 +64,7 @@ pub(super) struct Asked {
 pub(super) fn stacks_at(
     ctx: &RawTracePointContext,
     asked: Asked,
-    take: impl FnOnce(*mut c_void) -> i64,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
 ) -> (u64, StackIds) {
     let none = (0, StackIds { user: 0, kernel: 0, python: 0 });
     let Some(taking) = TAKING.get_ptr_mut(0) else { return none };
@@ -77,7 +77,7 @@ pub(super) fn stacks_at(
         (*taking).generation = asked.generation;
         (*taking).place = 0;
     }
-    if take(ctx.as_ptr()) != 0 {
+    if take(ctx.as_ptr().cast()) != 0 {
         return none;
     }
     // SAFETY: as above.
@@ -85,18 +85,21 @@ pub(super) fn stacks_at(
     (*place, StackIds { user: *user, kernel: *kernel, python: *python })
 }
 
-/// Takes user stacks by frame pointers.
+/// Takes user stacks by frame pointers. The type of the context is what verifiers know it by, in functions that they look at once,
+/// whatever calls them.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn by_pointers(ctx: *mut c_void) -> i64 {
-    taken(ctx, || None, || None)
+pub(super) extern "C" fn stacks_by_pointers(ctx: *mut bpf_raw_tracepoint_args) -> i64 {
+    taken(ctx.cast(), || None, || None)
 }
 
 /// Takes user stacks by tables, and Python frames.
 #[cfg(bpf_target_arch = "x86_64")]
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn by_tables(ctx: *mut c_void) -> i64 {
+pub(super) extern "C" fn stacks_by_tables(ctx: *mut bpf_raw_tracepoint_args) -> i64 {
     let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    taken(ctx, || super::unwind::walk(TRACEPOINT, tgid, None), || super::python::read(TRACEPOINT, tgid))
+    taken(ctx.cast(), || super::unwind::walk(TRACEPOINT, tgid, None), || super::python::read(TRACEPOINT, tgid))
 }
 
 /// 0 if [`TAKING`] holds the answer.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    bindings::{BPF_ANY, BPF_NOEXIST, bpf_raw_tracepoint_args},
     helpers::bpf_get_current_pid_tgid,
     macros::{map, raw_tracepoint},
     maps::{Array, HashMap, PerCpuArray},
@@ -23,7 +23,7 @@ use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
     marks::{is_marked, mark},
-    place::{Asked, by_pointers, stacks_at},
+    place::{Asked, stacks_at, stacks_by_pointers},
     run_queue,
     stacks::insert_failure,
     system_call::{Entry, by_offset},
@@ -75,14 +75,14 @@ static SCHED_MEMORY: PerCpuArray<PastThread> = PerCpuArray::with_max_entries(1, 
 /// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next[, unsigned int prev_state])`; runs in `prev`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, by_pointers, by_offset)
+    switch(&ctx, |ctx| stacks_by_pointers(ctx), by_offset)
 }
 
 /// The same, with user stacks walked by tables, with Python frames and system calls: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_walk(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, super::place::by_tables, super::system_call::by_helper)
+    switch(&ctx, |ctx| super::place::stacks_by_tables(ctx), super::system_call::by_helper)
 }
 
 /// `sched_wakeup_new(struct task_struct *p)`; runs in the thread that has made `p`.
@@ -92,15 +92,17 @@ pub(super) fn sched_new(ctx: RawTracePointContext) -> i32 {
     let tgid = read_u32(task, TASK_TGID_OFFSET.load());
     if is_target(tgid) {
         let tid = read_u32(task, TASK_PID_OFFSET.load());
-        keep(tgid, tid, State::Runnable as u32, now());
+        sched_keep(tgid, tid, State::Runnable as u32, now());
     }
     0
 }
 
 /// A thread that was not there before has the name of the running one, which has made it, or is it. Not inlined, as what follows
-/// that has its own place on the stack, so that stacks can be walked from the same program: 512 bytes are for all.
+/// that has its own place on the stack, so that stacks can be walked from the same program: 512 bytes are for all. And with a
+/// name of its own and numbers alone, as what is rare, so that verifiers look at it once, whatever calls it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn keep(tgid: u32, tid: u32, state: u32, now_ns: u64) -> i64 {
+extern "C" fn sched_keep(tgid: u32, tid: u32, state: u32, now_ns: u64) -> i64 {
     let Some(memory) = SCHED_MEMORY.get_ptr_mut(0) else { return 1 };
     // SAFETY: this CPU's, and no program of this kind interrupts another.
     let thread = unsafe { &mut (*memory).thread };
@@ -139,7 +141,11 @@ pub(super) fn change(thread: &mut Thread, how: impl FnOnce(&mut Thread)) {
 }
 
 #[inline(always)]
-fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, entry: impl FnOnce() -> Entry) -> i32 {
+fn switch(
+    ctx: &RawTracePointContext,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
+    entry: impl FnOnce() -> Entry,
+) -> i32 {
     // Before anything is looked up: on a CPU that was idle that takes microseconds, which are the next thread's.
     let now_ns = now();
     let next = known(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()));
@@ -161,7 +167,7 @@ fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, ent
         comes(unsafe { &mut *thread }, now_ns, generation);
     }
     if is_new {
-        keep(tgid, tid, State::Unheard as u32, now_ns);
+        sched_keep(tgid, tid, State::Unheard as u32, now_ns);
     }
     let known = if is_new { THREADS.get_ptr_mut(&tid) } else { previous };
     let Some(thread) = known else { return 0 };
@@ -169,14 +175,14 @@ fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, ent
     let thread = unsafe { &mut *thread };
     // It has come to run without being seen, which is rare: what it did before has lasted until now, as far as is known.
     if thread.state > State::Running as u32 {
-        comes(thread, now_ns, generation);
+        sched_came(tid, now_ns, generation);
     }
     let preempted: u64 = ctx.arg(0);
     let state =
         if TELLS_STATE.load() != 0 { ctx.arg::<u64>(3) as u32 } else { read_u32(ctx.arg(1), TASK_STATE_OFFSET.load()) };
     let state = if preempted as u8 != 0 { 0 } else { state };
     if state & TASK_DEAD != 0 {
-        end(thread, tid, now_ns, generation);
+        sched_end(tid, now_ns, generation);
         return 0;
     }
     let entry = entry();
@@ -200,6 +206,15 @@ fn switch(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, ent
     0
 }
 
+/// A thread has come to run.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sched_came(tid: u32, now_ns: u64, generation: u32) -> i64 {
+    let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
+    // SAFETY: see `change`.
+    comes(unsafe { &mut *thread }, now_ns, generation)
+}
+
 /// A thread comes to run.
 #[inline(never)]
 fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
@@ -210,7 +225,7 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
         _ => State::Runnable,
     };
     if thread.state == State::Runnable as u32 && run_queue::is_recorded() {
-        run_queue::waited(thread, thread.since_ns, now_ns, generation);
+        run_queue::waited(thread, now_ns, generation);
     }
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let [blocked_ns, runnable_ns] = thread.off(now_ns);
@@ -273,9 +288,13 @@ fn keep_past(past: &Past, thread: &Thread, until_ns: u64, generation: u32) -> Re
 }
 
 /// The thread ends, or goes on under another id.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn end(thread: &mut Thread, tid: u32, now_ns: u64, generation: u32) -> i64 {
+extern "C" fn sched_end(tid: u32, now_ns: u64, generation: u32) -> i64 {
     let Some(counters) = counters(generation) else { return 1 };
+    let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
+    // SAFETY: see `change`.
+    let thread = unsafe { &mut *thread };
     change(thread, |thread| thread.turn(now_ns, State::Running, State::Running));
     let past = Past { tid, ended: 1, from_ns: thread.first_ns };
     if keep_past(&past, thread, now_ns, generation).is_err() {
@@ -293,10 +312,6 @@ pub(super) fn sched_exec(ctx: RawTracePointContext) -> i32 {
     if old == tid {
         return 0;
     }
-    let generation = generation();
-    if let Some(thread) = THREADS.get_ptr_mut(&old) {
-        // SAFETY: see `change`.
-        end(unsafe { &mut *thread }, old, now(), generation);
-    }
+    sched_end(old, now(), generation());
     0
 }

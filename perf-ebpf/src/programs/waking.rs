@@ -2,13 +2,12 @@
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_ANY,
+    bindings::{BPF_ANY, bpf_raw_tracepoint_args},
     helpers::bpf_get_current_pid_tgid,
     macros::{map, raw_tracepoint},
     maps::{HashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
-use core::ffi::c_void;
 use perf_ebpf::{
     comm::comm_words,
     counters::Counter,
@@ -21,7 +20,7 @@ use perf_ebpf::{
 use super::{
     counters::{count, counters, generation},
     follow::TASK_PID_OFFSET,
-    place::{Asked, by_pointers, stacks_at},
+    place::{Asked, stacks_at, stacks_by_pointers},
     sched::{THREADS, change, known},
     system_call::{Entry, by_offset},
     target::{exec_count, now, read_comm, read_u32},
@@ -45,18 +44,22 @@ static WAKER_MEMORY: PerCpuArray<Key> = PerCpuArray::with_max_entries(1, 0);
 /// `sched_waking(struct task_struct *p)`: something wakes `p`, which is blocked.
 #[raw_tracepoint(tracepoint = "sched_waking")]
 pub(super) fn sched_waking(ctx: RawTracePointContext) -> i32 {
-    waking(&ctx, by_pointers, by_offset)
+    waking(&ctx, |ctx| stacks_by_pointers(ctx), by_offset)
 }
 
 /// The same, with user stacks walked by tables and with Python frames: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sched_waking")]
 pub(super) fn sched_waking_walk(ctx: RawTracePointContext) -> i32 {
-    waking(&ctx, super::place::by_tables, super::system_call::by_helper)
+    waking(&ctx, |ctx| super::place::stacks_by_tables(ctx), super::system_call::by_helper)
 }
 
 #[inline(always)]
-fn waking(ctx: &RawTracePointContext, take: impl FnOnce(*mut c_void) -> i64, entry: impl FnOnce() -> Entry) -> i32 {
+fn waking(
+    ctx: &RawTracePointContext,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
+    entry: impl FnOnce() -> Entry,
+) -> i32 {
     let tid = read_u32(ctx.arg(0), TASK_PID_OFFSET.load());
     let Some(thread) = known(tid) else { return 0 };
     // SAFETY: see `change`.
@@ -83,7 +86,7 @@ fn waker(
     ctx: &RawTracePointContext,
     off_ns: u64,
     now_ns: u64,
-    take: impl FnOnce(*mut c_void) -> i64,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
     entry: impl FnOnce() -> Entry,
 ) -> Option<(u64, u64)> {
     let generation = generation();

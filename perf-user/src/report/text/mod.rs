@@ -85,15 +85,11 @@ impl Report {
     #[must_use]
     pub fn overhead_lines(&self) -> Vec<String> {
         let (overhead, elapsed) = (&self.overhead, self.recording.duration_ns);
-        let timed = match overhead.bpf_timed_ns {
-            Some(timed_ns) if timed_ns < elapsed => format!(", as in the {} when they were timed", duration(timed_ns)),
-            _ => String::new(),
-        };
         let of_one_cpu = |ns: u64| format!("{} = {} of one CPU", duration(ns), percent(ns, elapsed));
         let bpf = match (overhead.bpf_ns, overhead.bpf_runs) {
             (Some(ns), Some(runs)) if runs > 0 => {
                 format!(
-                    "BPF programs: {} runs of {} each on all CPUs, {}{timed}",
+                    "BPF programs: {} runs of {} each on all CPUs, {}",
                     thousands(runs),
                     duration(ns / runs),
                     of_one_cpu(ns)
@@ -112,7 +108,9 @@ impl Report {
         if overhead.startup_ns > 0 {
             recorder += &format!(", ready after {}", duration(overhead.startup_ns));
         }
-        vec![bpf, recorder]
+        let timed = overhead.bpf_timed_ns.filter(|timed_ns| *timed_ns < elapsed);
+        let timed = timed.map(|timed_ns| format!("  as in the {} in which the kernel timed them", duration(timed_ns)));
+        [Some(bpf), timed, Some(recorder)].into_iter().flatten().collect()
     }
 
     fn write_series(
