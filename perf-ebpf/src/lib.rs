@@ -4,6 +4,7 @@
 //! same source gets ordinary unit tests.
 #![no_std]
 
+pub mod before;
 pub mod calls;
 pub mod comm;
 pub mod counters;
@@ -17,3 +18,4 @@ pub mod stack;
 pub mod target;
 pub mod timeline;
 pub mod unwind;
+pub mod walk;

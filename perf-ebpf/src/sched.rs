@@ -46,6 +46,9 @@ pub struct Thread {
     pub waker_off_ns: u64,
     /// Where and why it left the CPU, and who ended that.
     pub wait: WaitKey,
+    /// The frame pointer with which its user code came into the kernel, where it waits: with what `/proc` tells of a thread that
+    /// waits, user space can walk its stack later. 0 if that is not known.
+    pub fp: u64,
     /// [`State`].
     pub state: u32,
     /// Zero.

@@ -137,7 +137,7 @@ impl Row {
 }
 
 /// An executable mapping of a process, with the part of its file's table that it shows. Mappings of a process are sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, zerocopy::IntoBytes, zerocopy::Immutable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
 #[repr(C)]
 pub struct Code {
     /// The first address.

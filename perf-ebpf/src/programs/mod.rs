@@ -1,5 +1,6 @@
 //! The programs, their maps and globals.
 
+mod before;
 mod call_arguments;
 mod calls;
 mod counters;

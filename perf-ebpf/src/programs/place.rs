@@ -43,6 +43,8 @@ struct Taking {
     place: u64,
     /// The ids: user, kernel, Python.
     stacks: [u64; 3],
+    /// [`perf_ebpf::sched::Thread::fp`].
+    fp: u64,
 }
 
 /// What is taken now on this CPU: nothing that takes stacks here interrupts another.
@@ -56,6 +58,13 @@ pub(super) struct Asked {
     pub(super) at: u64,
     pub(super) now_ns: u64,
     pub(super) generation: u32,
+}
+
+/// The frame pointer with which the running thread came into the kernel, if its stack was just walked by tables; else 0.
+#[inline(always)]
+pub(super) fn first_fp() -> u64 {
+    // SAFETY: this CPU's.
+    TAKING.get_ptr(0).map_or(0, |taking| unsafe { (*taking).fp })
 }
 
 /// The stacks of the running thread, and [`perf_ebpf::sched::WaitKey::place`]: in a storm those that were taken last at this
@@ -76,6 +85,7 @@ pub(super) fn stacks_at(
         (*taking).now_ns = asked.now_ns;
         (*taking).generation = asked.generation;
         (*taking).place = 0;
+        (*taking).fp = 0;
     }
     if take(ctx.as_ptr().cast()) != 0 {
         return none;
@@ -99,7 +109,15 @@ pub(super) extern "C" fn stacks_by_pointers(ctx: *mut bpf_raw_tracepoint_args) -
 #[inline(never)]
 pub(super) extern "C" fn stacks_by_tables(ctx: *mut bpf_raw_tracepoint_args) -> i64 {
     let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    taken(ctx.cast(), || super::unwind::walk(TRACEPOINT, tgid, None), || super::python::read(TRACEPOINT, tgid))
+    let walk = || {
+        let walked = super::unwind::walk(TRACEPOINT, tgid, None)?;
+        if let Some(taking) = TAKING.get_ptr_mut(0) {
+            // SAFETY: this CPU's.
+            unsafe { (*taking).fp = super::unwind::first_fp(TRACEPOINT) };
+        }
+        Some(walked)
+    };
+    taken(ctx.cast(), walk, || super::python::read(TRACEPOINT, tgid))
 }
 
 /// 0 if [`TAKING`] holds the answer.

@@ -23,7 +23,7 @@ use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
     marks::{is_marked, mark},
-    place::{Asked, stacks_at, stacks_by_pointers},
+    place::{Asked, first_fp, stacks_at, stacks_by_pointers},
     run_queue,
     stacks::insert_failure,
     system_call::{Entry, by_offset},
@@ -200,6 +200,7 @@ fn switch(
         key.why = why(state, entry.system_call);
         (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
         (*at, *waker, thread.waker_off_ns) = (place, 0, 0);
+        thread.fp = first_fp();
         thread.off_ns = now_ns;
         thread.turn(now_ns, State::Running, if state == 0 { State::Runnable } else { State::Blocked });
     });

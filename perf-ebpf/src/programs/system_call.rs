@@ -43,20 +43,40 @@ mod x86_64 {
     /// Bytes of a kernel stack, at whose end the registers are.
     const KERNEL_STACK_BYTES: usize = 16 << 10;
 
-    /// For kernels without `bpf_task_pt_regs` (5.15).
+    /// Where a thread's registers are; `None` if that is not known.
     #[inline(always)]
-    pub(in super::super) fn by_offset() -> Entry {
+    fn at_the_end_of_the_stack(task: *const c_void) -> Option<*const pt_regs> {
         let offset = super::TASK_STACK_OFFSET.load() as usize;
         if offset == 0 {
-            return Entry::UNKNOWN;
+            return None;
         }
         // SAFETY: reads kernel memory through the helper, which fails rather than faults.
         unsafe {
-            let task = bpf_get_current_task() as *const c_void;
-            let Ok(stack) = bpf_probe_read_kernel(task.byte_add(offset).cast::<*const c_void>()) else {
-                return Entry::UNKNOWN;
-            };
-            entry(stack.byte_add(KERNEL_STACK_BYTES - size_of::<pt_regs>()).cast())
+            let stack = bpf_probe_read_kernel(task.byte_add(offset).cast::<*const c_void>()).ok()?;
+            Some(stack.byte_add(KERNEL_STACK_BYTES - size_of::<pt_regs>()).cast())
+        }
+    }
+
+    /// For kernels without `bpf_task_pt_regs` (5.15).
+    #[inline(always)]
+    pub(in super::super) fn by_offset() -> Entry {
+        // SAFETY: takes no pointer.
+        let task = unsafe { bpf_get_current_task() } as *const c_void;
+        // SAFETY: the helper fails rather than faults.
+        at_the_end_of_the_stack(task).map_or(Entry::UNKNOWN, |registers| unsafe { entry(registers) })
+    }
+
+    /// Instruction, stack and frame pointer with which a thread's user code came into the kernel; `None` if it has none.
+    #[inline(always)]
+    pub(in super::super) fn registers_of(task: *const c_void) -> Option<[u64; 3]> {
+        let registers = at_the_end_of_the_stack(task)?;
+        // SAFETY: as above.
+        unsafe {
+            let read = |at: *const u64| bpf_probe_read_kernel(at).ok();
+            let of_user = read((&raw const (*registers).cs).cast())? & 3 == 3;
+            let [ip, sp] = [read((&raw const (*registers).rip).cast())?, read((&raw const (*registers).rsp).cast())?];
+            let fp = read((&raw const (*registers).rbp).cast())?;
+            of_user.then_some([ip, sp, fp])
         }
     }
 
@@ -95,7 +115,7 @@ mod x86_64 {
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
-pub(super) use x86_64::{by_helper, by_offset};
+pub(super) use x86_64::{by_helper, by_offset, registers_of};
 
 /// What stands for none: where the registers are is not known of this architecture.
 #[cfg(not(bpf_target_arch = "x86_64"))]
@@ -103,4 +123,11 @@ pub(super) use x86_64::{by_helper, by_offset};
 pub(super) fn by_offset() -> Entry {
     let _ = TASK_STACK_OFFSET.load();
     Entry::UNKNOWN
+}
+
+/// As [`by_offset`].
+#[cfg(not(bpf_target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn registers_of(_task: *const core::ffi::c_void) -> Option<[u64; 3]> {
+    None
 }

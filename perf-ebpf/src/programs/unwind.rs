@@ -13,10 +13,8 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
-    unwind::{
-        BY_FRAME_POINTER, BY_RETURN_ADDRESS, CODE_STEPS, CUT_OFF, Cfa, Code, EXACT, PAGE_BITS, ROW_STEPS, Registers,
-        Row, Space, Stop, direct_target, ends_in_call, page_rows, step,
-    },
+    unwind::{CUT_OFF, Cfa, Code, EXACT, Registers, Row, Space, Stop, step},
+    walk::{find_code, find_row, without_row},
 };
 
 use super::stacks::{MEMORIES, Walked};
@@ -103,6 +101,13 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
     walk.frames[walk.used as usize & (MAX_DEEP_FRAMES - 1)] = 0;
     let cut_at_depth = walk.stop == Stop::Deep as u32;
     Some(Walked { id: finish(walk.id), frames: &walk.frames, used: walk.used, cut_at_depth })
+}
+
+/// The frame pointer that a walk in this memory began with.
+#[inline(always)]
+pub(super) fn first_fp(memory: u32) -> u64 {
+    // SAFETY: as in `walk`.
+    UNWIND_WALK.get_ptr(memory).map_or(0, |walk| unsafe { (*walk).saved.rbp })
 }
 
 /// Whether the running task has given its memory back, which is the longest part of a process's end.
@@ -219,106 +224,31 @@ fn next(walk: &mut Walk, memory: u32) -> Result<(), Stop> {
 // The next ones are global functions, which the verifier looks at once, whatever they are called with: looked at wherever a
 // walk can be when it comes to them, they are most of its work. Hence their names, and that they take and give numbers only.
 
-/// Goes to the caller of a function of a file whose table leaves it out, as hand-written code is; 0 if there is none. What lies
-/// on top of the stack is the return address if it is behind a call of this function; behind another call it may be a
-/// leftover, and the frame pointer comes first if that leads behind a call. Whether the caller is in code, the next step sees.
+/// Goes to the caller of a function that has no row; 0 if there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn unwind_without_row(memory: u32) -> u64 {
     let Some(walk) = UNWIND_WALK.get_ptr_mut(memory) else { return 0 };
     // SAFETY: as in `walk`, which waits for this.
     let walk = unsafe { &mut *walk };
-    let Registers { ip, sp, fp } = walk.frame;
-    let by_pointer = by_frame_pointer(walk.frame);
     let is_hand_written = walk.used == 1 && walk.code.first_page != walk.code.end_page;
-    if is_hand_written
-        // SAFETY: the helper fails rather than faults.
-        && let Ok(top) = unsafe { bpf_probe_read_user(sp as *const u64) }
-        && let Some(before) = call_before(top)
-    {
-        let own = direct_target(before, top).is_some_and(|target| target <= ip && ip - target < LARGEST_BYTES);
-        if own || !by_pointer.is_some_and(|caller| call_before(caller.ip).is_some()) {
-            walk.frame = Registers { ip: top, sp: sp.wrapping_add(8), fp };
-            walk.how = BY_RETURN_ADDRESS;
-            return 1;
-        }
-    }
-    let Some(caller) = by_pointer else { return 0 };
-    (walk.frame, walk.how) = (caller, BY_FRAME_POINTER);
+    // SAFETY: the helper fails rather than faults.
+    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
+    let Some((caller, how)) = without_row(walk.frame, is_hand_written, read) else { return 0 };
+    (walk.frame, walk.how) = (caller, how);
     1
 }
 
-/// Hand-written functions are no larger.
-const LARGEST_BYTES: u64 = 1 << 16;
-
-/// The eight bytes before an address, if they end in a call.
-#[inline(always)]
-fn call_before(address: u64) -> Option<u64> {
-    // SAFETY: the helper fails rather than faults.
-    let before = unsafe { bpf_probe_read_user(address.wrapping_sub(8) as *const u64) }.ok()?;
-    ends_in_call(before).then_some(before)
-}
-
-/// The caller, if this frame keeps a frame pointer: its own saved one, and above that the return address.
-#[inline(always)]
-fn by_frame_pointer(frame: Registers) -> Option<Registers> {
-    if frame.fp < frame.sp {
-        return None;
-    }
-    // SAFETY: the helper fails rather than faults.
-    let read = |at: u64| unsafe { bpf_probe_read_user(at as *const u64) }.ok();
-    Some(Registers { fp: read(frame.fp)?, ip: read(frame.fp + 8)?, sp: frame.fp + 16 })
-}
-
-/// The index of the mapping that an address is in, among so many from the first on; one that no map has if there is none.
+/// [`find_code`] in the map.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn unwind_find_code(first: u32, count: u32, ip: u64) -> u32 {
-    let (mut low, mut high) = (first, first.wrapping_add(count));
-    let mut at = 0;
-    while at < CODE_STEPS {
-        at += 1;
-        if low >= high {
-            break;
-        }
-        let middle = low + ((high - low) >> 1);
-        let Some(code) = UNWIND_CODE.get(middle) else { break };
-        if ip < code.start {
-            high = middle;
-        } else if ip >= code.end {
-            low = middle + 1;
-        } else {
-            return middle;
-        }
-    }
-    u32::MAX
+    find_code(first, count, ip, |at| UNWIND_CODE.get(at).map(|code| (code.start, code.end)))
 }
 
-/// The last row that begins at or before a file offset; the unknown one where there is none. The numbers are a [`Code`]'s.
+/// [`find_row`] in the maps.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn unwind_find_row(offset: u64, pages: u32, first_page: u32, end_page: u32) -> u64 {
-    let page = ((offset >> PAGE_BITS) as u32).wrapping_add(pages);
-    if page < first_page || page >= end_page {
-        return 0;
-    }
-    let Some(element) = UNWIND_PAGES.get(page) else { return 0 };
-    let (mut low, mut high) = page_rows(*element);
-    let mut found = 0;
-    let mut at = 0;
-    while at < ROW_STEPS {
-        at += 1;
-        if low >= high {
-            break;
-        }
-        let middle = low + ((high - low) >> 1);
-        let Some(row) = UNWIND_ROWS.get(middle) else { return 0 };
-        if Row(*row).low() <= offset as u16 {
-            found = *row;
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    found
+    find_row(offset, pages, first_page, end_page, |at| UNWIND_PAGES.get(at).copied(), |at| UNWIND_ROWS.get(at).copied())
 }

@@ -1,5 +1,6 @@
 //! Kinds of events: what each needs of the kernel, how it is set up, attached and read back.
 
+pub(crate) mod before;
 pub mod calls;
 pub mod cpu;
 pub mod object;
@@ -121,6 +122,9 @@ pub enum AttachError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Where threads wait already could not be asked.
+    #[error("the kernel does not tell where threads wait already")]
+    Before(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The thread that makes unwind tables could not be started.
     #[error("no pipe to the thread that makes unwind tables")]
     Loader(#[source] io::Error),

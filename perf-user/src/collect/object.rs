@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::AsFd as _, path::PathBuf, time::Instant};
 
-use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
 use perf_ebpf::{
     comm::comm_words,
     sched::WaitFilter,
@@ -11,7 +11,7 @@ use perf_ebpf::{
 use serde::Serialize;
 
 use super::{
-    AttachError, Collector as _, EventKind,
+    AttachError, Collector as _, EventKind, before,
     calls::CallsCollector,
     cpu::{Clock, CpuCollector},
     sched::{self, SchedCollector},
@@ -246,7 +246,9 @@ pub fn try_load() -> Result<Trial, AttachError> {
         let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
         let walks = bpf.program(WALKING[0]).is_some() && !Host::read().is_before(5, 17);
         let walking = WALKING.into_iter().filter(|_| walks);
-        for program in PROGRAMS.into_iter().chain(walking) {
+        // What the kernel calls it for, its BTF tells.
+        let before = inherit.then_some(before::PROGRAM);
+        for program in PROGRAMS.into_iter().chain(walking).chain(before) {
             let trial = try_program(&mut bpf, program)?;
             match programs.iter_mut().find(|known| known.program == program) {
                 None => programs.push(trial),
@@ -276,6 +278,10 @@ fn try_program(bpf: &mut Ebpf, name: &'static str) -> Result<ProgramTrial, Attac
     match program {
         Program::PerfEvent(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
+        Program::Iter(program) => {
+            let btf = Btf::from_sys_fs().map_err(|error| AttachError::Before(error.into()))?;
+            program.load(before::LIST, &btf)
+        }
         _ => return Err(AttachError::Missing(name)),
     }
     .map_err(refused)?;

@@ -1,6 +1,6 @@
 //! The scheduler's events: what every thread of the target does, and where and why it leaves the CPU.
 
-use std::os::fd::AsFd as _;
+use std::{collections::HashMap, os::fd::AsFd as _, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -14,7 +14,9 @@ use perf_ebpf::{
 use zerocopy::IntoBytes as _;
 
 use super::{
-    AttachError, entries_for_tests,
+    AttachError,
+    before::{stack_of, threads_before},
+    entries_for_tests,
     session::Unwind,
     target::{Target, comm_from},
 };
@@ -64,6 +66,8 @@ const WALKING: [(&str, &str); 2] = [("sched_walk", "sched_switch"), ("sched_waki
 pub struct SchedCollector {
     programs: Vec<(&'static str, &'static str)>,
     links: Vec<RawTracePointLink>,
+    /// Stacks, by their ids, of threads that waited before.
+    stacks: HashMap<u64, Arc<[u64]>>,
 }
 
 impl SchedCollector {
@@ -82,11 +86,18 @@ impl SchedCollector {
         // Switches first: a thread that is woken is not mistaken for one that has not slept.
         let programs: Vec<_> = if walks { WALKING } else { PLAIN }.into_iter().chain(OTHERS).collect();
         programs.iter().try_for_each(|(program, _)| super::session::load_raw(bpf, program))?;
-        Ok(Self { programs, links: Vec::new() })
+        Ok(Self { programs, links: Vec::new(), stacks: HashMap::new() })
     }
 
-    /// Attaches its programs, then tells them of the threads that are there already.
-    pub(super) fn attach(&mut self, bpf: &mut Ebpf, target: &Target, now_ns: u64) -> Result<(), AttachError> {
+    /// Attaches its programs, then tells them of the threads that are there already. What these wait for in the kernel is asked, if
+    /// stacks are kept `of_kernel`; why that is not known, if it is not.
+    pub(super) fn attach(
+        &mut self,
+        bpf: &mut Ebpf,
+        target: &Target,
+        of_kernel: bool,
+        now_ns: u64,
+    ) -> Result<Option<AttachError>, AttachError> {
         set_window_start(bpf, 0, now_ns)?;
         for &(program, tracepoint) in &self.programs {
             self.links.push(super::session::attach_raw(bpf, program, tracepoint)?);
@@ -95,15 +106,33 @@ impl SchedCollector {
         let found: Vec<(u32, u32)> = target.processes().into_iter().flat_map(threads).collect();
         let tids: Vec<u32> = found.iter().map(|(_, tid)| *tid).collect();
         super::session::mark(bpf, &tids)?;
+        // A command has not begun.
+        let is_new = matches!(target, Target::Command { .. });
+        let (befores, why_not) = match if is_new { Ok(HashMap::new()) } else { threads_before(bpf) } {
+            Ok(befores) => (befores, None),
+            Err(error) => (HashMap::new(), Some(error)),
+        };
         let map = bpf.map_mut(MAPS[0].0).ok_or(AttachError::Missing(MAPS[0].0))?;
         let Map::HashMap(map) = map else { return Err(AttachError::Missing(MAPS[0].0)) };
         for (tgid, tid) in found {
-            if let Some(thread) = seen(tgid, tid) {
-                // Of one that has been switched to or from meanwhile, more is known already.
-                let _ = sys::insert_new(map.fd().as_fd(), tid.as_bytes(), thread.as_bytes());
+            let Some(mut thread) = seen(tgid, tid) else { continue };
+            if let Some(before) = befores.get(&tid).filter(|_| thread.state == State::Blocked as u32) {
+                thread.fp = before.fp;
+                let (id, frames) = stack_of(&before.kernel);
+                if of_kernel && !frames.is_empty() {
+                    thread.wait.key.kernel_stack = id;
+                    self.stacks.insert(id, frames);
+                }
             }
+            // Of one that has been switched to or from meanwhile, more is known already.
+            let _ = sys::insert_new(map.fd().as_fd(), tid.as_bytes(), thread.as_bytes());
         }
-        Ok(())
+        Ok(why_not)
+    }
+
+    /// Stacks, by their ids, of threads that waited before the recording.
+    pub(super) fn take_stacks(&mut self) -> HashMap<u64, Arc<[u64]>> {
+        std::mem::take(&mut self.stacks)
     }
 
     /// Detaches its programs.

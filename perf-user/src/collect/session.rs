@@ -16,6 +16,7 @@ use std::{
     collections::HashSet,
     fs::File,
     os::fd::{AsFd as _, BorrowedFd},
+    sync::Arc,
 };
 
 use aya::{
@@ -127,14 +128,16 @@ impl Session {
         Ok(Self { bpf, options, collector, sched, calls, follow, timing: None, reads_python })
     }
 
-    /// Starts sampling.
+    /// Starts sampling; why it is not known where threads wait already, if it is not.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn attach(&mut self, host: &Host) -> Result<(), AttachError> {
+    pub fn attach(&mut self, host: &Host) -> Result<Option<AttachError>, AttachError> {
         self.timing = Some(Timing::start(|| counted(&self.bpf), sys::monotonic_ns()));
+        let mut why_not = None;
         if let Some(sched) = &mut self.sched {
-            sched.attach(&mut self.bpf, &self.options.target, sys::monotonic_ns())?;
+            let of_kernel = self.options.sides != Sides::User;
+            why_not = sched.attach(&mut self.bpf, &self.options.target, of_kernel, sys::monotonic_ns())?;
         }
         if let Some(calls) = &mut self.calls {
             calls.attach(&mut self.bpf)?;
@@ -142,7 +145,12 @@ impl Session {
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
         }
-        Ok(())
+        Ok(why_not)
+    }
+
+    /// Stacks, by their ids, of threads that waited before the recording.
+    pub fn take_stacks_before(&mut self) -> std::collections::HashMap<u64, Arc<[u64]>> {
+        self.sched.as_mut().map(SchedCollector::take_stacks).unwrap_or_default()
     }
 
     /// What is recorded, and how.

@@ -2,6 +2,7 @@
 
 mod found;
 mod run_queue;
+mod again;
 mod calls;
 mod timeline;
 mod waits;
@@ -20,6 +21,7 @@ use crate::{
     collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
     host::sys::{self, Reading},
 };
+pub use again::WalkWaiting;
 pub use calls::RawCalls;
 pub use found::SHARED_NS;
 pub use run_queue::RawQueues;
@@ -130,10 +132,13 @@ impl Drain {
     ///
     /// # Errors
     /// When the object has no ring of events, and is to tell them.
-    pub fn new(session: &mut Session, start_ns: u64) -> Result<Self, AttachError> {
+    pub fn new(session: &mut Session, start_ns: u64, walk: WalkWaiting<'_>) -> Result<Self, DrainError> {
         let ring = session.take_timeline_ring()?;
         let timeline = ring.zip(session.options().timeline_min_ns).map(|(ring, min_ns)| Timeline::new(ring, min_ns));
-        Ok(Self { generation: 0, start_ns, threads: Threads::default(), timeline })
+        let stacks = session.take_stacks_before();
+        let threads =
+            if session.options().schedules() { Threads::begin(session, stacks, walk)? } else { Threads::default() };
+        Ok(Self { generation: 0, start_ns, threads, timeline })
     }
 
     /// Takes what cannot wait for the end of the window.
@@ -154,7 +159,12 @@ impl Drain {
     ///
     /// # Errors
     /// When the kernel refuses; the recording cannot go on then.
-    pub fn rotate(&mut self, session: &mut Session, end_ns: Option<u64>) -> Result<RawWindow, DrainError> {
+    pub fn rotate(
+        &mut self,
+        session: &mut Session,
+        end_ns: Option<u64>,
+        walk: WalkWaiting<'_>,
+    ) -> Result<RawWindow, DrainError> {
         let (full, next) = (self.generation, 1 - self.generation);
         let last_ns = end_ns;
         let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
@@ -191,7 +201,7 @@ impl Drain {
             window.kinds.push(cpu);
         }
         if session.options().schedules() {
-            let found = self.threads.read(session, full, end_ns, stacks)?;
+            let found = self.threads.read(session, full, end_ns, stacks, walk)?;
             if let (Some(Timeline { min_ns, .. }), Some(events)) = (&self.timeline, &mut window.timeline)
                 && last_ns.is_some()
                 && session.options().records(EventKind::OffCpu)

@@ -13,6 +13,7 @@ use zerocopy::FromBytes as _;
 
 use super::{
     DrainError,
+    again::{Again, WalkWaiting},
     found::{Found, Interval, Wait, stacks_of},
     read_map,
 };
@@ -43,6 +44,8 @@ pub(super) struct Threads {
     told: HashMap<(u32, u64), Told>,
     /// Stacks of the last window, and of intervals that have not ended: they may be in a later window's intervals.
     stacks: HashMap<u64, Arc<[u64]>>,
+    /// Stacks that were walked from outside.
+    again: Again,
     /// Who ended waits in the last window: such a wait counts in this one if the thread came to run in it.
     wakers: HashMap<u64, Key>,
 }
@@ -55,14 +58,29 @@ struct Told {
 }
 
 impl Threads {
+    /// Begins, with the `stacks` of threads that wait already; walks those that are missing.
+    pub(super) fn begin(
+        session: &Session,
+        stacks: HashMap<u64, Arc<[u64]>>,
+        walk: WalkWaiting<'_>,
+    ) -> Result<Self, DrainError> {
+        let mut threads = Self { stacks, ..Self::default() };
+        threads.again.begin();
+        for mut thread in look(session)?.into_values() {
+            threads.stacks.extend(threads.again.complete(&mut thread, None, walk));
+        }
+        Ok(threads)
+    }
+
     /// Reads what threads did until `end_ns`, when the window ended whose maps are those of `generation`. Adds to `stacks`,
-    /// the window's, those that are older.
+    /// the window's, those that are older, and those of threads that still wait and could not be walked before.
     pub(super) fn read(
         &mut self,
         session: &Session,
         generation: u32,
         end_ns: u64,
         stacks: &mut HashMap<u64, Arc<[u64]>>,
+        walk: WalkWaiting<'_>,
     ) -> Result<Found, DrainError> {
         let mut found = Found::new(session.options().waits);
         let slot = generation as usize;
@@ -96,7 +114,8 @@ impl Threads {
                     self.tell(&mut found, &was.thread, was.thread.times(was.until_ns));
                     self.told.remove(&(was.thread.wait.key.tid, was.thread.first_ns));
                 }
-                (Ok(past), Ok(was)) => {
+                (Ok(past), Ok(mut was)) => {
+                    self.again.apply(&mut was.thread);
                     let id = (past.tid, past.from_ns);
                     let before = self.open.remove(&id).or_else(|| self.ending.remove(&id)).unwrap_or_default();
                     found.interval(&was.thread, was.until_ns, before, true);
@@ -105,17 +124,22 @@ impl Threads {
             }
         })?;
         let mut open = HashMap::new();
-        for thread in look(session)?.values() {
+        self.again.begin();
+        for thread in look(session)?.values_mut() {
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns {
                 let id = (thread.wait.key.tid, thread.off_ns);
+                let user = &thread.wait.key.user_stack;
+                let frames = stacks.get(user).or_else(|| self.stacks.get(user)).cloned();
+                stacks.extend(self.again.complete(thread, frames.as_ref(), walk));
                 let before = self.open.remove(&id).unwrap_or_default();
                 open.insert(id, found.interval(thread, end_ns, before, false));
             }
         }
         found.share_out();
         self.ending = std::mem::replace(&mut self.open, open);
+        self.again.retain(|wait| self.open.contains_key(wait) || self.ending.contains_key(wait));
         let own = stacks.clone();
         let waiting = found.waits.iter().map(|wait| &wait.wait.key);
         for id in waiting.chain(found.wakers.values()).flat_map(stacks_of) {

@@ -2,6 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 
+use perf_ebpf::sched::Thread;
+
 use super::{pythons::Pythons, walks::Walks};
 use crate::{
     collect::{
@@ -44,6 +46,11 @@ impl CodeFollower {
     /// Takes what was told: of the code of every sample, before that was counted.
     pub(super) fn read(&mut self, tasks: &mut Tasks) {
         self.pythons.read(tasks);
+    }
+
+    /// The user stack of a thread that waits, walked from outside.
+    pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
+        self.walks.walk_waiting(thread)
     }
 
     /// A window has been located: no program runs any more that ran in it. These processes have ended.

@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
+use perf_ebpf::sched::Thread;
+
 use crate::{
     collect::{
         AttachError, Collector as _, EventKind, NANOSECONDS,
         cpu::CpuCollector,
-        session::{Session, SessionOptions, Unwind},
+        session::{Session, SessionOptions, Sides, Unwind},
         target::{Target, comm_from, comm_text},
     },
     drain::{Drain, DrainError},
@@ -150,12 +152,15 @@ pub fn record(
     let frequency_hz = options.collector.frequency_hz();
     let (mut session, mut code) = load(host, options.session.clone(), options.collector, &mut recording)?;
     code.follow_whole(&mut session, &mut tasks);
-    session.attach(host)?;
+    if let Some(why) = session.attach(host)? {
+        recording.warnings.push(format!("threads that wait already have no kernel stack: {}", chain(&why)));
+    }
     let start_ns = sys::monotonic_ns();
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
-    let drain = Drain::new(&mut session, start_ns)?;
+    let of_user = options.session.sides != Sides::Kernel;
+    let drain = Drain::new(&mut session, start_ns, &|thread| of_user.then(|| code.walk_waiting(thread)).flatten())?;
     // Not before sampling runs: a run that never begins leaves an older recording of this name as it was.
     let writer = match options.session.timeline_min_ns {
         Some(_) => Writer::create_with_timeline(&options.path)?,
@@ -295,7 +300,9 @@ impl Run {
         rings: &mut TaskRings,
         end_ns: Option<u64>,
     ) -> Result<bool, RecordError> {
-        let raw = self.drain.rotate(session, end_ns)?;
+        let of_user = session.options().sides != Sides::Kernel;
+        let walk = |thread: &Thread| of_user.then(|| self.code.walk_waiting(thread)).flatten();
+        let raw = self.drain.rotate(session, end_ns, &walk)?;
         rings.apply_until_now(&mut self.tasks);
         self.code.read(&mut self.tasks);
         let start_ns = raw.start_ns;

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use perf_ebpf::unwind::Code;
+use perf_ebpf::{
+    sample::Key,
+    sched::Thread,
+    unwind::{Code, Registers},
+};
 
 use crate::{
     collect::{
@@ -14,9 +18,10 @@ use crate::{
         session::{Session, SessionOptions, Unwind, WalkRoom},
     },
     drain::wait_for_running_programs,
+    host::proc,
     symbolize::goroutine_end,
     task::{CodeMapping, Tasks},
-    unwind::{Cache, Loader, Room, Unwinder},
+    unwind::{Cache, Loader, Memory, Room, Unwinder, by_frame_pointers},
 };
 
 /// How long a recording waits for tables before it begins: no longer than for a target on a file system that hangs.
@@ -82,6 +87,20 @@ impl Walks {
             unwinder.forget(*tgid);
             session.remove_space(*tgid);
         }
+    }
+
+    /// The user stack of a thread that waits, walked from outside; `None` if it does not wait any more, or cannot be walked.
+    pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
+        let Key { tgid, tid, .. } = thread.wait.key;
+        let [sp, ip] = proc::entry(tgid, tid)?;
+        let memory = Memory::of(tgid)?;
+        let registers = Registers { ip, sp, fp: thread.fp };
+        let frames = match &self.0 {
+            Some((unwinder, _)) => unwinder.walk(tgid, registers, &memory)?,
+            None => by_frame_pointers(registers, &memory),
+        };
+        // What was read is its stack if it has been there all the time.
+        (proc::entry(tgid, tid)? == [sp, ip]).then_some(frames)
     }
 
     /// No program runs any more that ran when this was last called.

@@ -136,6 +136,22 @@ impl Unwinder {
         }
     }
 
+    /// What is in the maps of a process, sorted by address.
+    pub(super) fn codes(&self, tgid: u32) -> Option<Vec<Code>> {
+        let Space { first, count } = self.processes.get(&tgid)?.space;
+        (first..first + count).map(|at| self.code.read(at as usize * size_of::<Code>())).collect()
+    }
+
+    /// The rows of a page, as the map has them.
+    pub(super) fn page(&self, at: u32) -> Option<u64> {
+        self.pages.read(at as usize * size_of::<u64>())
+    }
+
+    /// A row.
+    pub(super) fn row(&self, at: u32) -> Option<u64> {
+        self.rows.read(at as usize * size_of::<u64>())
+    }
+
     /// The files whose tables are to be made, for [`Self::add`]; each is named once.
     pub fn take_wanted(&mut self) -> Vec<Arc<Module>> {
         std::mem::take(&mut self.wanted)

@@ -8,11 +8,13 @@ mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use cache::{Cache, decode, encode};
 pub use kernel::{Room, Unwinder};
 pub use loader::Loader;
 pub use table::Table;
+pub use walk::{Memory, by_frame_pointers};
 
 use std::{
     borrow::Cow,

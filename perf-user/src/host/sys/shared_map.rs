@@ -6,6 +6,8 @@ use std::{
     ptr,
 };
 
+use zerocopy::FromBytes;
+
 /// The values of an array map made with `BPF_F_MMAPABLE` (Linux 5.5). Unmapped when dropped.
 #[derive(Debug)]
 pub struct SharedMap {
@@ -29,6 +31,15 @@ impl SharedMap {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { base: base.cast(), bytes })
+    }
+
+    /// What stands at byte `offset`; `None` beyond the end. Programs only read the map.
+    #[must_use]
+    pub fn read<T: FromBytes>(&self, offset: usize) -> Option<T> {
+        let end = offset.checked_add(size_of::<T>()).filter(|end| *end <= self.bytes)?;
+        // SAFETY: inside the mapping, as was just checked; any bytes are a value, and only this value writes to them.
+        let bytes = unsafe { std::slice::from_raw_parts(self.base.add(offset), end - offset) };
+        T::read_from_bytes(bytes).ok()
     }
 
     /// Writes `data` at byte `offset`; programs may see any part of it earlier than another.

@@ -1,0 +1,43 @@
+//! Where threads wait that left the CPU before the recording.
+
+use std::{collections::HashMap, error::Error, io::Read as _, sync::Arc};
+
+use aya::{Btf, Ebpf, programs::Iter};
+use perf_ebpf::{
+    before::Before,
+    stack::{STACK_ID_SEED, finish, mix, used},
+};
+use zerocopy::FromBytes as _;
+
+use super::AttachError;
+
+/// The program.
+pub(super) const PROGRAM: &str = "threads_before";
+/// What the kernel calls the list that it is called for.
+pub(super) const LIST: &str = "task";
+
+/// Threads that are marked, as the kernel knows them.
+pub(super) fn threads_before(bpf: &mut Ebpf) -> Result<HashMap<u32, Before>, AttachError> {
+    let program = bpf.program_mut(PROGRAM).ok_or(AttachError::Missing(PROGRAM))?;
+    let program: &mut Iter = program.try_into().map_err(AttachError::program(PROGRAM))?;
+    let bytes = run(program).map_err(AttachError::Before)?;
+    let records = bytes.chunks_exact(size_of::<Before>()).filter_map(|record| Before::read_from_bytes(record).ok());
+    Ok(records.map(|before| (before.tid, before)).collect())
+}
+
+/// What the program writes, which is done then.
+fn run(program: &mut Iter) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+    program.load(LIST, &Btf::from_sys_fs()?)?;
+    let link = program.attach()?;
+    let mut file = program.take_link(link)?.into_file()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    program.unload()?;
+    Ok(bytes)
+}
+
+/// The id of a stack, and its frames.
+pub(crate) fn stack_of(frames: &[u64]) -> (u64, Arc<[u64]>) {
+    let frames = used(frames);
+    (finish(frames.iter().fold(STACK_ID_SEED, |id, frame| mix(id, *frame))), frames.into())
+}

@@ -1,0 +1,128 @@
+//! User stacks of threads that wait, walked from outside: of those that waited before the recording, and of those whose stacks could
+//! not be walked when the wait began, because the tables were not there yet.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use perf_ebpf::{
+    sched::{State, Thread},
+    unwind::{Stop, why_cut_off},
+};
+
+use crate::collect::before::stack_of;
+
+/// How often one wait's stack is tried.
+const TRIES: u8 = 3;
+/// How long this may take in a window; the rest is for the next one.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How the stack of a thread that waits is walked now; `None` if it does not wait any more, or cannot be.
+pub type WalkWaiting<'walk> = &'walk dyn Fn(&Thread) -> Option<Vec<u64>>;
+
+/// What was found, by thread and beginning of the wait.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    /// How often it was tried, and the stack's id, 0 if there is none.
+    found: HashMap<(u32, u64), (u8, u64)>,
+    until: Option<Instant>,
+}
+
+impl Again {
+    /// A new window.
+    pub(super) fn begin(&mut self) {
+        self.until = Some(Instant::now() + PATIENCE);
+    }
+
+    /// Puts what was found into a copy of the thread's state.
+    pub(super) fn apply(&self, thread: &mut Thread) {
+        if let Some((_, id)) = self.found.get(&of(thread)).filter(|(_, id)| *id != 0) {
+            thread.wait.key.user_stack = *id;
+        }
+    }
+
+    /// The same, and walks the stack if `frames` are not all of it; the stack that was found now.
+    pub(super) fn complete(
+        &mut self,
+        thread: &mut Thread,
+        frames: Option<&Arc<[u64]>>,
+        walk: WalkWaiting<'_>,
+    ) -> Option<(u64, Arc<[u64]>)> {
+        self.apply(thread);
+        let is_known = self.found.get(&of(thread)).is_some_and(|(tries, id)| *id != 0 || *tries >= TRIES);
+        let is_whole = thread.wait.key.user_stack != 0 && !frames.is_some_and(|frames| is_short(frames));
+        let is_late = self.until.is_some_and(|until| Instant::now() > until);
+        if thread.state != State::Blocked as u32 || is_known || is_whole || is_late {
+            return None;
+        }
+        let (tries, id) = self.found.entry(of(thread)).or_default();
+        *tries += 1;
+        let walked = walk(thread)
+            .filter(|walked| !is_short(walked) || walked.len() > frames.map_or(0, |frames| frames.len()))?;
+        let (new, walked) = stack_of(&walked);
+        (*id, thread.wait.key.user_stack) = (new, new);
+        Some((new, walked))
+    }
+
+    /// Forgets waits that have ended.
+    pub(super) fn retain(&mut self, is_open: impl Fn(&(u32, u64)) -> bool) {
+        self.found.retain(|wait, _| is_open(wait));
+    }
+}
+
+fn of(thread: &Thread) -> (u32, u64) {
+    (thread.wait.key.tid, thread.off_ns)
+}
+
+/// Whether a walk ended for want of what may be known later.
+fn is_short(frames: &[u64]) -> bool {
+    let later = [Stop::Unknown, Stop::Fault, Stop::Astray].map(|stop| stop as u64);
+    frames.last().and_then(|frame| why_cut_off(*frame)).is_some_and(|stop| later.contains(&stop))
+}
+
+#[cfg(test)]
+mod tests {
+    use perf_ebpf::unwind::CUT_OFF;
+
+    use super::*;
+
+    fn blocked() -> Thread {
+        let mut thread = Thread { off_ns: 5, state: State::Blocked as u32, ..Thread::default() };
+        thread.wait.key.tid = 7;
+        thread
+    }
+
+    #[test]
+    fn a_stack_is_walked_until_it_is_there() {
+        let mut again = Again::default();
+        again.begin();
+        assert!(again.complete(&mut blocked(), None, &|_| None).is_none());
+        let (id, frames) = again.complete(&mut blocked(), None, &|_| Some(vec![1, 2])).expect("a stack");
+        assert_eq!(frames[..], [1, 2]);
+        let mut thread = blocked();
+        assert!(again.complete(&mut thread, None, &|_| panic!("it is known")).is_none());
+        assert_eq!(thread.wait.key.user_stack, id);
+        again.retain(|_| false);
+        let mut thread = blocked();
+        again.apply(&mut thread);
+        assert_eq!(thread.wait.key.user_stack, 0);
+    }
+
+    #[test]
+    fn what_is_whole_or_does_not_wait_is_left_alone() {
+        let mut again = Again::default();
+        again.begin();
+        let whole: Arc<[u64]> = [1, 2].into();
+        let mut thread = blocked();
+        thread.wait.key.user_stack = 9;
+        assert!(again.complete(&mut thread, Some(&whole), &|_| panic!("it is whole")).is_none());
+        let short: Arc<[u64]> = [1, CUT_OFF | Stop::Unknown as u64].into();
+        let shorter = [1, CUT_OFF | Stop::Astray as u64];
+        assert!(again.complete(&mut thread, Some(&short), &|_| Some(shorter.into())).is_none());
+        assert!(again.complete(&mut thread, Some(&short), &|_| Some(vec![1, 2, 3])).is_some());
+        let mut thread = Thread { state: State::Running as u32, ..blocked() };
+        assert!(again.complete(&mut thread, None, &|_| panic!("it runs")).is_none());
+    }
+}

@@ -1,0 +1,42 @@
+//! Where threads wait whose wait began before the recording, or before anything was known of their code.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use tests::{Doctor, Lab, Launcher, Program, Recording};
+
+const MS: u64 = 1_000_000;
+
+/// Asserts that all of the silent thread's wait is in `take_byte`, and in the kernel's part of a read. It waits from within the
+/// first milliseconds of the program on.
+fn assert_stacks(recording: &Recording, lab: &Lab, main_tid: u32) {
+    let report = &recording.report;
+    let silent = report.threads.iter().find(|thread| thread.tid != main_tid && thread.wall_ns > 500 * MS);
+    let waited_ns = silent.expect("the silent thread").blocked_ns["pipe/socket/terminal"];
+    assert!(waited_ns > report.recording.duration_ns * 8 / 10, "{waited_ns} ns");
+    let in_kernel_ns = report.waited_in("ksys_read");
+    assert!(in_kernel_ns + 10 * MS > waited_ns, "{in_kernel_ns} of {waited_ns} ns in the kernel's read");
+    if Doctor::ask(lab, &Launcher::default()).check("unwind tables").state == "ok" {
+        let in_take_ns = report.waited_in("take_byte");
+        assert!(in_take_ns + 10 * MS > waited_ns, "{in_take_ns} of {waited_ns} ns in take_byte");
+        assert!(report.waited_in("start_thread") + 10 * MS > waited_ns, "down to where the thread begins");
+    }
+}
+
+#[test]
+fn a_thread_that_hangs_already_shows_where() {
+    let Some(lab) = Lab::open() else { return };
+    let silent = lab.start(&Program::c("waits.c"), &["0", "silent"]);
+    let recording = lab.record().option("--event", "cpu,offcpu,sched").pid(silent.pid()).duration("1500ms").run();
+    assert_stacks(&recording, &lab, silent.pid());
+}
+
+#[test]
+fn a_wait_that_began_before_its_code_was_known_shows_where() {
+    let Some(lab) = Lab::open() else { return };
+    let silent = Program::c("waits.c");
+    // Nothing is known of the C library from before.
+    let recorder = lab.record().environment("XDG_CACHE_HOME", lab.file("no-cache"));
+    let recording = recorder.option("--event", "cpu,offcpu,sched").command(&silent, &["2", "silent"]).run();
+    let main = recording.report.threads.iter().find(|thread| thread.tid == thread.tgid).expect("the main thread");
+    assert_stacks(&recording, &lab, main.tid);
+}
