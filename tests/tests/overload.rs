@@ -30,7 +30,7 @@ fn every_switch_of_a_storm_on_all_cpus_is_counted() {
     assert_eq!(accounts.len() as u64, recording.logged_sum("threads"), "each thread has told");
     let switch_ns = if in_guest() { 400_000 } else { 8_000 };
     for account in &accounts {
-        account.assert_counted(&recording);
+        account.assert_counted(&recording, 0);
         let times = recording.report.times_of(account.tid);
         // Between the last look at the clock and the end a thread waits for a CPU that all want.
         assert_near("wall", times.wall_ns, alive_ns(&recording, account.tid), 100 * MS);

@@ -48,7 +48,8 @@ fn assert_accounts(recording: &Recording, threads: usize) {
     let accounts = recording.accounts();
     assert_eq!(accounts.len(), threads, "threads that told what they did");
     for account in accounts {
-        account.assert_counted(recording);
+        // Where threads wake one another from CPU to CPU, some waits end without being seen to.
+        account.assert_counted(recording, 5);
         let Account { tid, run_ns, wait_ns, slices, .. } = account;
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
@@ -217,8 +218,9 @@ fn a_storm_of_waits_is_told_in_the_right_proportion() {
         let share = long as f64 / (long + short) as f64;
         let known = long_ns as f64 / (long_ns + short_ns) as f64;
         assert!((share - known).abs() < 0.08, "{share:.3} of it in the one, not {known:.3}");
-        let found_ns = long + short;
-        assert!(found_ns > (long_ns + short_ns) * 9 / 10, "{found_ns} of {} ns", long_ns + short_ns);
+        // By its own clock the thread is also in there while it turns away from the CPU, and back: some microseconds each time.
+        let (found_ns, off_ns) = (long + short, times.wall_ns - times.running_ns);
+        assert!(found_ns > off_ns * 9 / 10 && found_ns <= off_ns, "{found_ns} of {off_ns} ns off the CPU");
     }
 }
 
