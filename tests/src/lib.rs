@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod account;
 mod bpf_objects;
 mod calls;
 mod cgroup;
@@ -32,6 +33,7 @@ mod session;
 mod small_disk;
 mod workload;
 
+pub use account::Account;
 pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of, followed_processes};
 pub use calls::{Call, CallKind, Calls};
 pub use cgroup::Cgroup;
@@ -42,13 +44,13 @@ pub use lab::Lab;
 pub use launcher::Launcher;
 pub use machine::{MovedClock, OfflineCpu, Setting, in_guest, may_be_changed};
 pub use memory_limit::MemoryLimit;
-pub use meter::CpuMeter;
+pub use meter::{CpuMeter, Used};
 pub use pprof::sum_of_first_values;
 pub use program::Program;
 pub use python::Python;
 pub use recorder::Recorder;
 pub use recording::Recording;
-pub use report::{Accounting, Cpu, Function, OffCpu, Report, ThreadRow, ThreadTimes, Wait, Wake};
+pub use report::{Accounting, Cpu, Function, OffCpu, Queue, Report, ThreadRow, ThreadTimes, Wait, Wake};
 pub use session::{Session, perfprobe, perfprobe_into_closed_pipe};
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

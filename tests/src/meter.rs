@@ -8,8 +8,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// `USER_HZ`, the unit of `/proc/PID/stat`, which is 100 on every architecture that Linux shares with perfprobe.
 const TICK_NS: u64 = 10_000_000;
 
+/// Between readings, where the meter has a CPU when it wants one.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A reading that took longer is none: it is not known of when it is.
+const SLOW_NS: u64 = 2_000_000;
+
 /// One reading: when, and the CPU time used until then, both in nanoseconds.
 type Reading = (u64, u64);
+
+/// CPU time used between two moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// How much.
+    pub ns: u64,
+    /// By how much that can be wrong: the account has ticks, and on a busy machine readings do not come in time.
+    pub doubt_ns: u64,
+}
 
 /// Reads a process' CPU time every 20 ms while it lives.
 #[derive(Debug)]
@@ -26,37 +41,49 @@ impl CpuMeter {
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut readings = Vec::new();
+            // A meter that waits for a CPU for as long as those that it measures tells little of them. Of this thread alone.
+            let _ = rustix::process::nice(-10);
             while !told.load(Ordering::Relaxed) {
+                let before_ns = unix_now_ns();
                 let Some(used_ns) = cpu_time_ns(pid) else { break };
-                readings.push((unix_now_ns(), used_ns));
-                std::thread::sleep(Duration::from_millis(20));
+                let took_ns = unix_now_ns().saturating_sub(before_ns);
+                if took_ns < SLOW_NS {
+                    readings.push((before_ns + took_ns / 2, used_ns));
+                }
+                std::thread::sleep(PAUSE);
             }
             readings
         });
         Self { stop, thread: Some(thread) }
     }
 
-    /// The CPU time used between two wall-clock moments, in nanoseconds.
+    /// The CPU time used between two wall-clock moments.
     ///
     /// # Panics
     /// If the process could not be read.
     #[must_use]
-    pub fn used_between(mut self, start_unix_ns: u64, end_unix_ns: u64) -> u64 {
+    pub fn used_between(mut self, start_unix_ns: u64, end_unix_ns: u64) -> Used {
         self.stop.store(true, Ordering::Relaxed);
         let readings = self.thread.take().expect("a meter is read once").join().expect("the meter's thread");
         assert!(readings.len() > 1, "the process ended before its CPU time could be read");
-        interpolate(&readings, end_unix_ns) - interpolate(&readings, start_unix_ns)
+        let (start, end) = (until(&readings, start_unix_ns), until(&readings, end_unix_ns));
+        Used { ns: end.ns - start.ns, doubt_ns: start.doubt_ns + end.doubt_ns }
     }
 }
 
-fn interpolate(readings: &[Reading], at_ns: u64) -> u64 {
+/// The CPU time used until a moment: interpolated. Between two readings it can have come at any time, and does: a recorder that
+/// begins or ends has much to do itself.
+fn until(readings: &[Reading], at_ns: u64) -> Used {
     let after = readings.partition_point(|(when, _)| *when < at_ns);
     let (Some(late), Some(early)) = (readings.get(after), after.checked_sub(1).and_then(|index| readings.get(index)))
     else {
-        return readings.get(after).or(readings.last()).map_or(0, |(_, used)| *used);
+        let ns = readings.get(after).or(readings.last()).map_or(0, |(_, used)| *used);
+        return Used { ns, doubt_ns: 0 };
     };
     let passed = (at_ns - early.0) as f64 / (late.0 - early.0).max(1) as f64;
-    early.1 + ((late.1 - early.1) as f64 * passed) as u64
+    let between_ns = late.1 - early.1;
+    let late_ns = between_ns.saturating_sub(PAUSE.as_nanos() as u64);
+    Used { ns: early.1 + (between_ns as f64 * passed) as u64, doubt_ns: late_ns + TICK_NS }
 }
 
 /// User and system time of all threads of `pid`, the ended ones too.
@@ -76,14 +103,16 @@ fn unix_now_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::interpolate;
+    use super::{Used, until};
 
     #[test]
     fn cpu_time_between_readings_is_interpolated() {
-        let readings = [(100, 1000), (200, 1100), (300, 1150)];
-        assert_eq!(interpolate(&readings, 150), 1050);
-        assert_eq!(interpolate(&readings, 250), 1125);
-        assert_eq!(interpolate(&readings, 50), 1000);
-        assert_eq!(interpolate(&readings, 900), 1150);
+        let ms = 1_000_000;
+        let readings = [(100, 1000), (200, 1100), (300, 1150), (500, 1250)].map(|(when, used)| (when * ms, used * ms));
+        let until = |at: u64| until(&readings, at * ms);
+        assert_eq!(until(150), Used { ns: 1050 * ms, doubt_ns: 90 * ms });
+        assert_eq!(until(250), Used { ns: 1125 * ms, doubt_ns: 40 * ms });
+        assert_eq!(until(50), Used { ns: 1000 * ms, doubt_ns: 0 });
+        assert_eq!(until(900), Used { ns: 1250 * ms, doubt_ns: 0 });
     }
 }

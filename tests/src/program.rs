@@ -86,7 +86,8 @@ impl Program {
         let source_path = folder.join(source);
         let mut hasher = DefaultHasher::new();
         (compiler, flags).hash(&mut hasher);
-        for file in [&source_path, &folder.join("work.h"), &folder.join("split.h"), &folder.join("generated.h")] {
+        let headers = ["work.h", "account.h", "split.h", "generated.h"].map(|header| folder.join(header));
+        for file in headers.iter().chain([&source_path]) {
             std::fs::read(file).unwrap_or_else(|error| panic!("read {}: {error}", file.display())).hash(&mut hasher);
         }
         let place = Path::new("workloads").join(format!("{:016x}", hasher.finish()));

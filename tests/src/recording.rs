@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::workload::logged;
-use crate::{Accounting, CpuMeter, Finished, Folded, Lab, Report, perfprobe};
+use crate::{Account, Accounting, CpuMeter, Finished, Folded, Lab, Report, Used, perfprobe};
 
 /// A finished recording with its report and its folded stacks.
 #[derive(Debug)]
@@ -108,6 +108,15 @@ impl Recording {
         assert!(self.report.warnings.is_empty(), "nothing is wrong, but: {:#?}", self.report.warnings);
     }
 
+    /// Asserts that no warning of the report has these words.
+    ///
+    /// # Panics
+    /// If one has.
+    pub fn assert_no_warning_of(&self, words: &str) {
+        let found = self.report.warnings.iter().find(|warning| warning.contains(words));
+        assert!(found.is_none(), "nothing of this kind is wrong, but: {found:?}");
+    }
+
     /// The samples reported.
     #[must_use]
     pub fn reported(&self) -> u64 {
@@ -159,7 +168,7 @@ impl Recording {
     /// # Panics
     /// If it is not.
     pub fn assert_cpu_time(&self, cpu_ns: u64, percent: f64) {
-        assert_samples(self.reported(), cpu_ns, self.report.cpu.period_ns, percent);
+        assert_samples(self.reported(), Used { ns: cpu_ns, doubt_ns: 0 }, self.report.cpu.period_ns, percent);
     }
 
     /// Like [`Recording::assert_cpu_time`] where losses are wanted: it is what was taken that has to fit the CPU time.
@@ -167,7 +176,8 @@ impl Recording {
     /// # Panics
     /// If it does not.
     pub fn assert_taken_cpu_time(&self, cpu_ns: u64, percent: f64) {
-        assert_samples(self.report.cpu_accounting().taken, cpu_ns, self.report.cpu.period_ns, percent);
+        let used = Used { ns: cpu_ns, doubt_ns: 0 };
+        assert_samples(self.report.cpu_accounting().taken, used, self.report.cpu.period_ns, percent);
     }
 
     /// Asserts that the number of samples is that of the CPU time which `meter` saw the target use meanwhile.
@@ -176,13 +186,20 @@ impl Recording {
     /// If it is not.
     pub fn assert_cpu_time_of(&self, meter: CpuMeter, percent: f64) {
         let start = self.report.recording.started_unix_ns;
-        self.assert_cpu_time(meter.used_between(start, start + self.report.recording.duration_ns), percent);
+        let used = meter.used_between(start, start + self.report.recording.duration_ns);
+        assert_samples(self.reported(), used, self.report.cpu.period_ns, percent);
     }
 
     /// The values of all lines `key VALUE...` that a workload logged which perfprobe itself started.
     #[must_use]
     pub fn logged(&self, key: &str) -> Vec<String> {
         logged(&self.finished.directory.join("workload.log"), key)
+    }
+
+    /// What the kernel says of the threads of a workload which perfprobe itself started, as far as they logged it.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Account> {
+        self.logged("thread").iter().map(|line| Account::parse(line)).collect()
     }
 
     /// The sum of the numbers logged under `key` by a workload which perfprobe itself started.
@@ -197,14 +214,14 @@ impl Recording {
     }
 }
 
-/// Asserts that `samples`, each standing for `period_ns`, make up `cpu_ns` within `percent`, or within what chance allows
+/// Asserts that `samples`, each standing for `period_ns`, make up the time `used` within `percent`, or within what chance allows
 /// where the time came in many small slices.
-fn assert_samples(samples: u64, cpu_ns: u64, period_ns: u64, percent: f64) {
-    let expected = cpu_ns as f64 / period_ns.max(1) as f64;
-    let allowed = (expected * percent / 100.0).max(3.0 + 1.5 * expected.sqrt());
+fn assert_samples(samples: u64, used: Used, period_ns: u64, percent: f64) {
+    let [expected, doubt] = [used.ns, used.doubt_ns].map(|ns| ns as f64 / period_ns.max(1) as f64);
+    let allowed = (expected * percent / 100.0).max(3.0 + 1.5 * expected.sqrt() + doubt);
     assert!(
         (samples as f64 - expected).abs() <= allowed,
         "{samples} samples of {period_ns} ns, where the target used {:.0} ms of CPU time: {expected:.0} ± {allowed:.0} expected",
-        cpu_ns as f64 / 1e6
+        used.ns as f64 / 1e6
     );
 }

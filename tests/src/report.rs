@@ -51,6 +51,8 @@ pub struct RunQueue {
     pub threads: Vec<Queue>,
     /// Who ran meanwhile.
     pub takers: Vec<Taker>,
+    /// What there was no room for, by name.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// How long one waited for a CPU, or was waited for.

@@ -195,7 +195,7 @@ fn a_cpu_that_comes_online_is_sampled_or_the_report_says_that_it_is_not() {
     assert!(!told.contains("cpu 0 "), "CPU 0 was there all the time:\n{text}");
     let told_as_left_out = told.contains("cpu 1 ") && told.contains("not sampled");
     let end_ns = recording.report.recording.started_unix_ns + recording.report.recording.duration_ns;
-    let used_ns = meter.used_between(recording.report.recording.started_unix_ns, end_ns);
+    let used_ns = meter.used_between(recording.report.recording.started_unix_ns, end_ns).ns;
     let seen_ns = recording.report.total_of("work_of_pinned") * recording.report.cpu.period_ns;
     // A CPU is noticed at the end of a window, up to a second late.
     assert!(

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Program, Recording, in_guest};
+use tests::{Account, Doctor, Lab, Launcher, Program, Recording, in_guest};
 
 const MS: u64 = 1_000_000;
 
@@ -38,22 +38,6 @@ fn assert_same(what: &str, found_ns: u64, known_ns: u64, slack_ns: u64) {
     );
 }
 
-/// What a thread logged of the kernel's account of it.
-struct Account {
-    tid: u32,
-    run_ns: u64,
-    wait_ns: u64,
-    slices: u64,
-}
-
-fn accounts(recording: &Recording) -> Vec<Account> {
-    let parse = |line: &String| {
-        let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
-        Account { tid: numbers[0] as u32, run_ns: numbers[1], wait_ns: numbers[2], slices: numbers[3] }
-    };
-    recording.logged("thread").iter().map(parse).collect()
-}
-
 /// Asserts that running and waiting for a CPU are what the kernel's scheduler says itself.
 ///
 /// The kernel's account changes when it looks at its clock, at the beginning of a switch and when a thread is queued, and not
@@ -61,9 +45,12 @@ fn accounts(recording: &Recording) -> Vec<Account> {
 /// kernel, only from when it was queued, which is after the interrupt that tells an idle CPU. Interrupts, and what a hypervisor
 /// took, are left out.
 fn assert_accounts(recording: &Recording, threads: usize) {
-    let accounts = accounts(recording);
+    let accounts = recording.accounts();
     assert_eq!(accounts.len(), threads, "threads that told what they did");
-    for Account { tid, run_ns, wait_ns, slices } in accounts {
+    for account in accounts {
+        // Where threads wake one another from CPU to CPU, some waits end without being seen to.
+        account.assert_counted(recording, 5);
+        let Account { tid, run_ns, wait_ns, slices, .. } = account;
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
         let slack_ns = 2 * MS + slices * switch_ns() + run_ns / 25;
@@ -85,9 +72,9 @@ fn naps_are_as_long_as_they_were() {
     let recording = record(&lab, "sleeps", "3");
     let slept_ns = recording.logged_sum("slept_ns");
     // A nap by the clock ends when the thread runs again.
-    let late_ns: u64 = accounts(&recording).iter().map(|account| account.wait_ns).sum();
+    let late_ns: u64 = recording.accounts().iter().map(|account| account.wait_ns).sum();
     let found_ns = recording.report.waited_for("sleep") + late_ns;
-    let naps: u64 = accounts(&recording).iter().map(|account| account.slices).sum();
+    let naps: u64 = recording.accounts().iter().map(|account| account.slices).sum();
     assert_same("sleep", found_ns, slept_ns, 20 * MS + naps * switch_ns() / 4);
     let in_nap_ns = recording.report.waited_in("nap");
     assert!(!walks(&lab) || in_nap_ns >= found_ns * 95 / 100, "{in_nap_ns} of {found_ns} ns with `nap` on the stack");
@@ -100,7 +87,7 @@ fn threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "crowded", "3");
     assert_accounts(&recording, 4);
-    for account in accounts(&recording) {
+    for account in recording.accounts() {
         let times = recording.report.times_of(account.tid);
         assert!(account.slices < 10_000, "long slices, so that the two accounts are the same");
         assert!(times.runnable_ns > times.wall_ns / 2, "{times:?}");
@@ -108,7 +95,7 @@ fn threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time() {
     }
     // Who had it meanwhile.
     let queue = recording.report.run_queue.as_ref().expect("a run queue");
-    let tids: Vec<u32> = accounts(&recording).iter().map(|account| account.tid).collect();
+    let tids: Vec<u32> = recording.accounts().iter().map(|account| account.tid).collect();
     for tid in &tids {
         let waited_ns = recording.report.times_of(*tid).runnable_ns;
         let found = queue.threads.iter().find(|thread| thread.id == *tid).expect("the thread");
@@ -216,7 +203,7 @@ fn whole_stacks_come_from_the_scheduler_too() {
 fn a_storm_of_waits_is_told_in_the_right_proportion() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "hurry", "3");
-    let accounts = accounts(&recording);
+    let accounts = recording.accounts();
     let (hurried, counters) = (&accounts[0], &recording.report.offcpu.as_ref().unwrap().counters);
     let times = recording.report.times_of(hurried.tid);
     let (long_ns, short_ns) = (recording.logged_sum("long_ns"), recording.logged_sum("short_ns"));
@@ -231,8 +218,9 @@ fn a_storm_of_waits_is_told_in_the_right_proportion() {
         let share = long as f64 / (long + short) as f64;
         let known = long_ns as f64 / (long_ns + short_ns) as f64;
         assert!((share - known).abs() < 0.08, "{share:.3} of it in the one, not {known:.3}");
-        let found_ns = long + short;
-        assert!(found_ns > (long_ns + short_ns) * 9 / 10, "{found_ns} of {} ns", long_ns + short_ns);
+        // By its own clock the thread is also in there while it turns away from the CPU, and back: some microseconds each time.
+        let (found_ns, off_ns) = (long + short, times.wall_ns - times.running_ns);
+        assert!(found_ns > off_ns * 9 / 10 && found_ns <= off_ns, "{found_ns} of {off_ns} ns off the CPU");
     }
 }
 

@@ -8,28 +8,11 @@
 //   silent:   a thread that has waited since before `ready` for a byte that never comes
 //   chain:    one waits for another that waits for a third, which naps
 //   storm:    threads that end after a tenth of a millisecond of work, 500 of them, one after another
-// Each thread logs at its end `thread TID RUN_NS WAIT_NS SLICES`, what the kernel's own account says of it: on a CPU, waiting for
-// one, and how often it got one.
+// Each thread logs at its end what the kernel's own accounts say of it (account.h).
 // A nap logs nothing, but their lengths by the clock are summed up: `slept_ns`.
-#include "work.h"
+#include "account.h"
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/syscall.h>
-
-static void account(void) {
-    char path[64];
-    int tid = syscall(SYS_gettid);
-    // What the thread has done since the last tick is in none of the account.
-    sched_yield();
-    snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", tid);
-    FILE *file = fopen(path, "r");
-    unsigned long long run = 0, wait = 0, slices = 0;
-    if (file && fscanf(file, "%llu %llu %llu", &run, &wait, &slices) == 3)
-        note("thread %d %llu %llu %llu", tid, run, wait, slices);
-    if (file)
-        fclose(file);
-}
 
 KEEP void nap(int milliseconds) {
     struct timespec length = {0, milliseconds * 1000000L};

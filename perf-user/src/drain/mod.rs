@@ -10,7 +10,7 @@ mod waits;
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use perf_ebpf::{
-    counters::{self, Balance, COUNTER_SLOTS},
+    counters::{self, Balance, COUNTER_SLOTS, Counter},
     cpu::CpuValue,
     sample::Key,
     stack::{DeepFrames, FRAMES_BYTES, Frames, used},
@@ -76,7 +76,7 @@ impl RawKind {
 
     /// Adds what the kernel half counted.
     fn count(&mut self, balance: Balance, counted: &[u64; COUNTER_SLOTS]) {
-        let of = |counter: &counters::Counter| (counter.name(), counted[*counter as usize]);
+        let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
         self.taken += counted[balance.taken as usize];
         self.lost.extend(balance.lost.iter().map(of));
         self.facts.extend(balance.facts.iter().map(of));
@@ -214,7 +214,9 @@ impl Drain {
                 off.count(counters::OFF_CPU, &counted);
             }
             if let Some(sched) = kinds.iter_mut().find(|kind| kind.kind == EventKind::Sched) {
-                let facts = counters::SCHED_FACTS.iter();
+                // Told with the waits, where there are such.
+                let threads = (!session.options().records(EventKind::OffCpu)).then_some(&Counter::ThreadsMissed);
+                let facts = counters::SCHED_FACTS.iter().chain(threads);
                 sched.facts.extend(facts.map(|counter| (counter.name(), counted[*counter as usize])));
                 window.queues = run_queue::read(session, full)?;
             }

@@ -6,6 +6,7 @@ use std::{
     fmt::{self, Formatter},
 };
 
+use perf_ebpf::counters::{Counter, SCHED_FACTS};
 use serde::Serialize;
 
 use super::{
@@ -34,6 +35,8 @@ pub struct RunQueueReport {
     pub takers: Vec<TakerReport>,
     /// How many more there are.
     pub takers_omitted: usize,
+    /// What is missing here because there were too many threads at once, by name.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// How often and how long one of them waited.
@@ -82,6 +85,7 @@ pub(super) fn run_queue(profile: &Profile, options: &ReportOptions) -> Option<Ru
     if queues.waits.is_empty() {
         return None;
     }
+    let sched = profile.series(EventKind::Sched.name());
     let mut names: HashMap<u32, &str> = HashMap::new();
     let mut processes: HashMap<u32, &str> = HashMap::new();
     for thread in &profile.threads {
@@ -89,7 +93,7 @@ pub(super) fn run_queue(profile: &Profile, options: &ReportOptions) -> Option<Ru
         processes.insert(thread.tgid, profile.strings.get(thread.process));
     }
     // A thread that has had several names is called by the last one.
-    for sample in profile.series(EventKind::Sched.name()).map_or(&[][..], |series| &series.samples) {
+    for sample in sched.map_or(&[][..], |series| &series.samples) {
         if let Some(thread) = profile.threads.get(sample.thread.0 as usize) {
             names.insert(thread.tid, profile.strings.get(thread.comm));
         }
@@ -119,7 +123,21 @@ pub(super) fn run_queue(profile: &Profile, options: &ReportOptions) -> Option<Ru
     takers.sort_by_key(|taker| (Reverse(taker.taken_ns), taker.tid, taker.taker_tid));
     let takers_omitted = takers.len().saturating_sub(most);
     takers.truncate(most);
-    Some(RunQueueReport { cpus, processes, processes_omitted, threads, threads_omitted, takers, takers_omitted })
+    let counters = SCHED_FACTS.iter().map(|counter| {
+        let count = sched.and_then(|series| series.counters.get(counter.name())).copied();
+        (counter.name().to_owned(), count.unwrap_or(0))
+    });
+    let counters = counters.collect();
+    Some(RunQueueReport {
+        cpus,
+        processes,
+        processes_omitted,
+        threads,
+        threads_omitted,
+        takers,
+        takers_omitted,
+        counters,
+    })
 }
 
 fn longest(sums: &BTreeMap<u32, Lengths>, names: &HashMap<u32, &str>, most: usize) -> (Vec<QueueReport>, usize) {
@@ -161,6 +179,11 @@ impl RunQueueReport {
         for thread in self.threads.iter().take(SHOWN) {
             write_queue(f, thread, &format!("thread {} ({})", shorten(&thread.name, 22), thread.id))?;
         }
+        self.write_missing(
+            f,
+            Counter::QueuesMissed,
+            "more waits, for which there was no room: too many threads at once",
+        )?;
         if self.takers.is_empty() {
             return Ok(());
         }
@@ -170,7 +193,18 @@ impl RunQueueReport {
             let waited = format!("{} ({})", shorten(&taker.comm, 16), taker.tid);
             writeln!(f, "{:>9}  {ran:<25} {waited}", duration(taker.taken_ns))?;
         }
-        Ok(())
+        self.write_missing(
+            f,
+            Counter::TakersMissed,
+            "more times there was no room for who ran: too many threads at once",
+        )
+    }
+
+    fn write_missing(&self, f: &mut Formatter<'_>, counter: Counter, what: &str) -> fmt::Result {
+        match self.counters.get(counter.name()) {
+            Some(count @ 1..) => writeln!(f, "        and {} {what}", thousands(*count)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -186,6 +220,7 @@ mod tests {
     use perf_ebpf::histogram::bucket;
 
     use super::*;
+    use crate::profile::Series;
 
     #[test]
     fn threads_add_up_to_processes_and_cpus() {
@@ -199,6 +234,8 @@ mod tests {
         profile.run_queues.waits.insert((1, 2, 0), lengths(5_000_000, 2));
         profile.run_queues.waits.insert((1, 2, 1), lengths(2_000_000, 1));
         profile.run_queues.takers.insert((1, 2), BTreeMap::from([((7, 7, "hog".to_owned()), 9_000_000)]));
+        let counters = BTreeMap::from([("run_queues_full".to_owned(), 1_234)]);
+        profile.series.push(Series { event: "sched".into(), counters, ..Series::default() });
         let report = run_queue(&profile, &ReportOptions { top: Some(1) }).unwrap();
         assert_eq!(report.cpus.iter().map(|cpu| (cpu.id, cpu.count)).collect::<Vec<_>>(), [(0, 100), (1, 1)]);
         assert_eq!((report.processes[0].count, report.processes[0].total_ns), (101, 98_000 + 12_000_000));
@@ -208,6 +245,7 @@ mod tests {
         assert_eq!((report.takers[0].taker_comm.as_str(), report.takers[0].taken_ns), ("hog", 9_000_000));
         let text = Text(&report).to_string();
         assert!(text.lines().all(|line| line.len() <= 100) && text.contains("hog (7)"), "{text}");
+        assert!(text.contains("and 1,234 more waits") && !text.contains("who ran:"), "{text}");
         assert!(run_queue(&Profile::default(), &ReportOptions { top: None }).is_none());
     }
 

@@ -37,8 +37,10 @@ pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
     for (id, reasons) in why {
         let Some(times) = threads.get_mut(&id) else { continue };
         let blocked_ns: u64 = times.blocked_ns.values().sum();
-        // The two are told by the same events, but for those that were lost.
-        let rest = blocked_ns.saturating_sub(reasons.values().sum());
+        // The two are told by the same events, but for those that were lost: of a thread whose end was, waits are all that is known.
+        let known_ns: u64 = reasons.values().sum();
+        let rest = blocked_ns.saturating_sub(known_ns);
+        times.wall_ns += known_ns.saturating_sub(blocked_ns);
         times.blocked_ns = reasons;
         if rest > 0 {
             *times.blocked_ns.entry(did_name(Did::Blocked).to_owned()).or_default() += rest;
@@ -69,4 +71,36 @@ fn did<'a>(profile: &'a Profile, sample: &Sample) -> Option<&'a str> {
     let leaf = profile.stacks.leaf_to_root(sample.stack).next()?;
     let frame = profile.frames.get(leaf.0 as usize).filter(|frame| frame.kind == FrameKind::Wait)?;
     Some(profile.strings.get(frame.function))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{profile::Series, report::fixture::Builder};
+
+    #[test]
+    fn times_add_up_also_where_either_side_was_lost() {
+        let (one, two) = ((7, 7, "one"), (7, 8, "two"));
+        let mut profile = Builder::new()
+            .sample(one, &["running_[w]"], 5)
+            .sample(one, &["blocked_[w]"], 20)
+            .sample(two, &["blocked_[w]"], 20)
+            .sample(one, &["futex_[w]"], 700)
+            .sample(two, &["futex_[w]"], 15)
+            .build();
+        let samples = std::mem::take(&mut profile.series[0].samples);
+        let series = |event: EventKind, samples: &[Sample]| Series {
+            event: event.name().into(),
+            samples: samples.to_vec(),
+            ..Series::default()
+        };
+        profile.series = vec![series(EventKind::Sched, &samples[..3]), series(EventKind::OffCpu, &samples[3..])];
+        let times = times(&profile);
+        for thread in &times {
+            let sum = thread.running_ns + thread.runnable_ns + thread.blocked_ns.values().sum::<u64>();
+            assert_eq!(sum, thread.wall_ns, "{thread:?}");
+        }
+        assert_eq!((times[0].wall_ns, times[0].blocked_ns["futex"]), (705, 700), "its end was lost");
+        assert_eq!((times[1].blocked_ns["futex"], times[1].blocked_ns["blocked"]), (15, 5), "a wait was lost");
+    }
 }

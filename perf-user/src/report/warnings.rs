@@ -1,5 +1,7 @@
 //! What the reader must know before trusting the figures.
 
+use perf_ebpf::counters::Counter;
+
 use super::human::{duration, percent, thousands};
 use crate::{
     profile::{Accounting, Profile, Series},
@@ -45,6 +47,22 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
         if let Some(missed) = series.counters.get("children_not_followed").filter(|missed| **missed > 0) {
             warnings
                 .push(format!("{event}: {} child processes were not followed: too many at once", thousands(*missed)));
+        }
+        if let Some(missed) = series.counters.get(Counter::ThreadsMissed.name()).filter(|missed| **missed > 0) {
+            warnings.push(format!(
+                "{event}: some threads are missing, or their end is: {} times there was no room for one; record fewer processes",
+                thousands(*missed)
+            ));
+        }
+        let missed = series.counters.get(Counter::QueuesMissed.name()).copied().unwrap_or(0);
+        let kept: u64 = profile.run_queues.waits.values().map(|lengths| lengths.count).sum();
+        if missed as f64 > Accounting::NOTABLE_LOSS * (missed + kept) as f64 {
+            warnings.push(format!(
+                "{event}: {} of {} waits for a CPU ({}) had no room in the table of lengths; the times of threads have them",
+                thousands(missed),
+                thousands(missed + kept),
+                percent(missed, missed + kept),
+            ));
         }
         let by_tables = profile.recording.options.get("unwind").is_some_and(|how| how == "tables");
         for (side, kept) in [("user", if by_tables { 510 } else { 127 }), ("kernel", 127)] {
