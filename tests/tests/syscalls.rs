@@ -146,6 +146,17 @@ fn calls_that_are_open_at_either_end_are_told() {
 }
 
 #[test]
+fn starting_a_command_is_one_call() {
+    let Some(lab) = Lab::open() else { return };
+    // What a shell does that looks for a program fails with ENOENT in each directory before the right one.
+    let path = format!("/nonexistent/one:/nonexistent/two:{}", std::env::var("PATH").unwrap());
+    let recorder = lab.record().environment("PATH", path).option("--event", "cpu,syscalls");
+    let recording = recorder.shell("exit 0").run();
+    let execve = calls(&recording).of("execve");
+    assert_eq!((execve.count, execve.errors.len()), (1, 0), "{execve:?}");
+}
+
+#[test]
 fn a_call_in_which_a_thread_is_killed_is_counted() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "waiting", "2.5");

@@ -2,8 +2,8 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::PathBuf,
 };
 
 use serde_json::json;
@@ -61,15 +61,7 @@ impl TargetArgs {
         if self.comm.as_deref() == Some("") {
             return Err(Failure::Usage("--comm needs a name".into()));
         }
-        if let Some(program) = self.command.first().filter(|program| !program.is_empty() && !is_executable(program)) {
-            let why = std::io::Error::from_raw_os_error(libc::ENOENT);
-            let program = program.to_string_lossy().into_owned();
-            return Err(Failure::NotExecuted(RecordError::Command { program, why }.into()));
-        }
-        if self.command.first().is_some_and(|program| program.is_empty()) {
-            return Err(Failure::Usage("the command after -- is empty".into()));
-        }
-        Ok(())
+        self.command.first().map_or(Ok(()), |program| self::program(program).map(drop))
     }
 
     /// Finds the target; forks the command, if it is one.
@@ -113,7 +105,8 @@ impl TargetArgs {
     fn start(&self) -> Result<Chosen, Failure> {
         let argv: Result<Vec<_>, _> = self.command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
         let argv = argv.map_err(|_| Failure::Usage("the command holds a zero byte".into()))?;
-        let child = sys::spawn_stopped(&argv)?;
+        let program = program(&self.command[0])?;
+        let child = sys::spawn_stopped(&program, &argv)?;
         let tgid = child.tgid();
         let argv: Vec<_> = self.command.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let name = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
@@ -128,17 +121,17 @@ impl TargetArgs {
     }
 }
 
-/// Whether a program of this name is there to be executed, by its path or in `PATH`.
-fn is_executable(program: &OsStr) -> bool {
-    let is_program = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    if program.as_bytes().contains(&b'/') {
-        return is_program(Path::new(program));
+/// The path of a program to execute.
+fn program(name: &OsStr) -> Result<CString, Failure> {
+    if name.is_empty() {
+        return Err(Failure::Usage("the command after -- is empty".into()));
     }
-    // What execvp(3) takes where there is none.
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
+    let missing = || {
+        let (program, why) = (name.to_string_lossy().into_owned(), std::io::Error::from_raw_os_error(libc::ENOENT));
+        Failure::NotExecuted(RecordError::Command { program, why }.into())
+    };
+    let path = sys::find_program(name).ok_or_else(missing)?;
+    CString::new(path.into_os_string().into_vec()).map_err(|_| missing())
 }
 
 fn comm_warnings(name: &str, target: &Target) -> Vec<String> {
