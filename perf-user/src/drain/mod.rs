@@ -20,6 +20,7 @@ use crate::{
     collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
     host::sys::{self, Reading},
 };
+use calls::Before;
 pub use calls::RawCalls;
 pub use found::SHARED_NS;
 pub use run_queue::RawQueues;
@@ -104,6 +105,7 @@ pub struct Drain {
     start_ns: u64,
     threads: Threads,
     timeline: Option<Timeline>,
+    calls_before: Before,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -133,7 +135,11 @@ impl Drain {
     pub fn new(session: &mut Session, start_ns: u64) -> Result<Self, AttachError> {
         let ring = session.take_timeline_ring()?;
         let timeline = ring.zip(session.options().timeline_min_ns).map(|(ring, min_ns)| Timeline::new(ring, min_ns));
-        Ok(Self { generation: 0, start_ns, threads: Threads::default(), timeline })
+        let calls_before = match session.options().records(EventKind::Syscalls) {
+            true => Before::look(&session.options().target, start_ns),
+            false => Before::default(),
+        };
+        Ok(Self { generation: 0, start_ns, threads: Threads::default(), timeline, calls_before })
     }
 
     /// Takes what cannot wait for the end of the window.
@@ -211,7 +217,7 @@ impl Drain {
             window.kinds.extend(kinds);
         }
         if session.options().records(EventKind::Syscalls) {
-            let (calls, kind) = calls::read(session, full, &counted, last_ns)?;
+            let (calls, kind) = calls::read(session, full, &counted, last_ns, &mut self.calls_before)?;
             window.calls = Some(calls);
             window.kinds.push(kind);
         }
