@@ -49,6 +49,8 @@ pub(super) struct Chosen {
     pub(super) file_stem: String,
     /// What may not be as the user thinks.
     pub(super) warnings: Vec<String>,
+    /// What is as documented, and may be overlooked all the same; told once, and not kept in the recording.
+    pub(super) notes: Vec<String>,
     child: Option<sys::StoppedChild>,
 }
 
@@ -64,13 +66,15 @@ impl TargetArgs {
         self.command.first().map_or(Ok(()), |program| self::program(program).map(drop))
     }
 
-    /// Finds the target; forks the command, if it is one.
-    pub(super) fn choose(&self) -> Result<Chosen, Failure> {
+    /// Finds the target; forks the command, if it is one. Of children that run already, `Some(true)` takes them in, and
+    /// `Some(false)` makes a note of them.
+    pub(super) fn choose(&self, children: Option<bool>) -> Result<Chosen, Failure> {
         let chosen = |target, label: String, file_stem: String| Chosen {
             target,
             label,
             file_stem,
             warnings: Vec::new(),
+            notes: Vec::new(),
             child: None,
         };
         if let [first, ..] = self.pid[..] {
@@ -79,11 +83,21 @@ impl TargetArgs {
             pids.sort_unstable();
             pids.dedup();
             let list: Vec<_> = pids.iter().map(u32::to_string).collect();
-            let label = match list.len() {
+            let mut label = match list.len() {
                 1 => format!("{comm} (pid {first})"),
                 _ => format!("{comm} and others (pids {})", list.join(", ")),
             };
-            return Ok(chosen(Target::Processes(pids), label, format!("{comm}-{first}")));
+            let running = if children.is_some() { proc::descendants(&pids) } else { Vec::new() };
+            let mut notes = Vec::new();
+            if children == Some(true) && !running.is_empty() {
+                label += &format!(", and {}", children_count(running.len()));
+                pids.extend(&running);
+                pids.sort_unstable();
+            } else if !running.is_empty() {
+                notes.push(children_note(&running));
+            }
+            let chosen = chosen(Target::Processes(pids), label, format!("{comm}-{first}"));
+            return Ok(Chosen { notes, ..chosen });
         }
         if let Some(name) = &self.comm {
             let chosen = chosen(Target::Comm(name.clone()), format!("every {name}"), name.clone());
@@ -116,6 +130,7 @@ impl TargetArgs {
             label: format!("{name} (pid {tgid})"),
             file_stem: format!("{name}-{tgid}"),
             warnings: Vec::new(),
+            notes: Vec::new(),
             child: Some(child),
         })
     }
@@ -132,6 +147,23 @@ fn program(name: &OsStr) -> Result<CString, Failure> {
     };
     let path = sys::find_program(name).ok_or_else(missing)?;
     CString::new(path.into_os_string().into_vec()).map_err(|_| missing())
+}
+
+fn children_count(count: usize) -> String {
+    if count == 1 { "1 child that ran already".into() } else { format!("{count} children that ran already") }
+}
+
+/// Children that nobody asked for and that somebody may miss.
+fn children_note(running: &[u32]) -> String {
+    const TOLD: usize = 6;
+    let told = running.iter().take(TOLD).map(|tgid| format!("{tgid} ({})", proc::comm(*tgid).unwrap_or_default()));
+    let mut told = told.collect::<Vec<_>>().join(", ");
+    if running.len() > TOLD {
+        told += &format!(" and {} more", running.len() - TOLD);
+    }
+    format!(
+        "only children that start from now on are recorded; to record those that run already, {told}, add --with-children"
+    )
 }
 
 fn comm_warnings(name: &str, target: &Target) -> Vec<String> {
