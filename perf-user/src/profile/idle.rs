@@ -18,7 +18,7 @@ const SHARE_PERCENT: u64 = 90;
 const THREADS: usize = 2;
 
 /// A part of the name of a function that waits in a condition variable, or is a runtime's for threads without work.
-const CONDITIONS: [&str; 14] = [
+const CONDITIONS: [&str; 15] = [
     "pthread_cond_",
     "cnd_wait",
     "cnd_timedwait",
@@ -26,6 +26,7 @@ const CONDITIONS: [&str; 14] = [
     "sync::poison::condvar::",
     "condvar::Condvar",
     "std::thread::park",
+    "thread::Thread>::park",
     "std::condition_variable",
     "Condition.wait",
     "_queue_SimpleQueue_get",

@@ -145,7 +145,10 @@ impl Report {
             labelled(f, "Frames", &format!("{side} frames only, as asked; self is the innermost of them"))?;
         }
         if series.selected == 0 {
-            return writeln!(f, "\n{}", line(&reason(self.covered_ns, event, &series.unit, accounting)));
+            writeln!(f)?;
+            let why = reason(self.covered_ns, event, &series.unit, accounting);
+            // A sentence a line: two of them are wider than a screen.
+            return why.split_inclusive(". ").try_for_each(|sentence| writeln!(f, "{}", line(sentence.trim_end())));
         }
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
