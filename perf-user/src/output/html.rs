@@ -79,7 +79,7 @@ fn places(figures: &SeriesReport) -> Option<Section> {
             Column::number("share"),
             Column::number("time"),
             Column::function("function"),
-            Column::text("called"),
+            Column::function("called"),
             Column::text("why"),
             Column::text("module"),
         ],
