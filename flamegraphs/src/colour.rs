@@ -19,6 +19,8 @@ pub enum Kind {
     Kernel,
     /// `_[w]`: no code, but why a thread waited.
     Wait,
+    /// `_[w]` of a name that begins with `woken by `: the thread that ended a wait. What stands on it is that thread's stack.
+    Waker,
     /// In brackets, like `[libfoo.so+0x1234]`: code whose name is not known.
     Unnamed,
 }
@@ -33,6 +35,7 @@ impl Kind {
             "_[j]" => Self::Jit,
             "_[p]" => Self::Python,
             "_[k]" => Self::Kernel,
+            "_[w]" if name.starts_with("woken by ") => Self::Waker,
             "_[w]" => Self::Wait,
             _ if name.starts_with('[') && name.ends_with(']') => Self::Unnamed,
             _ => Self::User,
@@ -49,6 +52,7 @@ impl Kind {
             Self::Python => "Python",
             Self::Kernel => "kernel",
             Self::Wait => "why it waited, or what it called",
+            Self::Waker => "who ended the wait",
             Self::Unnamed => "no symbol",
         }
     }
@@ -63,6 +67,8 @@ impl Kind {
             Self::Kernel => [(30.0, 12.0), (86.0, 14.0), (56.0, 10.0)],
             // Wide: every reason has a colour of its own.
             Self::Wait => [(236.0, 90.0), (46.0, 24.0), (58.0, 16.0)],
+            // As different as can be from all others: two stacks meet there.
+            Self::Waker => [(54.0, 4.0), (96.0, 4.0), (50.0, 6.0)],
             Self::Unnamed => [(220.0, 20.0), (5.0, 5.0), (72.0, 10.0)],
         }
     }
@@ -117,6 +123,8 @@ mod tests {
         assert_eq!(Kind::of("Foo.bar_[j]"), Kind::Jit);
         assert_eq!(Kind::of("Foo.bar_[p]"), Kind::Python);
         assert_eq!(Kind::of("waiting for a CPU_[w]"), Kind::Wait);
+        assert_eq!(Kind::of("woken by redis (12)_[w]"), Kind::Waker);
+        assert_eq!(Kind::of("woken by redis (12)"), Kind::User);
         assert_eq!(Kind::of("[libc.so.6+0x123]"), Kind::Unnamed);
         assert_eq!(Kind::of("[T]::sort"), Kind::User);
         assert_eq!(Kind::of("é_[k]"), Kind::Kernel);
@@ -134,6 +142,8 @@ mod tests {
         assert!(jit.g > jit.r && jit.g > jit.b, "green: {jit:?}");
         let python = of("f_[p]");
         assert!(python.b > python.g && python.g > python.r && python.b - python.r > 30, "blue: {python:?}");
+        let waker = of("woken by f (1)_[w]");
+        assert!(waker.r > 200 && waker.g > 180 && waker.b < 60, "yellow: {waker:?}");
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct Call {
     pub arguments: String,
     /// How long it took.
     pub length_ns: u64,
+    /// Whether it began before the recording.
+    #[serde(default)]
+    pub began_before: bool,
     /// What it returned.
     pub result: Option<i64>,
     /// The name of the error.

@@ -146,6 +146,32 @@ fn calls_that_are_open_at_either_end_are_told() {
 }
 
 #[test]
+fn a_call_that_lasts_longer_than_the_recording_is_told() {
+    let Some(lab) = Lab::open() else { return };
+    let waiting = lab.start(&Program::c("waits.c"), &["0", "silent"]);
+    let recording = lab.record().option("--event", "cpu,syscalls").pid(waiting.pid()).duration("1s").run();
+    let calls = calls(&recording);
+    let read = calls.open.iter().find(|call| call.call == "read").expect("the read of a byte that never comes");
+    assert!(read.began_before && read.result.is_none() && read.tid != waiting.pid(), "{read:?}");
+    assert!(read.arguments.starts_with("read(") && read.arguments.contains("<pipe:["), "{read:?}");
+    assert_eq!(read.length_ns, recording.report.recording.duration_ns, "it has lasted at least for that long");
+    assert!(calls.kinds.iter().all(|kind| kind.call != "read"), "it has not returned: {:?}", calls.kinds);
+    let text = tests::perfprobe(&lab, &["report", recording.path_text()]).succeeded().stdout;
+    assert!(text.lines().any(|line| line.contains(" before ") && line.contains("<pipe:[")), "{text}");
+}
+
+#[test]
+fn starting_a_command_is_one_call() {
+    let Some(lab) = Lab::open() else { return };
+    // What a shell does that looks for a program fails with ENOENT in each directory before the right one.
+    let path = format!("/nonexistent/one:/nonexistent/two:{}", std::env::var("PATH").unwrap());
+    let recorder = lab.record().environment("PATH", path).option("--event", "cpu,syscalls");
+    let recording = recorder.shell("exit 0").run();
+    let execve = calls(&recording).of("execve");
+    assert_eq!((execve.count, execve.errors.len()), (1, 0), "{execve:?}");
+}
+
+#[test]
 fn a_call_in_which_a_thread_is_killed_is_counted() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "waiting", "2.5");

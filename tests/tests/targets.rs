@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use tests::{Cgroup, Lab, OfflineCpu, Program, Recording};
+use tests::{Cgroup, Lab, OfflineCpu, Program, Recording, Workload};
 
 fn processes(recording: &Recording) -> BTreeSet<u32> {
     recording.report.cpu.threads.iter().map(|thread| thread.tgid).collect()
@@ -176,6 +178,26 @@ fn a_command_is_recorded_with_the_processes_it_starts() {
     recording.assert_at_least("work_of_started", 85.0);
     assert!(processes(&recording).len() >= 2, "two workers in {:?}", recording.report.cpu.threads);
     recording.assert_cpu_time(recording.logged_sum("cpu_ns"), 10.0);
+}
+
+#[test]
+fn children_that_run_already_are_recorded_on_request_and_noted_otherwise() {
+    let Some(lab) = Lab::open() else { return };
+    let worker = worker("nursed");
+    // A child, and a grandchild below another shell.
+    let script = format!("{0} & sh -c '{0} & wait' & wait", worker.path().display());
+    let parent = Workload::start(&lab, Path::new("/bin/sh"), &["-c", &script]);
+    while parent.logged("ready").len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let without = lab.record().pid(parent.pid()).duration("1s").run();
+    assert_eq!(without.reported(), 0, "{:?}", without.report.cpu.threads);
+    let said = &without.finished.stderr;
+    assert!(said.contains("(pp_nursed)") && said.contains("add --with-children"), "{said}");
+    let with = lab.record().pid(parent.pid()).flag("--with-children").duration("1s").run();
+    with.assert_at_least("work_of_nursed", 95.0);
+    assert_eq!(processes(&with).len(), 2, "{:?}", with.report.cpu.threads);
+    assert!(!with.finished.stderr.contains("--with-children"), "{}", with.finished.stderr);
 }
 
 #[test]

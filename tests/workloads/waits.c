@@ -5,6 +5,7 @@
 //   pingpong: two threads that hand a byte to and fro through pipes
 //   hurry:    the same on one CPU, waiting in turn in two functions, three times as long in one of them
 //   deadlock: two threads, of which each waits for the lock that the other has
+//   pool:     three threads of which a fourth wakes one for a moment's work, twenty times a second
 //   silent:   a thread that has waited since before `ready` for a byte that never comes
 //   chain:    one waits for another that waits for a third, which naps
 //   storm:    threads that end after a tenth of a millisecond of work, 500 of them, one after another
@@ -133,6 +134,36 @@ static void *deadlocked(void *argument) {
     return NULL;
 }
 
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t pool_has_work = PTHREAD_COND_INITIALIZER;
+static int pool_work;
+
+KEEP void *worker_loop(void *argument) {
+    while (going()) {
+        pthread_mutex_lock(&pool_lock);
+        while (!pool_work)
+            pthread_cond_wait(&pool_has_work, &pool_lock);
+        pool_work--;
+        pthread_mutex_unlock(&pool_lock);
+        spin_units(1);
+    }
+    return argument;
+}
+
+static void pool(void) {
+    pthread_t threads[3];
+    for (int at = 0; at < 3; at++)
+        if (pthread_create(&threads[at], NULL, worker_loop, NULL))
+            _exit(3);
+    while (going()) {
+        nap(50);
+        pthread_mutex_lock(&pool_lock);
+        pool_work++;
+        pthread_cond_signal(&pool_has_work);
+        pthread_mutex_unlock(&pool_lock);
+    }
+}
+
 static void *silent(void *argument) {
     take_byte(pipes[0][0]);
     return argument;
@@ -247,6 +278,8 @@ int main(int argc, char **argv) {
             nap(50);
         return finish();
     }
+    if (!strcmp(kind, "pool"))
+        pool();
     if (!strcmp(kind, "chain"))
         run((void *(*[])(void *)){first_of_chain, middle_of_chain, last_of_chain}, (long[]){0, 0, 0}, 3);
     if (!strcmp(kind, "storm")) {

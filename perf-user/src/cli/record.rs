@@ -1,15 +1,11 @@
 //! `perfprobe record`: from a running program to its recording, flame graph and summary.
 
 mod outputs;
+mod progress;
 mod target;
 mod waits;
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use serde_json::json;
 
@@ -24,11 +20,12 @@ use crate::{
     },
     host::{Host, privileges, sys, task_offsets},
     profile::Recording,
-    record::{Ended, Progress, RecordError, RecordOptions, record},
+    record::{Ended, RecordError, RecordOptions, record},
     store::{self, Selection},
     symbolize::{DebuginfodOptions, NameOptions},
 };
 use outputs::Outputs;
+use progress::ProgressLine;
 use target::{Chosen, TargetArgs};
 use waits::WaitArgs;
 
@@ -43,7 +40,8 @@ pub(super) struct Args {
     target: TargetArgs,
 
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
-    /// offwake (who ends waits), syscalls (what they ask of the kernel); default: all but syscalls
+    /// offwake (who ends waits), syscalls (what they ask of the kernel); default: all but syscalls, for which every
+    /// program on the machine pays: some tenths of a microsecond for each system call
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
@@ -73,6 +71,10 @@ pub(super) struct Args {
     /// Leave out the children that target processes start
     #[arg(long, conflicts_with_all = ["all", "cgroup"])]
     no_inherit: bool,
+
+    /// Record the children that the processes of --pid have already, too, and theirs
+    #[arg(long, requires = "pid")]
+    with_children: bool,
 
     /// Keep only user frames of each stack
     #[arg(long, conflicts_with = "kernel_only")]
@@ -157,7 +159,8 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     }
     let moments = of_moments.is_some();
     privileges::check(host.cpus.first().copied().unwrap_or(0))?;
-    let mut chosen = args.target.choose()?;
+    // Who leaves out those to come does not miss those that are there.
+    let mut chosen = args.target.choose((args.with_children || !args.no_inherit).then_some(args.with_children))?;
     let frequency_hz = frequency(&args);
     if args.frequency.is_none() && frequency_hz < DEFAULT_FREQUENCY {
         chosen.warnings.push(format!(
@@ -219,6 +222,8 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     };
     let reported = outputs.write_all(args.quiet, |path| {
         let mut profile = store::read(path, Selection { moments, ..Selection::default() })?;
+        let pools = profile.pools();
+        profile.name_idle(&pools);
         if args.simplify_names {
             profile.simplify_names();
         }
@@ -361,39 +366,4 @@ fn finish_command(target: &Target, ended: Ended, quiet: bool) -> Result<u8, Fail
         _ => {}
     }
     Ok(sys::wait_for_child(*tgid)?.clamp(0, 255) as u8)
-}
-
-/// The line that tells how far a recording has come, if somebody is there to read it.
-struct ProgressLine {
-    shown: bool,
-}
-
-impl ProgressLine {
-    fn new(quiet: bool, chosen: &Chosen) -> Self {
-        let shown = !quiet && std::io::stderr().is_terminal();
-        if !quiet {
-            chosen.warnings.iter().for_each(|warning| say(&format!("perfprobe: {warning}")));
-            say(&format!("Recording {}; Ctrl-C ends it.", chosen.label));
-        }
-        Self { shown }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        if self.shown {
-            let Progress { elapsed, reported, lost, recorder_share, bpf_share } = progress;
-            let (seconds, share, bpf) = (elapsed.as_secs_f64(), recorder_share * 100.0, bpf_share * 100.0);
-            let mut stderr = std::io::stderr();
-            let _ = write!(
-                stderr,
-                "\r\x1b[K{seconds:.0} s  {reported} samples  {lost} lost  overhead {bpf:.2} % BPF + {share:.1} % recorder of a CPU"
-            );
-            let _ = stderr.flush();
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }

@@ -58,7 +58,7 @@ pub(super) struct SelectArgs {
     #[arg(long, value_name = "WHY", value_delimiter = ',')]
     reason: Vec<String>,
 
-    /// Of waits, not those of threads without work: accept, poll, signal, sleep
+    /// Of waits, not those of threads without work: accept, idle: pool, poll, signal, sleep; the report says what that hides
     #[arg(long, conflicts_with = "reason")]
     hide_idle: bool,
 }
@@ -72,6 +72,12 @@ impl SelectArgs {
             return Err(Failure::Usage("--from must be before --to".into()));
         }
         let mut profile = store::read(path, Selection { moments, ..self.selection() })?;
+        // A pool is several threads: one of them alone does not show it.
+        let pools = match self.thread {
+            Some(_) => store::read(path, Selection { tid: None, ..self.selection() })?.pools(),
+            None => profile.pools(),
+        };
+        profile.name_idle(&pools);
         if let Some(from) = self.from.filter(|from| from.as_nanos() >= u128::from(profile.recording.duration_ns)) {
             let seconds = profile.recording.duration_ns as f64 / 1e9;
             return Err(Failure::Usage(format!("--from {from:?} is after the recording's end, at {seconds:.1} s")));

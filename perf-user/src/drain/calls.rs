@@ -1,10 +1,10 @@
 //! From the maps of system calls to what a window had of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use perf_ebpf::{
     calls::{CallKey, CallTime, OTHER_ABI, OpenCall, SlowCall},
-    counters::{self, COUNTER_SLOTS},
+    counters::{self, COUNTER_SLOTS, Counter},
     histogram::Lengths,
     sample::Key,
 };
@@ -12,8 +12,12 @@ use zerocopy::FromBytes as _;
 
 use super::{DrainError, RawKind, read_map};
 use crate::{
-    collect::{Did, EventKind, RawSample, session::Session},
-    host::sys::Reading,
+    collect::{Did, EventKind, RawSample, session::Session, target::Target},
+    host::{
+        found_call::{FoundCall, found_call},
+        proc,
+        sys::Reading,
+    },
 };
 
 /// Slowest calls kept of a window.
@@ -36,7 +40,8 @@ pub struct RawCalls {
     pub errors: BTreeMap<(u32, u32, u32), u64>,
     /// Those that took longest, the longest first.
     pub slowest: Vec<SlowCall>,
-    /// Those that have not returned, by thread; only where the recording ends.
+    /// Those that have not returned, by thread; only where the recording ends. Those that began before the recording, nobody knows
+    /// when, have its start as theirs.
     pub open: Vec<(u32, OpenCall)>,
     /// All that returned.
     pub taken: u64,
@@ -54,15 +59,45 @@ impl RawCalls {
     }
 }
 
+/// The calls that threads were in before anybody listened to them. The kernel half hears of a call when it begins, and takes note of
+/// every thread whose call returns; of one that does not return for as long as the recording lasts it hears nothing.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    start_ns: u64,
+    calls: Vec<(u32, u32, FoundCall)>,
+}
+
+impl Before {
+    /// Looks at the threads of a target. To be asked for when programs listen: no call is missed then.
+    pub(super) fn look(target: &Target, start_ns: u64) -> Self {
+        let processes = match target {
+            // It waits to be released, which is no call of the program's.
+            Target::Command { .. } => Vec::new(),
+            _ => target.processes(),
+        };
+        let threads = processes.into_iter().flat_map(|tgid| proc::tids(tgid).into_iter().map(move |tid| (tgid, tid)));
+        let calls = threads.filter_map(|(tgid, tid)| Some((tgid, tid, found_call(tgid, tid)?)));
+        Self { start_ns, calls: calls.collect() }
+    }
+
+    /// Those that go on still, of threads that are not `heard` of, as if they had begun with the recording.
+    fn still_open(&self, heard: &HashSet<u32>) -> impl Iterator<Item = (u32, OpenCall)> {
+        let silent = self.calls.iter().filter(|(_, tid, _)| !heard.contains(tid));
+        let same = silent.filter(|(tgid, tid, call)| found_call(*tgid, *tid) == Some(*call));
+        same.map(|(tgid, tid, call)| (*tid, OpenCall { start_ns: self.start_ns, call: call.call, tgid: *tgid }))
+    }
+}
+
 /// Reads the calls of a window, which ended at `last_ns` if it is the last one, and the time in them by stack.
 pub(super) fn read(
     session: &mut Session,
     generation: u32,
     counted: &[u64; COUNTER_SLOTS],
     last_ns: Option<u64>,
+    before: &mut Before,
 ) -> Result<(RawCalls, RawKind), DrainError> {
     let slot = generation as usize;
-    let of = |counter: &counters::Counter| (counter.name(), counted[*counter as usize]);
+    let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
     let mut calls = RawCalls {
         taken: counted[counters::CALLS.taken as usize],
         lost: counters::CALLS.lost.iter().map(of).collect(),
@@ -97,16 +132,21 @@ pub(super) fn read(
     calls.slowest = session.take_slow_calls(generation)?;
     calls.slowest.sort_by_key(|call| (std::cmp::Reverse(call.length_ns), call.start_ns, call.tid));
     calls.slowest.truncate(SLOWEST);
+    if counted[Counter::CallsLostThreads as usize] > 0 {
+        // Of threads for which there was no room it is not known whether they returned.
+        before.calls.clear();
+    }
     if let Some(last_ns) = last_ns {
         let bytes = (size_of::<u32>(), size_of::<OpenCall>());
+        let mut heard = HashSet::new();
         read_map(session, OPEN, Reading::Look, bytes, BATCH, |tid, open| {
-            if let (Ok(tid), Ok(open)) = (u32::read_from_bytes(tid), OpenCall::read_from_bytes(open))
-                && open.start_ns != OTHER_ABI
-                && (1..last_ns).contains(&open.start_ns)
-            {
+            let (Ok(tid), Ok(open)) = (u32::read_from_bytes(tid), OpenCall::read_from_bytes(open)) else { return };
+            heard.insert(tid);
+            if open.start_ns != OTHER_ABI && (1..last_ns).contains(&open.start_ns) {
                 calls.open.push((tid, open));
             }
         })?;
+        calls.open.extend(before.still_open(&heard));
         calls.open.sort_by_key(|(tid, open)| (open.start_ns, *tid));
     }
     Ok((calls, kind))

@@ -22,6 +22,7 @@ use crate::{
     host::sys::{self, Reading},
 };
 pub use again::WalkWaiting;
+use calls::Before;
 pub use calls::RawCalls;
 pub use found::SHARED_NS;
 pub use run_queue::RawQueues;
@@ -106,6 +107,7 @@ pub struct Drain {
     start_ns: u64,
     threads: Threads,
     timeline: Option<Timeline>,
+    calls_before: Before,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -138,7 +140,11 @@ impl Drain {
         let stacks = session.take_stacks_before();
         let threads =
             if session.options().schedules() { Threads::begin(session, stacks, walk)? } else { Threads::default() };
-        Ok(Self { generation: 0, start_ns, threads, timeline })
+        let calls_before = match session.options().records(EventKind::Syscalls) {
+            true => Before::look(&session.options().target, start_ns),
+            false => Before::default(),
+        };
+        Ok(Self { generation: 0, start_ns, threads, timeline, calls_before })
     }
 
     /// Takes what cannot wait for the end of the window.
@@ -223,7 +229,7 @@ impl Drain {
             window.kinds.extend(kinds);
         }
         if session.options().records(EventKind::Syscalls) {
-            let (calls, kind) = calls::read(session, full, &counted, last_ns)?;
+            let (calls, kind) = calls::read(session, full, &counted, last_ns, &mut self.calls_before)?;
             window.calls = Some(calls);
             window.kinds.push(kind);
         }

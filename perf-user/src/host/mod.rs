@@ -4,6 +4,7 @@ pub mod btf;
 pub mod capability;
 pub mod cgroup;
 pub mod files;
+pub mod found_call;
 pub mod perf_ring;
 pub mod privileges;
 pub mod proc;

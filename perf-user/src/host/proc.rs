@@ -1,6 +1,6 @@
 //! What `/proc` says of processes that run already.
 
-use std::{fs, io, path::PathBuf};
+use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
 use super::{perf_ring::MapEvent, sys};
 
@@ -77,6 +77,7 @@ pub fn thread_group(status: &[u8]) -> Option<u32> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     state: u8,
+    parent: u32,
     flags: u64,
     started_ticks: u64,
 }
@@ -89,7 +90,14 @@ impl Stat {
         let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;
         let mut fields = fields.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
-        Some(Self { state, flags: fields.nth(5)?.parse().ok()?, started_ticks: fields.nth(12)?.parse().ok()? })
+        let parent = fields.next()?.parse().ok()?;
+        Some(Self { state, parent, flags: fields.nth(4)?.parse().ok()?, started_ticks: fields.nth(12)?.parse().ok()? })
+    }
+
+    /// The process that started it, or has taken it over.
+    #[must_use]
+    pub fn parent(self) -> u32 {
+        self.parent
     }
 
     /// When it began, in ticks of the kernel's clock since the machine was started.
@@ -117,15 +125,44 @@ impl Stat {
     }
 }
 
+/// The processes that run now and that these, or their children, have started, in the order of their ids.
+#[must_use]
+pub fn descendants(tgids: &[u32]) -> Vec<u32> {
+    let living = |tgid: u32| thread_stat(tgid, tgid).filter(|stat| stat.is_living());
+    let parents: Vec<(u32, u32)> = all_processes().filter_map(|tgid| Some((tgid, living(tgid)?.parent()))).collect();
+    below(tgids, &parents)
+}
+
+/// All that descend from `tgids`, by processes with their parents.
+fn below(tgids: &[u32], parents: &[(u32, u32)]) -> Vec<u32> {
+    let mut found: BTreeSet<u32> = tgids.iter().copied().collect();
+    // A child can have a smaller id than its parent: until no more are found.
+    loop {
+        let before = found.len();
+        let next: Vec<u32> =
+            parents.iter().filter(|(_, parent)| found.contains(parent)).map(|(tgid, _)| *tgid).collect();
+        found.extend(next);
+        if found.len() == before {
+            break;
+        }
+    }
+    found.into_iter().filter(|tgid| !tgids.contains(tgid)).collect()
+}
+
 /// The threads of a process that have not ended, the main one first if it is among them; none when the process has.
 #[must_use]
 pub fn threads(tgid: u32) -> Vec<u32> {
-    let tids = fs::read_dir(format!("/proc/{tgid}/task")).into_iter().flatten();
-    let tids = tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let living = |tid: &u32| thread_stat(tgid, *tid).is_some_and(Stat::is_living);
-    let mut tids: Vec<u32> = tids.filter(living).collect();
+    let mut tids: Vec<u32> = tids(tgid).into_iter().filter(living).collect();
     tids.sort_unstable_by_key(|tid| (*tid != tgid, *tid));
     tids
+}
+
+/// The threads of a process that `/proc` lists; what has ended may be among them.
+#[must_use]
+pub fn tids(tgid: u32) -> Vec<u32> {
+    let tids = fs::read_dir(format!("/proc/{tgid}/task")).into_iter().flatten();
+    tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// What `stat` says of a thread; `None` when it is gone.
@@ -218,6 +255,16 @@ mod tests {
         assert_eq!(parse_mapping("7f00-7f10 rwxp 00000000 00:00 0 ").unwrap().path, "//anon");
         assert_eq!(parse_mapping("7f00-7f10 r--p 00000000 00:00 0 "), None);
         assert_eq!(parse_mapping("nonsense"), None);
+    }
+
+    #[test]
+    fn descendants_are_children_and_theirs() {
+        let parents = [(1, 0), (10, 1), (11, 10), (5, 11), (12, 1), (13, 12), (7, 5)];
+        assert_eq!(below(&[10], &parents), [5, 7, 11]);
+        assert_eq!(below(&[10, 11], &parents), [5, 7], "those that are named are no news");
+        assert_eq!(below(&[13], &parents), [0; 0]);
+        let stat = Stat::parse(b"42 (a ) b) S 17 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 0").unwrap();
+        assert_eq!((stat.parent(), stat.started_ticks(), stat.state()), (17, 12345, b'S'));
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::io::Write;
 
 use flamegraphs::{Column, Page, Picture, Section};
 
-use super::{ExportOptions, OutputError, report_of, svg};
+use super::{ExportOptions, OutputError, html_calls, report_of, svg};
+use crate::collect::NANOSECONDS;
 use crate::profile::{Profile, Series};
 use crate::report::human::{file_name, percent, thousands};
-use crate::report::{FunctionReport, ProcessReport, Report, SeriesReport, ThreadReport, accounting_line};
+use crate::report::{
+    FunctionReport, PlaceReport, ProcessReport, Report, SeriesReport, ThreadReport, accounting_line, amount,
+};
 
 /// The longest table.
 const TOP: usize = 100;
@@ -25,26 +28,63 @@ pub(super) fn write(
     if let Some(figures) = report.series.get(&series.event) {
         if figures.is_slice(&series.accounting) {
             let share = percent(figures.selected, series.accounting.reported);
-            summary.push(format!(
-                "This page is about {} of the {}, {share} of what was reported.",
-                thousands(figures.selected),
-                series.unit
-            ));
+            let selected = amount(figures.selected, &series.unit);
+            let of = if series.unit == NANOSECONDS { "time" } else { &series.unit };
+            summary.push(format!("This page is about {selected} of the {of}, {share} of what was reported."));
         } else if figures.selected > 0 {
             summary.extend(report.use_line(&series.event, figures, &series.accounting));
         }
         if figures.selected > 0 {
+            sections.extend(places(figures));
             sections.extend([functions(figures), processes(figures), threads(figures)]);
         }
         sections.push(quality(figures));
     }
+    sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
     sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });
-    let picture = Picture { title: format!("{} by stack", series.unit), ..svg::picture(profile, series, options) };
-    let stacks = profile.fold(series, options.into());
+    let picture =
+        Picture { title: format!("{} by stack", svg::unit(series)), ..svg::picture(profile, series, options) };
+    let stacks = svg::stacks(profile, series, options);
     let page = Page { title, summary, warnings: report.warnings.clone(), picture, stacks, sections };
     flamegraphs::html(&page, out)?;
     Ok(())
+}
+
+/// A heading over values, which name their unit themselves where they are times.
+fn unit(figures: &SeriesReport) -> &str {
+    if figures.unit == NANOSECONDS { "time" } else { &figures.unit }
+}
+
+/// Where threads waited; nothing for what is no wait.
+fn places(figures: &SeriesReport) -> Option<Section> {
+    let row = |place: &PlaceReport| {
+        vec![
+            percent(place.value, figures.selected),
+            amount(place.value, &figures.unit),
+            place.function.clone(),
+            place.called.clone().unwrap_or_default(),
+            place.why.clone(),
+            file_name(&place.module).to_owned(),
+        ]
+    };
+    (!figures.places.is_empty()).then(|| Section {
+        heading: "Where threads waited".into(),
+        text: more(
+            "The innermost function of the program's own, and what it called.",
+            figures.places_omitted,
+            "places",
+        ),
+        columns: vec![
+            Column::number("share"),
+            Column::number("time"),
+            Column::function("function"),
+            Column::function("called"),
+            Column::text("why"),
+            Column::text("module"),
+        ],
+        rows: figures.places.iter().map(row).collect(),
+    })
 }
 
 fn functions(figures: &SeriesReport) -> Section {
@@ -52,7 +92,7 @@ fn functions(figures: &SeriesReport) -> Section {
     let row = |function: &FunctionReport| {
         vec![
             of_all(function.self_value),
-            thousands(function.self_value),
+            amount(function.self_value, &figures.unit),
             of_all(function.total),
             function.name.clone(),
             format!("{:?}", function.kind).to_lowercase(),
@@ -82,7 +122,7 @@ fn processes(figures: &SeriesReport) -> Section {
     let row = |process: &ProcessReport| {
         vec![
             percent(process.samples, figures.selected),
-            thousands(process.samples),
+            amount(process.samples, &figures.unit),
             process.tgid.to_string(),
             process.threads.to_string(),
             process.process.clone(),
@@ -93,7 +133,7 @@ fn processes(figures: &SeriesReport) -> Section {
         text: more("", figures.processes_omitted, "processes"),
         columns: vec![
             Column::number("share"),
-            Column::number(&figures.unit),
+            Column::number(unit(figures)),
             Column::number("tgid"),
             Column::number("threads"),
             Column::text("process"),
@@ -106,7 +146,7 @@ fn threads(figures: &SeriesReport) -> Section {
     let row = |thread: &ThreadReport| {
         vec![
             percent(thread.samples, figures.selected),
-            thousands(thread.samples),
+            amount(thread.samples, &figures.unit),
             thread.tid.to_string(),
             thread.comm.clone(),
             format!("{} ({})", thread.process, thread.tgid),
@@ -117,7 +157,7 @@ fn threads(figures: &SeriesReport) -> Section {
         text: more("", figures.threads_omitted, "threads"),
         columns: vec![
             Column::number("share"),
-            Column::number(&figures.unit),
+            Column::number(unit(figures)),
             Column::number("tid"),
             Column::text("thread"),
             Column::text("process"),
@@ -158,7 +198,7 @@ fn table_of_counts(heading: &str, text: Vec<String>, rows: Vec<Vec<String>>) -> 
     Section { heading: heading.into(), text, columns, rows }
 }
 
-fn more(text: &str, omitted: usize, what: &str) -> Vec<String> {
+pub(super) fn more(text: &str, omitted: usize, what: &str) -> Vec<String> {
     let mut lines = Vec::new();
     if !text.is_empty() {
         lines.push(String::from(text));

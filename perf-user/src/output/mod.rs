@@ -4,6 +4,7 @@ mod firefox;
 mod folded;
 mod heat;
 mod html;
+mod html_calls;
 mod pprof;
 mod speedscope;
 mod svg;
@@ -231,7 +232,7 @@ fn report_of(profile: &Profile, options: &ExportOptions, top: Option<usize>) -> 
 
 impl From<&ExportOptions> for FoldOptions {
     fn from(options: &ExportOptions) -> Self {
-        Self { per_thread: options.per_thread, reverse: options.reverse }
+        Self { per_thread: options.per_thread, reverse: options.reverse, wakers_between: false }
     }
 }
 
@@ -239,3 +240,5 @@ impl From<&ExportOptions> for FoldOptions {
 mod tests;
 #[cfg(test)]
 mod timeline_tests;
+#[cfg(test)]
+mod wait_tests;

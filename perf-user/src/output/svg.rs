@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use flamegraphs::Picture;
+use flamegraphs::{Picture, Stacks};
 
 use super::{ExportOptions, OutputError};
-use crate::collect::NANOSECONDS;
-use crate::profile::{Profile, Series};
+use crate::collect::{EventKind, NANOSECONDS};
+use crate::profile::{FoldOptions, Profile, Series};
 use crate::report::human::{duration, percent, thousands};
 use crate::report::{ReportOptions, amount, frequency_hz, report, why_empty};
 
@@ -16,29 +16,67 @@ pub(super) fn write(
     options: &ExportOptions,
     out: &mut dyn Write,
 ) -> Result<(), OutputError> {
-    let stacks = profile.fold(series, options.into());
+    let stacks = stacks(profile, series, options);
     let notes = report(profile, &ReportOptions { top: Some(0) }).warnings;
-    let notes = notes.into_iter().map(|warning| format!("WARNING: {warning}")).collect();
-    flamegraphs::svg(&stacks, &Picture { notes, ..picture(profile, series, options) }, out)?;
+    let picture = picture(profile, series, options);
+    let warnings = notes.into_iter().map(|warning| format!("WARNING: {warning}"));
+    let notes = picture.notes.iter().cloned().chain(warnings).collect();
+    flamegraphs::svg(&stacks, &Picture { notes, ..picture }, out)?;
     Ok(())
 }
 
-/// The picture's words, without notes.
+/// What is drawn, in the unit of the [picture]. What is shorter than a microsecond counts as one.
+pub(super) fn stacks(profile: &Profile, series: &Series, options: &ExportOptions) -> Stacks {
+    let options = FoldOptions { wakers_between: is_of_wakers(series), ..options.into() };
+    let mut stacks = profile.fold(series, options);
+    if series.unit == NANOSECONDS {
+        stacks.values_mut().for_each(|ns| *ns = ns.div_ceil(1_000));
+    }
+    stacks
+}
+
+fn is_of_wakers(series: &Series) -> bool {
+    series.event == EventKind::OffWake.name()
+}
+
+/// The picture's words, without warnings.
 pub(super) fn picture(profile: &Profile, series: &Series, options: &ExportOptions) -> Picture {
     Picture {
         title: title(profile, series, options),
         subtitle: Some(subtitle(profile, series)),
-        unit: series.unit.clone(),
+        unit: unit(series).to_owned(),
         inverted: options.reverse,
-        notes: Vec::new(),
+        notes: notes(series, options),
         when_empty: why_empty(profile.covered_ns(), series).unwrap_or_default(),
     }
+}
+
+/// Of times microseconds: nobody reads twelve digits.
+pub(super) fn unit(series: &Series) -> &str {
+    if series.unit == NANOSECONDS { "microseconds" } else { &series.unit }
+}
+
+/// How to read a picture that is not like the others.
+fn notes(series: &Series, options: &ExportOptions) -> Vec<String> {
+    if !is_of_wakers(series) {
+        return Vec::new();
+    }
+    let (near, far) = if options.reverse { ("Above", "Below") } else { ("Below", "Above") };
+    vec![
+        format!(
+            "{near} a yellow frame: the stack of the thread that waited, and why it did. A width is its time, in microseconds."
+        ),
+        format!(
+            "{far} it: the stack of the thread that woke it, upside down, from the waking back to where that thread began."
+        ),
+    ]
 }
 
 fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String {
     let event = match series.event.as_str() {
         "cpu" => "CPU",
         "offcpu" => "Off-CPU",
+        "offwake" => "Off-CPU and waker",
         "syscalls" => "System call",
         "wall" => "Wall-clock",
         other => other,

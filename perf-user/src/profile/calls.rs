@@ -50,3 +50,11 @@ pub struct SingleCall {
     /// What it returned; `None` if it had not when the recording ended.
     pub result: Option<i64>,
 }
+
+impl SingleCall {
+    /// Whether it was going on when the recording began, and has not returned: how long it had lasted before is not known.
+    #[must_use]
+    pub fn began_before(&self) -> bool {
+        self.result.is_none() && self.start_ns == 0
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{FrameId, Profile, Series, StackId, StringId, Thread};
+use super::{FrameId, FrameKind, Profile, Series, StackId, StringId, Thread};
 
 /// How to fold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct FoldOptions {
     pub per_thread: bool,
     /// Leaf first: who calls the hot function, rather than what the entry point calls.
     pub reverse: bool,
+    /// Put who ended a wait between the two stacks, on the reason, instead of behind the stack that it woke from.
+    pub wakers_between: bool,
 }
 
 impl Profile {
@@ -31,7 +33,10 @@ impl Profile {
         for ((comm, tid, stack), value) in by_id {
             let comm = self.strings.get(comm).to_owned();
             let mut line = vec![if options.per_thread { format!("{comm}/{tid}") } else { comm }];
-            let frames = self.stacks.root_to_leaf(stack);
+            let mut frames = self.stacks.root_to_leaf(stack);
+            if options.wakers_between {
+                self.put_waker_between(&mut frames);
+            }
             line.extend(
                 frames.iter().map(|id| labels.get(id.0 as usize).cloned().unwrap_or_else(|| self.frame_label(*id))),
             );
@@ -41,6 +46,16 @@ impl Profile {
             *folded.entry(line).or_default() += value;
         }
         folded
+    }
+
+    fn put_waker_between(&self, frames: &mut [FrameId]) {
+        let place =
+            |kind| frames.iter().position(|id| self.frames.get(id.0 as usize).is_some_and(|frame| frame.kind == kind));
+        if let (Some(reason), Some(waker)) = (place(FrameKind::Wait), place(FrameKind::Waker))
+            && reason < waker
+        {
+            frames[reason + 1..=waker].rotate_right(1);
+        }
     }
 
     /// The name a thread goes by in per-thread outputs: `comm/tid`.

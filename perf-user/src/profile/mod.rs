@@ -2,7 +2,9 @@
 
 mod calls;
 mod fold;
+mod idle;
 mod lengths;
+mod owner;
 mod run_queue;
 mod simple_names;
 mod stacks;
@@ -12,15 +14,17 @@ mod waits;
 
 pub use calls::{CallKind, Calls, SingleCall};
 pub use fold::FoldOptions;
+pub use idle::{IDLE_POOL, Pools};
 pub use lengths::Lengths;
+pub use owner::{Owner, Place, bare};
 pub use run_queue::{RunQueues, Takers};
 pub use simple_names::simple_name;
 pub use stacks::{Frame, FrameId, FrameKind, StackId, Stacks};
 pub use strings::{StringId, Strings};
 pub use timeline::{Moment, Timeline};
-pub use waits::{IDLE, WALL};
+pub use waits::{Hidden, IDLE, WALL};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -175,6 +179,8 @@ pub struct Profile {
     pub strings: Strings,
     /// All frames.
     pub frames: Vec<Frame>,
+    /// Why frames have no name, of those that have none.
+    pub unnamed: HashMap<FrameId, StringId>,
     /// All stacks.
     pub stacks: Stacks,
     /// All threads.
@@ -187,6 +193,8 @@ pub struct Profile {
     pub calls: Option<Calls>,
     /// What is known of the timeline, if there is one.
     pub timeline: Option<Timeline>,
+    /// Waits that were left out on request, by reason.
+    pub hidden: BTreeMap<String, Hidden>,
 }
 
 impl Profile {

@@ -1,15 +1,26 @@
 //! Waits beside CPU samples: one time for both, and the choice of some reasons.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Accounting, FrameKind, Moment, Profile, Sample, Series};
+use serde::Serialize;
+
+use super::{Accounting, FrameKind, IDLE_POOL, Moment, Profile, Sample, Series, StackId};
 use crate::collect::EventKind;
 
 /// The event that is made of CPU samples and waits.
 pub const WALL: &str = "wall";
 
 /// Reasons for which threads without work wait.
-pub const IDLE: [&str; 4] = ["accept", "poll", "signal", "sleep"];
+pub const IDLE: [&str; 5] = ["accept", IDLE_POOL, "poll", "signal", "sleep"];
+
+/// Waits for one reason that were left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Hidden {
+    /// Their time.
+    pub ns: u64,
+    /// How many threads waited.
+    pub threads: usize,
+}
 
 impl Profile {
     /// CPU samples, as the time they stand for, and waits in one series, in nanoseconds: all that threads did. `None` unless both
@@ -45,20 +56,48 @@ impl Profile {
         Some(Series { event, unit, period_ns: 1, source, samples, accounting, moments, ..Series::default() })
     }
 
-    /// Drops waits for reasons that are not `wanted`.
+    /// Drops waits for reasons that are not `wanted`, and takes note of what that hides.
     pub fn keep_waits(&mut self, wanted: impl Fn(&str) -> bool) {
-        let Self { series, stacks, frames, strings, .. } = self;
+        let mut all = std::mem::take(&mut self.series);
         let waits = [EventKind::OffCpu.name(), EventKind::OffWake.name()];
-        for series in series.iter_mut().filter(|series| waits.contains(&series.event.as_str())) {
-            let is_wanted = |stack| {
-                let frames = stacks.leaf_to_root(stack).filter_map(|id| frames.get(id.0 as usize));
-                // Further in lies what the waker waited for.
-                let reason = frames.filter(|frame| frame.kind == FrameKind::Wait).last();
-                reason.is_none_or(|reason| wanted(strings.get(reason.function)))
-            };
-            series.samples.retain(|sample| is_wanted(sample.stack));
-            series.moments.retain(|moment| is_wanted(moment.stack));
+        let mut hidden: BTreeMap<&str, (u64, BTreeSet<u32>)> = BTreeMap::new();
+        for series in all.iter_mut().filter(|series| waits.contains(&series.event.as_str())) {
+            let is_off = series.event == EventKind::OffCpu.name();
+            series.samples.retain(|sample| {
+                let Some(reason) = self.reason(sample.stack).filter(|reason| !wanted(reason)) else { return true };
+                if is_off {
+                    let (ns, tids) = hidden.entry(reason).or_default();
+                    *ns = ns.saturating_add(sample.value);
+                    tids.extend(self.threads.get(sample.thread.0 as usize).map(|thread| thread.tid));
+                }
+                false
+            });
+            series.moments.retain(|moment| self.reason(moment.stack).is_none_or(&wanted));
+            series.unsymbolized = self.reasons_without_name(&series.samples);
         }
+        let told = |(why, (ns, tids)): (&str, (u64, BTreeSet<u32>))| (why.into(), Hidden { ns, threads: tids.len() });
+        self.hidden = hidden.into_iter().map(told).collect();
+        self.series = all;
+    }
+
+    /// Why the thread waited whose stack this is; where somebody ended that, not why the waker did.
+    pub(super) fn reason(&self, stack: StackId) -> Option<&str> {
+        let frames = self.stacks.leaf_to_root(stack).filter_map(|id| self.frames.get(id.0 as usize));
+        frames.filter(|frame| frame.kind == FrameKind::Wait).last().map(|frame| self.strings.get(frame.function))
+    }
+
+    /// Why frames of these samples have no name, weighted by value.
+    fn reasons_without_name(&self, samples: &[Sample]) -> BTreeMap<String, u64> {
+        let mut stacks: HashMap<StackId, u64> = HashMap::new();
+        samples.iter().for_each(|sample| *stacks.entry(sample.stack).or_default() += sample.value);
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        for (stack, value) in stacks {
+            for reason in self.stacks.leaf_to_root(stack).filter_map(|frame| self.unnamed.get(&frame)) {
+                let count = reasons.entry(self.strings.get(*reason).to_owned()).or_default();
+                *count = count.saturating_add(value);
+            }
+        }
+        reasons
     }
 
     /// The reasons for which threads waited, each once.
@@ -74,7 +113,7 @@ impl Profile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use super::super::{Frame, StackId, Thread, ThreadIndex};
+    use super::super::{Frame, FrameId, Thread, ThreadIndex};
     use super::*;
 
     fn profile() -> Profile {
@@ -86,7 +125,7 @@ mod tests {
             .map(|function| {
                 let kind = if function == "work" { FrameKind::User } else { FrameKind::Wait };
                 let (function, empty) = (profile.strings.intern(function), profile.strings.intern(""));
-                let id = super::super::FrameId(profile.frames.len() as u32);
+                let id = FrameId(profile.frames.len() as u32);
                 profile.frames.push(Frame {
                     function,
                     module: empty,
@@ -143,5 +182,24 @@ mod tests {
         profile.keep_waits(|reason| !IDLE.contains(&reason));
         let totals: Vec<u64> = profile.series.iter().map(Series::total).collect();
         assert_eq!(totals, [5, 40]);
+        assert_eq!(profile.hidden, BTreeMap::from([("poll".to_owned(), Hidden { ns: 60, threads: 1 })]));
+    }
+
+    #[test]
+    fn reasons_for_missing_names_are_those_of_the_waits_that_are_kept() {
+        let mut profile = profile();
+        for (at, reason) in ["file is stripped", "process hidden"].into_iter().enumerate() {
+            let (leaf, caller) = (profile.series[1].samples[at].stack, FrameId(profile.frames.len() as u32));
+            profile.frames.push(Frame { symbolized: false, kind: FrameKind::User, ..profile.frames[0] });
+            let leaf = profile.stacks.root_to_leaf(leaf)[0];
+            let stack = profile.stacks.push(StackId::EMPTY, caller);
+            profile.series[1].samples[at].stack = profile.stacks.push(stack, leaf);
+            let reason = profile.strings.intern(reason);
+            profile.unnamed.insert(caller, reason);
+        }
+        profile.series[1].unsymbolized =
+            BTreeMap::from([("file is stripped".to_owned(), 40), ("process hidden".to_owned(), 60)]);
+        profile.keep_waits(|reason| reason == "futex");
+        assert_eq!(profile.series[1].unsymbolized, BTreeMap::from([("file is stripped".to_owned(), 40)]));
     }
 }

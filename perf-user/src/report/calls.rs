@@ -74,12 +74,15 @@ pub struct SlowCallReport {
     pub comm: String,
     /// The call.
     pub call: String,
-    /// The call with its arguments, in words; the name alone if it has not returned.
+    /// The call with its arguments, in words; the name alone if they are not known.
     pub arguments: String,
     /// When it began, in nanoseconds after the recording's start; negative for before.
     pub start_ns: i64,
     /// How long it took, or has lasted.
     pub length_ns: u64,
+    /// Whether it began before the recording, nobody knows when: it has lasted at least for `length_ns`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub began_before: bool,
     /// What it returned; absent if it has not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<i64>,
@@ -141,6 +144,7 @@ fn of_single(call: &SingleCall) -> SlowCallReport {
         arguments: call.arguments.clone(),
         start_ns: call.start_ns,
         length_ns: call.length_ns,
+        began_before: call.began_before(),
         result: call.result,
         error: error.map(|result| error_label(result.unsigned_abs() as u32)),
     }
@@ -189,7 +193,7 @@ impl CallsReport {
                     duration(*p99_ns),
                     duration(*max_ns),
                     shorten(call, 18),
-                    shorten(&errors(kind), ERRORS),
+                    shorten(&kind.told_errors(), ERRORS),
                 );
                 writeln!(f, "{}", row.trim_end())?;
             }
@@ -212,11 +216,35 @@ const FACTS: &[(&str, &str)] = &[
     ("open_at_end", "more had not returned when the recording ended"),
 ];
 
-/// The errors, the most frequent first.
-fn errors(kind: &CallReport) -> String {
-    let mut errors: Vec<_> = kind.errors.iter().collect();
-    errors.sort_by_key(|(name, count)| (Reverse(**count), *name));
-    errors.iter().map(|(name, count)| format!("{name} {}", thousands(**count))).collect::<Vec<_>>().join(", ")
+impl CallReport {
+    /// The errors, the most frequent first.
+    #[must_use]
+    pub fn told_errors(&self) -> String {
+        let mut errors: Vec<_> = self.errors.iter().collect();
+        errors.sort_by_key(|(name, count)| (Reverse(**count), *name));
+        errors.iter().map(|(name, count)| format!("{name} {}", thousands(**count))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl SlowCallReport {
+    /// How long it took, and when it began; of one that began before the recording what is known.
+    #[must_use]
+    pub fn told_times(&self) -> (String, String) {
+        match (duration(self.length_ns), self.began_before) {
+            (length, true) => (format!("> {length}"), "before".into()),
+            (length, false) => (length, format!("{:.3} s", self.start_ns as f64 / 1e9)),
+        }
+    }
+
+    /// What it returned; `None` if it has not.
+    #[must_use]
+    pub fn told_result(&self) -> Option<String> {
+        match (&self.error, self.result?) {
+            (Some(error), _) => Some(error.clone()),
+            (None, result) if result.unsigned_abs() >= 1 << 32 => Some(format!("{result:#x}")),
+            (None, result) => Some(result.to_string()),
+        }
+    }
 }
 
 fn write_single(f: &mut Formatter<'_>, heading: &str, calls: &[SlowCallReport]) -> fmt::Result {
@@ -225,18 +253,12 @@ fn write_single(f: &mut Formatter<'_>, heading: &str, calls: &[SlowCallReport]) 
     }
     writeln!(f, "\n     time         at       tid  thread       {heading}")?;
     for call in calls {
-        let result = match (&call.error, call.result) {
-            (Some(error), _) => format!(" = {error}"),
-            (None, Some(result)) if result.unsigned_abs() >= 1 << 32 => format!(" = {result:#x}"),
-            (None, Some(result)) => format!(" = {result}"),
-            (None, None) => String::new(),
-        };
+        let result = call.told_result().map_or_else(String::new, |result| format!(" = {result}"));
         let room = SINGLE.saturating_sub(result.chars().count());
+        let (length, start) = call.told_times();
         writeln!(
             f,
-            "{:>9} {:>8.3} s {:>9}  {:<12} {}{result}",
-            duration(call.length_ns),
-            call.start_ns as f64 / 1e9,
+            "{length:>9} {start:>10} {:>9}  {:<12} {}{result}",
             call.tid,
             shorten(&line(&call.comm), 12),
             shorten(&call.arguments, room),

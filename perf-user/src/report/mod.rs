@@ -6,6 +6,7 @@ mod calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
+mod places;
 mod run_queue;
 mod series;
 mod text;
@@ -19,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     collect::EventKind,
-    profile::{Accounting, FrameKind, Overhead, Profile, Recording, Timeline},
+    profile::{Accounting, FrameKind, Hidden, Overhead, Profile, Recording, Timeline},
 };
 
 pub use calls::{CallReport, CallsReport, SlowCallReport};
@@ -55,6 +56,9 @@ pub struct Report {
     /// Of when single events are known; absent unless the recording has a timeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
+    /// Waits that were left out on request, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hidden: BTreeMap<String, Hidden>,
     /// What every thread did with its time; those first that ran or waited for a CPU longest. Empty unless the scheduler was recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<ThreadTimes>,
@@ -178,6 +182,15 @@ pub struct SeriesReport {
     /// Why threads waited, the longest first; empty for events that are no waits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<WaitReport>,
+    /// Where threads waited, as those who wrote the program would say it; those with the highest values. Only of waits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceReport>,
+    /// How many more places there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub places_omitted: usize,
+    /// The value of all places.
+    #[serde(skip)]
+    pub places_total: u64,
     /// The functions with the highest `self`, then the highest `total`.
     pub functions: Vec<FunctionReport>,
     /// How many more functions there are.
@@ -186,6 +199,9 @@ pub struct SeriesReport {
     pub threads: Vec<ThreadReport>,
     /// How many more threads there are.
     pub threads_omitted: usize,
+    /// Of those, the ones whose process has others beside them.
+    #[serde(skip)]
+    pub threads_omitted_of_many: usize,
     /// The processes with the highest values.
     pub processes: Vec<ProcessReport>,
     /// How many more processes there are.
@@ -233,6 +249,30 @@ pub struct FunctionReport {
     pub total: u64,
 }
 
+/// A function of the program's own in which threads waited, by what it called for that and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PlaceReport {
+    /// The innermost function of the program's own; of its language's runtime, or the C library's, where there is none.
+    pub function: String,
+    /// The function of the runtime or the C library that it called; absent if it made the system call itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub called: Option<String>,
+    /// The file that `function` was mapped from.
+    pub module: String,
+    /// Why they waited.
+    pub why: String,
+    /// For how long, in the series' unit.
+    pub value: u64,
+}
+
+impl PlaceReport {
+    /// `serve (pthread_cond_wait)`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.called.as_ref().map_or_else(|| self.function.clone(), |called| format!("{} ({called})", self.function))
+    }
+}
+
 /// One thread under one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ThreadReport {
@@ -246,6 +286,9 @@ pub struct ThreadReport {
     pub process: String,
     /// Its value, in the series' unit.
     pub samples: u64,
+    /// Whether it is the only one of its process here, so that the process tells it all.
+    #[serde(skip)]
+    pub is_alone: bool,
 }
 
 /// One process.
@@ -313,6 +356,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         accounting,
         overhead: profile.overhead.clone(),
         timeline: profile.timeline.clone(),
+        hidden: profile.hidden.clone(),
         threads,
         threads_omitted,
         run_queue: run_queue::run_queue(profile, options),

@@ -176,7 +176,8 @@ impl RunQueueReport {
         for process in processes {
             write_queue(f, process, &format!("process {} ({})", shorten(&process.name, 22), process.id))?;
         }
-        for thread in self.threads.iter().take(SHOWN) {
+        let is_told = |thread: &QueueReport| processes.iter().any(|process| is_alone(process, thread));
+        for thread in self.threads.iter().take(SHOWN).filter(|thread| !is_told(thread)) {
             write_queue(f, thread, &format!("thread {} ({})", shorten(&thread.name, 22), thread.id))?;
         }
         self.write_missing(
@@ -206,6 +207,11 @@ impl RunQueueReport {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a thread is all that a process has.
+fn is_alone(process: &QueueReport, thread: &QueueReport) -> bool {
+    process.id == thread.id && process.count == thread.count && process.total_ns == thread.total_ns
 }
 
 fn write_queue(f: &mut Formatter<'_>, queue: &QueueReport, whose: &str) -> fmt::Result {

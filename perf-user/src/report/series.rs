@@ -6,6 +6,7 @@ use super::{
     FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WaitReport, WalkEndReport,
     human,
 };
+use crate::collect::EventKind;
 use crate::profile::{Frame, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
 
 /// The modules listed as the worst to symbolize, or to walk.
@@ -32,9 +33,16 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
         ..SeriesReport::default()
     };
     count_functions(profile, &stacks, &mut report);
+    if series.event == EventKind::OffCpu.name() {
+        report.places = super::places::places(profile, &stacks);
+        report.places_total = report.places.iter().map(|place| place.value).sum();
+    }
     count_threads(profile, &threads, &mut report);
     if let Some(top) = options.top {
+        report.places_omitted = cut(&mut report.places, top);
         report.functions_omitted = cut(&mut report.functions, top);
+        let of_many = report.threads.iter().skip(top).filter(|thread| !thread.is_alone);
+        report.threads_omitted_of_many = of_many.count();
         report.threads_omitted = cut(&mut report.threads, top);
         report.processes_omitted = cut(&mut report.processes, top);
     }
@@ -163,7 +171,7 @@ fn key(frame: &Frame) -> FunctionKey {
     (if frame.symbolized { frame.function } else { NO_NAME }, frame.module, frame.kind)
 }
 
-fn unnamed(module: &str) -> String {
+pub(super) fn unnamed(module: &str) -> String {
     let name = human::file_name(module);
     if name.starts_with('[') { name.into() } else { format!("[{name}]") }
 }
@@ -178,12 +186,17 @@ fn count_threads(profile: &Profile, threads: &BTreeMap<ThreadIndex, u64>, report
             comm: profile.strings.get(thread.comm).into(),
             process: profile.strings.get(thread.process).into(),
             samples,
+            is_alone: false,
         });
         let process = processes.entry(thread.tgid).or_insert((thread.process, BTreeSet::new(), 0));
         // A process that executed another program has had several names; the last is the one it is known by.
         process.0 = thread.process;
         process.1.insert(thread.tid);
         process.2 += samples;
+    }
+    // A process of one thread that has had two names is told by its process all the same.
+    for thread in &mut report.threads {
+        thread.is_alone = processes.get(&thread.tgid).is_some_and(|(_, tids, _)| tids.len() == 1);
     }
     report.threads.sort_by_key(|thread| (std::cmp::Reverse(thread.samples), thread.tgid, thread.tid));
     report.processes = processes

@@ -61,7 +61,8 @@ pub(super) fn write(
     }
     for open in &calls.open {
         let name = call_label(open.call.call);
-        let texts = [process(&open.call.tgid), &open.comm, &name, &name];
+        let told = open.told.as_ref().map_or_else(|| name.clone(), arguments);
+        let texts = [process(&open.call.tgid), &open.comm, &name, &told];
         let [process, comm, name, told] = interner.texts(transaction, texts)?;
         let (start_ns, tgid) = (open.call.start_ns, open.call.tgid);
         let length_ns = window.end_ns.saturating_sub(start_ns) as i64;

@@ -171,6 +171,10 @@ fn load_place(
         let frame_id = *frames.entry(frame).or_insert(next);
         if frame_id == next {
             profile.frames.push(frame);
+            if let Some(reason) = &place.unnamed {
+                let reason = profile.strings.intern(reason);
+                profile.unnamed.insert(frame_id, reason);
+            }
         }
         place.frames.push(frame_id);
     }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use perf_ebpf::{
-    calls::{OpenCall, SlowCall},
+    calls::{OpenCall, SlowCall, TEXT_BYTES},
+    comm::COMM_BYTES,
     histogram::Lengths,
 };
 
@@ -11,7 +12,7 @@ use super::{Tasks, files};
 use crate::{
     collect::target::comm_text,
     drain::{RawCalls, RawWindow},
-    host::proc,
+    host::{found_call::found_call, proc},
 };
 
 /// Calls that have not returned that are told one by one: those that have lasted longest.
@@ -67,6 +68,8 @@ pub struct LocatedOpen {
     pub call: OpenCall,
     /// The thread's name.
     pub comm: String,
+    /// With its arguments, if the thread was still in it when it was asked for them.
+    pub told: Option<LocatedCall>,
 }
 
 impl LocatedCalls {
@@ -96,9 +99,11 @@ impl Tasks {
             file: self.files.find(call, &mut sockets),
         });
         let slowest: Vec<LocatedCall> = slowest.collect();
-        let mut open: Vec<LocatedOpen> = calls.open.iter().map(|(tid, call)| (*tid, *call)).map(open_call).collect();
-        open.sort_by_key(|open| (open.call.start_ns, open.tid));
+        let mut open: Vec<(u32, OpenCall)> = calls.open.clone();
+        open.sort_by_key(|(tid, call)| (call.start_ns, *tid));
         open.truncate(OPEN);
+        let open: Vec<LocatedOpen> =
+            open.into_iter().map(|(tid, call)| self.locate_open(tid, call, &mut sockets)).collect();
         let tgids = calls.sums.keys().map(|(tgid, _)| *tgid);
         let tgids =
             tgids.chain(calls.slowest.iter().map(|call| call.tgid)).chain(open.iter().map(|open| open.call.tgid));
@@ -120,8 +125,31 @@ impl Tasks {
             facts: calls.facts.iter().copied().chain([("open_at_end", calls.open.len() as u64)]).collect(),
         }
     }
+
+    fn locate_open(&self, tid: u32, call: OpenCall, sockets: &mut files::Sockets) -> LocatedOpen {
+        let comm = proc::thread_comm(call.tgid, tid).unwrap_or_default();
+        let found = found_call(call.tgid, tid).filter(|found| found.call == call.call);
+        let told = found.map(|found| {
+            let [a, b, c, d, e, f] = found.arguments;
+            let arguments = [a, b, c, d, e, f, 0, 0];
+            // What its arguments lead to is not read.
+            let told =
+                SlowCall { start_ns: call.start_ns, tgid: call.tgid, tid, call: call.call, arguments, ..NO_CALL };
+            LocatedCall { file: self.files.find(&told, sockets), call: told, comm: comm.clone() }
+        });
+        LocatedOpen { tid, call, comm, told }
+    }
 }
 
-fn open_call((tid, call): (u32, OpenCall)) -> LocatedOpen {
-    LocatedOpen { tid, call, comm: proc::thread_comm(call.tgid, tid).unwrap_or_default() }
-}
+const NO_CALL: SlowCall = SlowCall {
+    start_ns: 0,
+    length_ns: 0,
+    result: 0,
+    tgid: 0,
+    tid: 0,
+    comm: [0; COMM_BYTES],
+    call: 0,
+    text_bytes: 0,
+    arguments: [0; 8],
+    text: [0; TEXT_BYTES],
+};

@@ -2,8 +2,8 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::PathBuf,
 };
 
 use serde_json::json;
@@ -49,6 +49,8 @@ pub(super) struct Chosen {
     pub(super) file_stem: String,
     /// What may not be as the user thinks.
     pub(super) warnings: Vec<String>,
+    /// What is as documented, and may be overlooked all the same; told once, and not kept in the recording.
+    pub(super) notes: Vec<String>,
     child: Option<sys::StoppedChild>,
 }
 
@@ -61,24 +63,18 @@ impl TargetArgs {
         if self.comm.as_deref() == Some("") {
             return Err(Failure::Usage("--comm needs a name".into()));
         }
-        if let Some(program) = self.command.first().filter(|program| !program.is_empty() && !is_executable(program)) {
-            let why = std::io::Error::from_raw_os_error(libc::ENOENT);
-            let program = program.to_string_lossy().into_owned();
-            return Err(Failure::NotExecuted(RecordError::Command { program, why }.into()));
-        }
-        if self.command.first().is_some_and(|program| program.is_empty()) {
-            return Err(Failure::Usage("the command after -- is empty".into()));
-        }
-        Ok(())
+        self.command.first().map_or(Ok(()), |program| self::program(program).map(drop))
     }
 
-    /// Finds the target; forks the command, if it is one.
-    pub(super) fn choose(&self) -> Result<Chosen, Failure> {
+    /// Finds the target; forks the command, if it is one. Of children that run already, `Some(true)` takes them in, and
+    /// `Some(false)` makes a note of them.
+    pub(super) fn choose(&self, children: Option<bool>) -> Result<Chosen, Failure> {
         let chosen = |target, label: String, file_stem: String| Chosen {
             target,
             label,
             file_stem,
             warnings: Vec::new(),
+            notes: Vec::new(),
             child: None,
         };
         if let [first, ..] = self.pid[..] {
@@ -87,11 +83,21 @@ impl TargetArgs {
             pids.sort_unstable();
             pids.dedup();
             let list: Vec<_> = pids.iter().map(u32::to_string).collect();
-            let label = match list.len() {
+            let mut label = match list.len() {
                 1 => format!("{comm} (pid {first})"),
                 _ => format!("{comm} and others (pids {})", list.join(", ")),
             };
-            return Ok(chosen(Target::Processes(pids), label, format!("{comm}-{first}")));
+            let running = if children.is_some() { proc::descendants(&pids) } else { Vec::new() };
+            let mut notes = Vec::new();
+            if children == Some(true) && !running.is_empty() {
+                label += &format!(", and {}", children_count(running.len()));
+                pids.extend(&running);
+                pids.sort_unstable();
+            } else if !running.is_empty() {
+                notes.push(children_note(&running));
+            }
+            let chosen = chosen(Target::Processes(pids), label, format!("{comm}-{first}"));
+            return Ok(Chosen { notes, ..chosen });
         }
         if let Some(name) = &self.comm {
             let chosen = chosen(Target::Comm(name.clone()), format!("every {name}"), name.clone());
@@ -113,7 +119,8 @@ impl TargetArgs {
     fn start(&self) -> Result<Chosen, Failure> {
         let argv: Result<Vec<_>, _> = self.command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
         let argv = argv.map_err(|_| Failure::Usage("the command holds a zero byte".into()))?;
-        let child = sys::spawn_stopped(&argv)?;
+        let program = program(&self.command[0])?;
+        let child = sys::spawn_stopped(&program, &argv)?;
         let tgid = child.tgid();
         let argv: Vec<_> = self.command.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let name = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
@@ -123,22 +130,40 @@ impl TargetArgs {
             label: format!("{name} (pid {tgid})"),
             file_stem: format!("{name}-{tgid}"),
             warnings: Vec::new(),
+            notes: Vec::new(),
             child: Some(child),
         })
     }
 }
 
-/// Whether a program of this name is there to be executed, by its path or in `PATH`.
-fn is_executable(program: &OsStr) -> bool {
-    let is_program = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    if program.as_bytes().contains(&b'/') {
-        return is_program(Path::new(program));
+/// The path of a program to execute.
+fn program(name: &OsStr) -> Result<CString, Failure> {
+    if name.is_empty() {
+        return Err(Failure::Usage("the command after -- is empty".into()));
     }
-    // What execvp(3) takes where there is none.
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
+    let missing = || {
+        let (program, why) = (name.to_string_lossy().into_owned(), std::io::Error::from_raw_os_error(libc::ENOENT));
+        Failure::NotExecuted(RecordError::Command { program, why }.into())
+    };
+    let path = sys::find_program(name).ok_or_else(missing)?;
+    CString::new(path.into_os_string().into_vec()).map_err(|_| missing())
+}
+
+fn children_count(count: usize) -> String {
+    if count == 1 { "1 child that ran already".into() } else { format!("{count} children that ran already") }
+}
+
+/// Children that nobody asked for and that somebody may miss.
+fn children_note(running: &[u32]) -> String {
+    const TOLD: usize = 6;
+    let told = running.iter().take(TOLD).map(|tgid| format!("{tgid} ({})", proc::comm(*tgid).unwrap_or_default()));
+    let mut told = told.collect::<Vec<_>>().join(", ");
+    if running.len() > TOLD {
+        told += &format!(" and {} more", running.len() - TOLD);
+    }
+    format!(
+        "only children that start from now on are recorded; to record those that run already, {told}, add --with-children"
+    )
 }
 
 fn comm_warnings(name: &str, target: &Target) -> Vec<String> {

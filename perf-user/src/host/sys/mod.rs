@@ -21,7 +21,7 @@ pub use open::{connect, handle_in_root};
 pub use perf_event::{
     PERF_FORMAT_ENABLED, PERF_FORMAT_LOST, PerfEventAttr, PerfEventState, PerfMapping, perf_event_open, read_perf_event,
 };
-pub use process::{StoppedChild, pidfd_open, send_signal, send_signal_by, spawn_stopped, wait_for_child};
+pub use process::{StoppedChild, find_program, pidfd_open, send_signal, send_signal_by, spawn_stopped, wait_for_child};
 pub use rights::FileRights;
 pub use shared_map::SharedMap;
 pub use shrunk::with_files_that_shrink;

@@ -45,6 +45,7 @@ fn calls() -> Calls {
         single("openat", "openat(/etc/ser\u{202e}ver.conf, O_RDONLY)", 20_000_000, 1_200, Some(-2)),
         single("mmap", "mmap(0x0, 0x1000, 0x3)", 30_000_000, 12_000_000, Some(0x7f00_0000_0000)),
         single("epoll_wait", "epoll_wait", -2_000_000, 10_002_000_000, None),
+        single("read", "read(0</dev/pts/0>, 1024)", 0, 10_000_000_000, None),
     ];
     let kinds = BTreeMap::from([
         ((1234, "fsync".to_owned()), kind(&[(2_000_000, 900), (340_000_000, 1)], &[])),
@@ -77,7 +78,11 @@ fn the_text_is_the_golden_one() {
     let start = text.find("System  ").unwrap();
     let end = text.find("\nOverhead").unwrap();
     let found = &text[start..end];
-    assert_eq!(found, include_str!("golden.txt"));
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/calls/golden.txt");
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(golden, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(golden).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
     assert!(found.lines().all(|line| line.chars().count() <= 100), "{found}");
 }
 
@@ -97,6 +102,7 @@ fn the_json_has_everything() {
     assert_eq!((&slowest[2]["error"], &slowest[2]["result"]), (&"ENOENT".into(), &(-2).into()));
     assert!(slowest[0].get("error").is_none());
     assert!(calls["open"][0].get("result").is_none() && calls["open"][0]["start_ns"] == -2_000_000);
+    assert!(calls["open"][0].get("began_before").is_none() && calls["open"][1]["began_before"] == true);
     assert!(
         serde_json::to_value(report(&fixture::profile(), &ReportOptions::default())).unwrap().get("calls").is_none()
     );

@@ -1,14 +1,15 @@
 //! The report as text, for one screen of 100 columns.
 
+mod tables;
 mod threads;
 
 use std::fmt::{self, Display, Formatter};
 
 use perf_ebpf::{counters::Counter, sched::STORM_SHARE};
 
-use super::human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands, utc};
+use super::human::{bytes, duration, file_name, line, percent, shorten, thousands, utc};
 use super::warnings::reason;
-use super::{Report, SeriesReport};
+use super::{Report, SeriesReport, places};
 use crate::{
     collect::{EventKind, NANOSECONDS},
     drain::SHARED_NS,
@@ -32,6 +33,11 @@ impl Display for Report {
         writeln!(f, "{}", line(&self.header()))?;
         for warning in &self.warnings {
             labelled(f, "WARNING", warning)?;
+        }
+        for (at, (why, hidden)) in self.hidden.iter().enumerate() {
+            let threads = if hidden.threads == 1 { "1 thread".into() } else { format!("{} threads", hidden.threads) };
+            let text = format!("{} of {threads} in waits for `{why}`, left out as asked", duration(hidden.ns));
+            labelled(f, if at == 0 { "Hidden" } else { "" }, &text)?;
         }
         for (event, series) in &self.series {
             let accounting = self.accounting.get(event).cloned().unwrap_or_default();
@@ -141,7 +147,10 @@ impl Report {
             labelled(f, "Frames", &format!("{side} frames only, as asked; self is the innermost of them"))?;
         }
         if series.selected == 0 {
-            return writeln!(f, "\n{}", line(&reason(self.covered_ns, event, &series.unit, accounting)));
+            writeln!(f)?;
+            let why = reason(self.covered_ns, event, &series.unit, accounting);
+            // A sentence a line: two of them are wider than a screen.
+            return why.split_inclusive(". ").try_for_each(|sentence| writeln!(f, "{}", line(sentence.trim_end())));
         }
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
@@ -152,11 +161,15 @@ impl Report {
                 format!("an estimate from {sampled} calls: all of 100 us or longer, of shorter ones some by chance");
             labelled(f, "", &line)?;
         } else {
-            write_waits(f, series)?;
+            tables::write_waits(f, series)?;
         }
-        write_functions(f, series)?;
-        write_processes(f, series)?;
-        write_threads(f, series)?;
+        if series.places.is_empty() {
+            tables::write_functions(f, series)?;
+        } else {
+            places::write(f, series)?;
+        }
+        tables::write_processes(f, series)?;
+        tables::write_threads(f, series)?;
         write_quality(f, series)
     }
 
@@ -209,70 +222,6 @@ pub fn frequency_hz(period_ns: u64) -> u64 {
     (1_000_000_000 + period_ns / 2).checked_div(period_ns).unwrap_or(0)
 }
 
-fn write_functions(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    if series.functions.is_empty() {
-        return writeln!(f, "\nNo sample has a stack, so there are no functions to show.");
-    }
-    writeln!(f, "\n self %      self  total %  {:<NAME$} {:<7} module", "function", "kind")?;
-    for function in &series.functions {
-        writeln!(
-            f,
-            "{:>7} {:>9} {:>8}  {:<NAME$} {:<7} {}",
-            percent(function.self_value, series.selected),
-            amount(function.self_value, &series.unit),
-            percent(function.total, series.selected),
-            shorten_function(&function.name, function.kind, NAME),
-            format!("{:?}", function.kind).to_lowercase(),
-            shorten(file_name(&function.module), MODULE),
-        )?;
-    }
-    write_more(f, series.functions_omitted, "functions")?;
-    if series.without_stack > 0 {
-        let (share, count) =
-            (percent(series.without_stack, series.selected), amount(series.without_stack, &series.unit));
-        let what =
-            if is_time(series) { "began before the recording, or has no stack" } else { "samples without a stack" };
-        writeln!(f, "{share:>7} {count:>9}           ({what})")?;
-    }
-    Ok(())
-}
-
-fn write_processes(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    if series.processes.len() + series.processes_omitted < 2 {
-        return Ok(());
-    }
-    writeln!(f, "\n  share {:>9}      tgid  threads  process", heading(series))?;
-    for process in &series.processes {
-        writeln!(
-            f,
-            "{:>7} {:>9} {:>9} {:>8}  {}",
-            percent(process.samples, series.selected),
-            amount(process.samples, &series.unit),
-            process.tgid,
-            process.threads,
-            shorten(&process.process, NAME)
-        )?;
-    }
-    write_more(f, series.processes_omitted, "processes")
-}
-
-fn write_threads(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    writeln!(f, "\n  share {:>9}       tid  thread           process", heading(series))?;
-    for thread in &series.threads {
-        writeln!(
-            f,
-            "{:>7} {:>9} {:>9}  {:<16} {} ({})",
-            percent(thread.samples, series.selected),
-            amount(thread.samples, &series.unit),
-            thread.tid,
-            shorten(&thread.comm, 16),
-            shorten(&thread.process, NAME),
-            thread.tgid,
-        )?;
-    }
-    write_more(f, series.threads_omitted, "threads")
-}
-
 /// A value as people read it.
 #[must_use]
 pub fn amount(value: u64, unit: &str) -> String {
@@ -281,22 +230,6 @@ pub fn amount(value: u64, unit: &str) -> String {
 
 fn is_time(series: &SeriesReport) -> bool {
     series.unit == NANOSECONDS
-}
-
-fn heading(series: &SeriesReport) -> String {
-    if is_time(series) { "time".into() } else { line(&series.unit) }
-}
-
-fn write_waits(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    if series.waits.is_empty() {
-        return Ok(());
-    }
-    writeln!(f, "\n  share      time  why")?;
-    for wait in &series.waits {
-        let (share, time) = (percent(wait.value, series.selected), amount(wait.value, &series.unit));
-        writeln!(f, "{share:>7} {time:>9}  {}", line(&wait.why))?;
-    }
-    Ok(())
 }
 
 fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {

@@ -51,7 +51,7 @@ fn window(second: u64) -> LocatedWindow {
         sums: vec![((7, call), three), ((8, call), one)],
         errors: vec![((7, call, 11), 2), ((8, call, 4000), 1)],
         slowest: vec![slow(70, 300), slow(71, 200)],
-        open: vec![LocatedOpen { tid: 80, call: open, comm: "other".into() }],
+        open: vec![LocatedOpen { tid: 80, call: open, comm: "other".into(), told: None }],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
         taken: 6,
         lost: vec![("calls_full", 2)],

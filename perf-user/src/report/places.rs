@@ -1,0 +1,127 @@
+//! Where threads waited, in words of the program: not in which wrapper of the C library, but what called it.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    fmt::{self, Formatter},
+};
+
+use super::{
+    PlaceReport, SeriesReport,
+    human::{file_name, line, percent, shorten, shorten_function},
+    text::{amount, write_more},
+};
+use crate::profile::{Frame, FrameKind, Owner, Profile, StackId, bare};
+
+/// The places of these stacks, the highest value first; what has no frame of a program is at none.
+pub(super) fn places(profile: &Profile, stacks: &HashMap<StackId, u64>) -> Vec<PlaceReport> {
+    let mut places: BTreeMap<PlaceReport, u64> = BTreeMap::new();
+    for (&stack, &value) in stacks {
+        if let Some(place) = place(profile, stack) {
+            *places.entry(place).or_default() += value;
+        }
+    }
+    let mut places: Vec<PlaceReport> =
+        places.into_iter().map(|(place, value)| PlaceReport { value, ..place }).collect();
+    places.sort_by(|a, b| (Reverse(a.value), a).cmp(&(Reverse(b.value), b)));
+    places
+}
+
+fn place(profile: &Profile, stack: StackId) -> Option<PlaceReport> {
+    let leaf = profile.stacks.leaf_to_root(stack).next()?;
+    let why = profile.frames.get(leaf.0 as usize).filter(|leaf| leaf.kind == FrameKind::Wait)?;
+    let place = profile.place(stack)?;
+    let text = |id| profile.strings.get(id);
+    let name = |frame: &Frame| match frame.symbolized {
+        true => text(frame.function).to_owned(),
+        false => super::series::unnamed(text(frame.module)),
+    };
+    let own = name(place.own);
+    Some(PlaceReport {
+        function: if profile.owner(place.own) == Owner::System { bare(&own).to_owned() } else { own },
+        called: place.called.map(|called| bare(&name(called)).to_owned()),
+        module: text(place.own.module).to_owned(),
+        why: text(why.function).to_owned(),
+        value: 0,
+    })
+}
+
+/// The width of a place.
+const PLACE: usize = 50;
+/// The width of reasons.
+const WHY: usize = 17;
+/// The width of module names, which end lines.
+const MODULE: usize = 12;
+
+/// As text of 100 columns.
+pub(super) fn write(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
+    writeln!(f, "\n  share      time  {:<PLACE$} {:<WHY$} module", "where (what it called there)", "why")?;
+    for place in &series.places {
+        writeln!(
+            f,
+            "{:>7} {:>9}  {:<PLACE$} {:<WHY$} {}",
+            percent(place.value, series.selected),
+            amount(place.value, &series.unit),
+            label(place),
+            shorten(&line(&place.why), WHY),
+            shorten(file_name(&place.module), MODULE),
+        )?;
+    }
+    write_more(f, series.places_omitted, "places")?;
+    let placeless = series.selected - series.places_total;
+    if placeless > 0 {
+        let (share, time) = (percent(placeless, series.selected), amount(placeless, &series.unit));
+        writeln!(f, "{share:>7} {time:>9}  (began before the recording, or no stack of a program is known)")?;
+    }
+    Ok(())
+}
+
+/// Of a long name and a long call both have a part.
+fn label(place: &PlaceReport) -> String {
+    let whole = place.label();
+    let Some(called) = place.called.as_ref().filter(|_| whole.chars().count() > PLACE) else {
+        return shorten_function(&whole, FrameKind::User, PLACE);
+    };
+    let called = shorten_function(called, FrameKind::User, PLACE / 2 - 3);
+    let room = PLACE - 3 - called.chars().count();
+    format!("{} ({called})", shorten_function(&place.function, FrameKind::User, room))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::super::{ReportOptions, fixture::Builder, report};
+    use crate::collect::NANOSECONDS;
+
+    #[test]
+    fn waits_are_told_by_the_functions_of_the_program() {
+        let main = (1, 1, "server");
+        let cond = ["__futex_abstimed_wait_common64", "futex_wait_[k]", "futex_[w]"];
+        let stack = |outer: &[&'static str]| [outer, &cond].concat();
+        let long = "warehouse::inventory::reconciliation::Reconciler::wait_for_the_next_batch_of_changes";
+        let mut profile = Builder::new()
+            .sample(main, &stack(&["main", "worker_loop", "pthread_cond_wait@@GLIBC_2.3.2"]), 500)
+            .sample(main, &stack(&["main", "other_loop", "pthread_cond_wait@@GLIBC_2.3.2"]), 200)
+            .sample(main, &stack(&["main", long, "std::sync::mpsc::Receiver<T>::recv_timeout_at_the_latest"]), 100)
+            .sample(main, &["main", "serve", "__poll", "do_poll_[k]", "poll_[w]"], 90)
+            .sample(main, &["main", "handmade", "schedule_[k]", "sleep_[w]"], 60)
+            .sample(main, &["schedule_[k]", "blocked_[w]"], 30)
+            .sample(main, &["sleep_[w]"], 20)
+            .build();
+        let series = &mut profile.series[0];
+        (series.event, series.unit, series.period_ns) = ("offcpu".into(), NANOSECONDS.into(), 1);
+        let report = report(&profile, &ReportOptions { top: Some(4) });
+        let waits = &report.series["offcpu"];
+        let told: Vec<_> = waits.places.iter().map(|place| (place.label(), place.why.as_str(), place.value)).collect();
+        assert_eq!(told[0], ("worker_loop (pthread_cond_wait)".to_owned(), "futex", 500));
+        assert_eq!(told[1], ("other_loop (pthread_cond_wait)".to_owned(), "futex", 200));
+        assert_eq!(told[3], ("serve (poll)".to_owned(), "poll", 90));
+        assert_eq!((waits.places_omitted, waits.places_total), (1, 950));
+        let text = report.to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert!(text.contains("worker_loop (pthread_cond_wait)") && !text.contains("__futex_abstimed"), "{text}");
+        let cut = text.lines().find(|line| line.contains("batch_of_changes")).unwrap();
+        assert!(cut.contains("(…") && cut.contains("_latest)"), "of the call the end is told as well: {cut}");
+        assert!(text.contains("50 ns  (began before the recording, or no stack"), "{text}");
+    }
+}
