@@ -14,6 +14,8 @@ const PERF_EVENT: u32 = 7;
 pub(crate) struct BpfWork {
     /// Time in programs of every type.
     pub(crate) run_time_ns: u64,
+    /// Their runs.
+    pub(crate) runs: u64,
     /// Runs of the busiest sampling program.
     pub(crate) samples: u64,
 }
@@ -58,6 +60,12 @@ pub(crate) fn has_perf_event(pid: u32) -> bool {
     links.any(|link| matches!(link.to_str(), Some("anon_inode:[perf_event]" | "anon_inode:bpf_link")))
 }
 
+/// Is it stopped at each of its system calls, by strace for one?
+pub(crate) fn is_traced(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).is_some_and(|tracer| tracer.trim() != "0")
+}
+
 /// What its BPF programs have done so far.
 pub(crate) fn bpf_work(pid: u32) -> BpfWork {
     let mut programs = BTreeMap::new();
@@ -74,6 +82,7 @@ pub(crate) fn bpf_work(pid: u32) -> BpfWork {
     let mut work = BpfWork::default();
     for (kind, time, runs) in programs.into_values() {
         work.run_time_ns += time;
+        work.runs += runs;
         if kind == u64::from(PERF_EVENT) {
             work.samples = work.samples.max(runs);
         }
