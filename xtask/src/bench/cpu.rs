@@ -35,6 +35,10 @@ const PICTURE_SECONDS: Column = column("end to picture, s", 2);
 const COLUMNS: &[Column] =
     &[LOST_99, LOST_999, LOST_CPU_999, BPF_NS, FIRST_SAMPLE_MS, RECORDER_CPU, CPU_SECONDS, PEAK_MB, PICTURE_SECONDS];
 
+fn is_sampling(pid: u32) -> bool {
+    process::attachments(pid) > 0
+}
+
 /// Measures everything, round by round.
 pub(super) fn measure(settings: &Settings) -> Result<Measured> {
     let work = Work::compile(&settings.dir)?;
@@ -118,7 +122,7 @@ impl Plan {
             && let Some(command) = tool.record(Scope::Process(target.pid()), frequency_hz)
         {
             let mut started = Recorder::start(tool.tool.name(), command, dir)?;
-            started.wait_ready(process::has_perf_event, SETTLE)?;
+            started.wait_ready(is_sampling, SETTLE)?;
             recorder = Some((started, tool));
         }
         target.go()?;
@@ -141,7 +145,7 @@ impl Plan {
         if loads_bpf {
             results.add(row, FIRST_SAMPLE_MS, recorder.wait_first_run()?.as_secs_f64() * 1e3);
         }
-        recorder.wait_ready(process::has_perf_event, SETTLE)?;
+        recorder.wait_ready(is_sampling, SETTLE)?;
         for cpu in 1..self.cpus {
             let mut target = work.start(Kind::Spin, LONG_SECONDS, cpu)?;
             target.go()?;
@@ -168,7 +172,7 @@ impl Plan {
         target.go()?;
         let Some(command) = tool.record(Scope::Process(target.pid()), 99) else { return Ok(()) };
         let mut recorder = Recorder::start(row, command, dir)?;
-        recorder.wait_ready(process::has_perf_event, SETTLE).context("recording")?;
+        recorder.wait_ready(is_sampling, SETTLE).context("recording")?;
         let before_ns = recorder.cpu_ns();
         recorder.watch(Duration::from_secs(self.record_seconds));
         let taken_ns = recorder.cpu_ns().saturating_sub(before_ns) as f64;

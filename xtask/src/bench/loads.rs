@@ -15,9 +15,9 @@ pub(super) struct Load {
     /// One command. `$N` is how much, here and nowhere else; `$CPU` the last CPU, for servers, too.
     pub(super) work: &'static str,
     pub(super) amount: u64,
-    /// What was done in a second, by what the work printed.
+    /// How many units were done in a second, by what the work printed.
     pub(super) rate: fn(&str) -> Option<f64>,
-    /// What is counted in that.
+    /// What is counted in that. Work with a step does `$N` of them.
     pub(super) unit: &'static str,
     /// Told where one unit is a known number of switches or calls.
     pub(super) step: Option<Step>,
@@ -36,12 +36,18 @@ pub(super) struct Server {
 /// The event that is recorded.
 pub(super) struct Step {
     /// The time that one takes more than alone, in nanoseconds.
-    pub(super) column: Column,
+    pub(super) more_ns: Column,
     pub(super) in_unit: f64,
+    /// The process's own CPU time, by that alone.
+    pub(super) cpu: Column,
 }
 
-const fn step(title: &'static str, in_unit: f64) -> Option<Step> {
-    Some(Step { column: Column { title, digits: 0, has_spread: true }, in_unit })
+const fn step(more_ns: &'static str, in_unit: f64, cpu: &'static str) -> Option<Step> {
+    Some(Step {
+        more_ns: Column { title: more_ns, digits: 0, has_spread: true },
+        in_unit,
+        cpu: Column { title: cpu, digits: 2, has_spread: true },
+    })
 }
 
 /// What waits. The first does nothing else.
@@ -53,10 +59,10 @@ pub(super) const WAITS: &[Load] = &[
         server: None,
         // On one CPU nothing but switches takes time.
         work: "taskset -c 0 perf bench sched pipe -l $N",
-        amount: 60_000,
+        amount: 100_000,
         rate: |text| before(text, "ops/sec"),
         unit: "operations, of two switches each,",
-        step: step("a switch more, ns", 2.0),
+        step: step("a switch more, ns", 2.0, "its CPU time"),
         is_one_process: false,
     },
     Load {
@@ -80,7 +86,7 @@ pub(super) const WAITS: &[Load] = &[
             answers: "redis-cli -s $PWD/socket ping",
         }),
         work: "taskset -c 0 redis-benchmark -s $PWD/socket -t get,set -n $N -c 20 --csv",
-        amount: 50_000,
+        amount: 40_000,
         rate: requests,
         unit: "requests",
         step: None,
@@ -118,7 +124,7 @@ pub(super) const CALLS: &[Load] = &[Load {
     amount: 500_000,
     rate: copied,
     unit: "bytes, of two calls each,",
-    step: step("a call more, ns", 2.0),
+    step: step("a call more, ns", 2.0, "its CPU time"),
     is_one_process: true,
 }];
 

@@ -14,8 +14,10 @@ use crate::command;
 
 /// A recorder that does not record after this long does not work here.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// After the first perf event: the other CPUs' events, and everything else a recorder does before it rests.
+/// Everything that a recorder does after its first perf event and before it rests is done when it has slept for so long.
 pub(crate) const SETTLE: Duration = Duration::from_millis(700);
+/// On a busy machine the beginning takes longer, and some tools are at work all the time.
+const MOST_SETTLES: u32 = 8;
 /// A recorder that has not ended this long after SIGINT is killed and counted as failed.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
@@ -54,13 +56,27 @@ impl Recorder {
         Ok(Self { child, dir: dir.to_owned(), started, peak_rss_bytes: 0 })
     }
 
-    /// Waits until it records, as `is_ready` tells of its process, and has had `settle` to come to rest.
+    /// Waits until it records, as `is_ready` tells of its process, and rests: until it has attached nothing more for the time
+    /// `settle`, and slept for most of that. One that never rests is taken as it is in the end.
     pub(crate) fn wait_ready(&mut self, is_ready: impl Fn(u32) -> bool, settle: Duration) -> Result<()> {
-        while !is_ready(self.child.id()) {
+        let pid = self.child.id();
+        while !is_ready(pid) {
             self.check_start()?;
             thread::sleep(process::POLL);
         }
-        thread::sleep(settle);
+        for _ in 0..MOST_SETTLES {
+            let attached = process::attachments(pid);
+            let end = Instant::now() + settle;
+            let (mut looks, mut at_work) = (0, 0);
+            while Instant::now() < end {
+                thread::sleep(process::POLL);
+                looks += 1;
+                at_work += u32::from(process::is_at_work(pid));
+            }
+            if process::attachments(pid) == attached && at_work * 3 < looks {
+                break;
+            }
+        }
         self.check_start()
     }
 

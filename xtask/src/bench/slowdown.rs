@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::loads::{self, Load};
 use super::process::{self, BpfWork};
@@ -38,6 +38,15 @@ const SLOW: u64 = 50;
 /// How often programs are looked at that end with their target.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How fast the work was.
+#[derive(Clone, Copy)]
+struct Speed {
+    /// Of a unit.
+    seconds: f64,
+    /// The same of the working process's first thread on a CPU: what other processes take does not show here.
+    cpu_ns: f64,
+}
+
 struct Bench<'a> {
     settings: &'a Settings,
     tools: BTreeMap<Tool, Ready>,
@@ -45,7 +54,7 @@ struct Bench<'a> {
     other: Target,
 }
 
-/// The time that the work takes, by how much is done in a second.
+/// The time that the work takes, by that alone.
 fn ratio(load: &Load) -> Column {
     Column { title: load.name, digits: 2, has_spread: true }
 }
@@ -75,7 +84,7 @@ pub(super) fn measure(slowdown: &Slowdown, settings: &Settings) -> Result<Measur
     let mut columns = Vec::new();
     for load in slowdown.loads {
         columns.push(ratio(load));
-        columns.extend(load.step.as_ref().map(|step| step.column));
+        columns.extend(load.step.iter().flat_map(|step| [step.cpu, step.more_ns]));
     }
     columns.push(BPF_NS);
     let rows: Vec<&'static str> = rows.iter().map(|way| way.name).collect();
@@ -155,15 +164,16 @@ impl Bench<'_> {
         Ok(Some((last.run_time_ns - first.run_time_ns) as f64 / (last.runs - first.runs) as f64))
     }
 
-    /// What the load gets done in a second, recorded in this way or alone; the recorder is given to `watch` at the start.
+    /// The speed of the load, recorded in this way or alone; the recorder is given to `watch` at the start.
     fn run(
         &self,
         site: &Site,
         serving: Option<&Serving>,
         way: Option<&Way>,
         watch: impl FnOnce(&Target, &Recorder),
-    ) -> Result<f64> {
-        let mut target = site.start(self.amount(site.load, way))?;
+    ) -> Result<Speed> {
+        let amount = self.amount(site.load, way);
+        let mut target = site.start(amount)?;
         let recorder = match way {
             Some(way) => self.record(way, serving.map_or(target.pid(), Serving::pid))?,
             None => None,
@@ -173,11 +183,18 @@ impl Bench<'_> {
             watch(&target, recorder);
         }
         let text = target.rest()?;
+        while !process::is_over(target.pid()) {
+            thread::sleep(process::POLL);
+        }
+        let cpu_ns = process::cpu_ns(target.pid()) as f64 / amount as f64;
         if let Some(recorder) = recorder {
             recorder.end()?;
         }
-        let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-        (site.load.rate)(&text).filter(|rate| *rate > 0.0).with_context(|| format!("the work printed no speed: {last}"))
+        let Some(rate) = (site.load.rate)(&text).filter(|rate| *rate > 0.0) else {
+            let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+            bail!("the work printed no speed, but `{}`", last.trim());
+        };
+        Ok(Speed { seconds: 1.0 / rate, cpu_ns })
     }
 
     /// A recorder that records. None of the way that starts nothing.
@@ -187,7 +204,7 @@ impl Bench<'_> {
         let mut recorder = Recorder::start(way.name, command, &self.settings.recording())?;
         let settle = if self.settings.quick { recorder::SETTLE / 5 } else { recorder::SETTLE };
         let is_strace = way.tool == Tool::Strace;
-        let is_ready = |pid| if is_strace { process::is_traced(target) } else { process::has_perf_event(pid) };
+        let is_ready = |pid| if is_strace { process::is_traced(target) } else { process::attachments(pid) > 0 };
         recorder.wait_ready(is_ready, settle)?;
         Ok(Some(recorder))
     }
@@ -199,13 +216,16 @@ impl Bench<'_> {
     }
 }
 
-/// Rates become times: of work that takes longer, less is done in a second.
-fn add(load: &Load, way: &Way, compared: &Compared<f64>, results: &mut Results) {
-    let seconds = |rate: &f64| 1.0 / rate;
+fn add(load: &Load, way: &Way, compared: &Compared<Speed>, results: &mut Results) {
+    let seconds = |speed: &Speed| speed.seconds;
     results.add(way.name, ratio(load), compared.ratio(seconds));
     results.add(ALONE, ratio(load), 1.0 / compared.alone(seconds));
     if let Some(step) = &load.step {
-        let more = seconds(&compared.with) - compared.alone(seconds);
-        results.add(way.name, step.column, 1e9 * more / step.in_unit);
+        let more = compared.with.seconds - compared.alone(seconds);
+        results.add(way.name, step.more_ns, 1e9 * more / step.in_unit);
+        // What stops its target has the time for itself, and of so little work the start is too large a part.
+        if !way.is_slow {
+            results.add(way.name, step.cpu, compared.ratio(|speed| speed.cpu_ns));
+        }
     }
 }
