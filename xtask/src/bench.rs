@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// The tables to make; default: all
     #[arg(value_enum)]
     subjects: Vec<Subject>,
-    /// How often everything is measured; tables show medians; default: 7, and 5 for waits and calls
+    /// How often everything is measured; tables show medians; default: 7, and 4 for waits and calls
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: Option<u32>,
     /// Short runs and few pairs: to see that it works, not how fast it is
@@ -86,7 +86,7 @@ impl Subject {
 
 impl Settings {
     fn of(args: &Args, subject: Subject) -> Result<Self> {
-        let (usual, quick) = if subject == Subject::Cpu { (7, 3) } else { (5, 1) };
+        let (usual, quick) = if subject == Subject::Cpu { (7, 3) } else { (4, 1) };
         let pairs = args.pairs.unwrap_or(usual);
         Ok(Self {
             subject,
@@ -160,7 +160,8 @@ fn machine(args: &Args, settings: &Settings, tools: &[Ready]) -> Result<String> 
     let mut options = String::new();
     if args.quick {
         options.push_str(" --quick");
-    } else if let Some(pairs) = args.pairs {
+    }
+    if let Some(pairs) = args.pairs {
         options.push_str(&format!(" --pairs {pairs}"));
     }
     if !args.tools.is_empty() {

@@ -17,7 +17,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// Everything that a recorder does after its first perf event and before it rests is done when it has slept for so long.
 pub(crate) const SETTLE: Duration = Duration::from_millis(700);
 /// On a busy machine the beginning takes longer, and some tools are at work all the time.
-const MOST_SETTLES: u32 = 8;
+const MOST_SETTLES: u32 = 4;
 /// A recorder that has not ended this long after SIGINT is killed and counted as failed.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
