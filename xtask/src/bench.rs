@@ -1,12 +1,20 @@
 //! `cargo xtask bench`: perfprobe and its peers on the same work in the same run, as one table.
 
+mod cpu;
+mod loads;
 pub(crate) mod process;
 mod recorder;
 mod rounds;
+mod site;
+mod slowdown;
 mod table;
+mod target;
 mod tools;
+mod ways;
 mod work;
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::process::Command;
 use std::{fs, thread};
 
@@ -14,87 +22,125 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
 
 use crate::{command, install, mounts, workspace};
-use rounds::Plan;
-use table::Results;
 use tools::{Ready, Tool};
-use work::Work;
 
 /// While this is 1, the kernel counts runs and time of BPF programs.
 const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// Where tables stand in the docs.
 const PAGE: &str = "docs/benchmarks.md";
 
+/// What is recorded; each has a table.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// CPU samples
+    Cpu,
+    /// Waits and the run queue
+    Waits,
+    /// System calls
+    Calls,
+}
+
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How often everything is measured; the table shows medians
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
-    pairs: u32,
-    /// Short runs and 3 pairs: to see that it works, not how fast it is
+    /// The tables to make; default: all
+    #[arg(value_enum)]
+    subjects: Vec<Subject>,
+    /// How often everything is measured; tables show medians; default: 7, and 4 for waits and calls
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: Option<u32>,
+    /// Short runs and few pairs: to see that it works, not how fast it is
     #[arg(long)]
     quick: bool,
     /// Only these, beside the A/A row
     #[arg(long, value_enum, value_delimiter = ',')]
     tools: Vec<Tool>,
-    /// Write the table into docs/benchmarks.md
+    /// Write the tables into docs/benchmarks.md
     #[arg(long)]
     write: bool,
 }
 
-/// Measures everything, round by round, and prints the table.
+/// What a table is made by.
+struct Settings {
+    subject: Subject,
+    pairs: u32,
+    quick: bool,
+    tools: Vec<Tool>,
+    /// For what is compiled, served and recorded
+    dir: PathBuf,
+    cpus: usize,
+}
+
+/// A table, and the tools in it.
+struct Measured {
+    table: String,
+    tools: Vec<Ready>,
+}
+
+impl Subject {
+    /// On the command line, and in the docs' lines that begin and end its table.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+impl Settings {
+    fn of(args: &Args, subject: Subject) -> Result<Self> {
+        let (usual, quick) = if subject == Subject::Cpu { (7, 3) } else { (4, 1) };
+        let pairs = args.pairs.unwrap_or(usual);
+        Ok(Self {
+            subject,
+            pairs: if args.quick { pairs.min(quick) } else { pairs },
+            quick: args.quick,
+            tools: args.tools.clone(),
+            dir: workspace::target().join("bench"),
+            cpus: thread::available_parallelism().context("cannot count the CPUs")?.get(),
+        })
+    }
+
+    fn wants(&self, tool: Tool) -> bool {
+        self.tools.is_empty() || tool == Tool::Nothing || self.tools.contains(&tool)
+    }
+
+    /// The folder that each recording gets anew.
+    fn recording(&self) -> PathBuf {
+        self.dir.join("recording")
+    }
+
+    /// The rounds, each told when it begins.
+    fn rounds(&self) -> impl Iterator<Item = u32> {
+        let rounds: Range<u32> = 0..self.pairs;
+        rounds.inspect(|round| eprintln!("{}: round {} of {}", self.subject.name(), round + 1, self.pairs))
+    }
+}
+
+/// Measures everything, round by round, and prints the tables.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("the benchmark loads BPF programs and sets {BPF_STATS}: run it as root");
     }
     install::compiler()?;
     mounts::prepare()?;
-    let dir = workspace::target().join("bench");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let work = Work::compile(&dir)?;
-    let mut results = Results::default();
-    let mut ready = Vec::new();
-    let wanted: Vec<Tool> = Tool::ALL
-        .into_iter()
-        .filter(|tool| args.tools.is_empty() || *tool == Tool::Nothing || args.tools.contains(tool))
-        .collect();
-    for tool in &wanted {
-        match tool.prepare() {
-            Ok(tool) => ready.push(tool),
-            Err(error) => results.note(*tool, &format!("does not run here: {error:#}")),
+    let wanted = |subject: &&Subject| args.subjects.is_empty() || args.subjects.contains(subject);
+    for subject in Subject::value_variants().iter().filter(wanted) {
+        let settings = Settings::of(args, *subject)?;
+        fs::create_dir_all(&settings.dir).with_context(|| format!("cannot create {}", settings.dir.display()))?;
+        let measured = match subject {
+            Subject::Cpu => cpu::measure(&settings)?,
+            Subject::Waits => slowdown::measure(&slowdown::WAITS, &settings)?,
+            Subject::Calls => slowdown::measure(&slowdown::CALLS, &settings)?,
+        };
+        let page = format!("{}\n{}", machine(args, &settings, &measured.tools)?, measured.table);
+        println!("{page}");
+        if args.write {
+            write(&subject.name(), &page)?;
         }
-    }
-    let cpus = thread::available_parallelism().context("cannot count the CPUs")?.get();
-    let plan = if args.quick {
-        Plan { count_seconds: 1.0, record_seconds: 2, cpus }
-    } else {
-        Plan { count_seconds: 3.0, record_seconds: 10, cpus }
-    };
-    let pairs = if args.quick { args.pairs.min(3) } else { args.pairs };
-    let record_dir = dir.join("recording");
-    for round in 0..pairs {
-        eprintln!("round {} of {pairs}", round + 1);
-        let mut order: Vec<&Ready> = ready.iter().collect();
-        order.rotate_left(round as usize % ready.len());
-        plan.throughput(&order, 99, &work, &record_dir, &mut results)?;
-        plan.throughput(&order, 999, &work, &record_dir, &mut results)?;
-        for tool in order.into_iter().filter(|tool| tool.tool != Tool::Nothing) {
-            let outcome = with_bpf_stats(|| plan.samples(tool, &work, &record_dir, &mut results))
-                .and_then(|()| plan.recording(tool, &work, &record_dir, &mut results));
-            if let Err(error) = outcome {
-                results.note(tool.tool, &format!("one measurement failed: {error:#}"));
-            }
-        }
-    }
-    let page = format!("{}\n{}", machine(args, pairs, &ready)?, results.markdown(&wanted));
-    println!("{page}");
-    if args.write {
-        write("table", &page)?;
     }
     Ok(())
 }
 
 /// Runs `measure` while the kernel counts; sets back what was set before.
-fn with_bpf_stats(measure: impl FnOnce() -> Result<()>) -> Result<()> {
+fn with_bpf_stats<T>(measure: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = fs::read_to_string(BPF_STATS).with_context(|| format!("cannot read {BPF_STATS}"))?;
     fs::write(BPF_STATS, "1").with_context(|| format!("cannot write {BPF_STATS}"))?;
     let outcome = measure();
@@ -103,7 +149,7 @@ fn with_bpf_stats(measure: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 /// When, on what, of what, by which command.
-fn machine(args: &Args, pairs: u32, tools: &[Ready]) -> Result<String> {
+fn machine(args: &Args, settings: &Settings, tools: &[Ready]) -> Result<String> {
     let date = command::read(Command::new("date").arg("+%F"))?;
     let kernel = command::read(Command::new("uname").args(["-r", "-m"]))?;
     let cpu_info = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
@@ -114,7 +160,8 @@ fn machine(args: &Args, pairs: u32, tools: &[Ready]) -> Result<String> {
     let mut options = String::new();
     if args.quick {
         options.push_str(" --quick");
-    } else if pairs != 7 {
+    }
+    if let Some(pairs) = args.pairs {
         options.push_str(&format!(" --pairs {pairs}"));
     }
     if !args.tools.is_empty() {
@@ -124,12 +171,14 @@ fn machine(args: &Args, pairs: u32, tools: &[Ready]) -> Result<String> {
     }
     let versions: Vec<String> = tools.iter().map(Ready::version).filter(|version| !version.is_empty()).collect();
     Ok(format!(
-        "{}, Linux {}, {cpus} CPUs ({model}), load at the end {}. Medians of {pairs} pairs; in brackets the middle half.\n\
-         Versions: {}. Made by `cargo xtask bench{options} --write`.\n",
+        "{}, Linux {}, {cpus} CPUs ({model}), load at the end {}. Medians of {} pairs; in brackets the middle half.\n\
+         Versions: {}. Made by `cargo xtask bench {}{options} --write`.\n",
         date.trim(),
         kernel.trim(),
         load.split(' ').next().unwrap_or_default(),
+        settings.pairs,
         versions.join(", "),
+        settings.subject.name(),
     ))
 }
 

@@ -27,6 +27,13 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// A script for the shell, in this folder.
+pub(crate) fn shell(script: &str, folder: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).current_dir(folder);
+    shell
+}
+
 /// The first executable of this name on `PATH`.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

@@ -102,8 +102,7 @@ fn under(mut recorder: Command, subject: &Subject, folder: &Path) -> Command {
 }
 
 fn shell(script: &str, folder: &Path) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script]).current_dir(folder);
+    let mut shell = command::shell(script, folder);
     shell.env("SOURCES", workspace::root().join("tests/workloads"));
     shell
 }

@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Compare perfprobe with its peers on the same work, and print a table
+    /// Compare perfprobe with its peers on the same work, and print tables
     Bench(bench::Args),
     /// How many stacks of real programs are whole, beside perf's
     Corpus(corpus::Args),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// How often a process is looked at.
@@ -14,6 +15,8 @@ const PERF_EVENT: u32 = 7;
 pub(crate) struct BpfWork {
     /// Time in programs of every type.
     pub(crate) run_time_ns: u64,
+    /// Their runs.
+    pub(crate) runs: u64,
     /// Runs of the busiest sampling program.
     pub(crate) samples: u64,
 }
@@ -51,11 +54,24 @@ pub(crate) fn peak_rss_bytes(pid: u32) -> u64 {
     family(pid).into_iter().filter_map(own_peak_rss_bytes).max().unwrap_or(0)
 }
 
-/// Does it sample? It then holds a perf event, or the link of a BPF program to one.
-pub(crate) fn has_perf_event(pid: u32) -> bool {
-    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let mut links = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
-    links.any(|link| matches!(link.to_str(), Some("anon_inode:[perf_event]" | "anon_inode:bpf_link")))
+/// The perf events it holds, and the links of BPF programs to what they run at: none of a process that does not record.
+pub(crate) fn attachments(pid: u32) -> usize {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let links = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    links.filter(|link| matches!(link.to_str(), Some("anon_inode:[perf_event]" | "anon_inode:bpf_link"))).count()
+}
+
+/// Does one of its threads run, or wait for a CPU or a disk?
+pub(crate) fn is_at_work(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let mut states = threads.flatten().filter_map(|thread| fields(&thread.path().join("stat"))?.into_iter().next());
+    states.any(|state| state == "R" || state == "D")
+}
+
+/// Is it stopped at each of its system calls, by strace for one?
+pub(crate) fn is_traced(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).is_some_and(|tracer| tracer.trim() != "0")
 }
 
 /// What its BPF programs have done so far.
@@ -74,6 +90,7 @@ pub(crate) fn bpf_work(pid: u32) -> BpfWork {
     let mut work = BpfWork::default();
     for (kind, time, runs) in programs.into_values() {
         work.run_time_ns += time;
+        work.runs += runs;
         if kind == u64::from(PERF_EVENT) {
             work.samples = work.samples.max(runs);
         }
@@ -81,9 +98,13 @@ pub(crate) fn bpf_work(pid: u32) -> BpfWork {
     work
 }
 
-/// The fields of `/proc/PID/stat` from the state on: the name before it may hold spaces.
 fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fields(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+/// The fields of `/proc/PID/stat` from the state on: the name before it may hold spaces.
+fn fields(file: &Path) -> Option<Vec<String>> {
+    let text = fs::read_to_string(file).ok()?;
     Some(text.rsplit_once(") ")?.1.split_whitespace().map(str::to_owned).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A recorder under observation: started, waited for until it samples, watched, ended, drawn.
+//! A recorder under observation: started, waited for until it records, watched, ended, drawn.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::process::{self, BpfWork};
-use super::tools::{Ready, Scope};
+use super::tools::Ready;
 use crate::command;
 
-/// A recorder that holds no perf event after this long does not work here.
+/// A recorder that does not record after this long does not work here.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// After the first perf event: the other CPUs' events, and everything else a recorder does before it rests.
-const SETTLE: Duration = Duration::from_millis(700);
+/// Everything that a recorder does after its first perf event and before it rests is done when it has slept for so long.
+pub(crate) const SETTLE: Duration = Duration::from_millis(700);
+/// On a busy machine the beginning takes longer, and some tools are at work all the time.
+const MOST_SETTLES: u32 = 4;
 /// A recorder that has not ended this long after SIGINT is killed and counted as failed.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
@@ -39,28 +41,42 @@ pub(crate) struct Ended {
 }
 
 impl Recorder {
-    /// Starts the recorder in an empty `dir`. None when the tool is to do nothing.
-    pub(crate) fn start(tool: &Ready, scope: Scope, frequency_hz: u32, dir: &Path) -> Result<Option<Self>> {
+    /// Starts the recorder in `dir`, which is emptied.
+    pub(crate) fn start(name: &str, mut record: Command, dir: &Path) -> Result<Self> {
         if dir.exists() {
             fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
         }
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let Some(mut record) = tool.record(scope, frequency_hz, dir) else { return Ok(None) };
+        record.current_dir(dir);
         record.stdin(Stdio::null()).stdout(File::create(dir.join("stdout"))?).stderr(File::create(dir.join("stderr"))?);
         // A backtrace would hide the sentence that says what is missing.
         record.env("RUST_BACKTRACE", "0");
         let started = Instant::now();
-        let child = record.spawn().with_context(|| format!("cannot start {}", tool.tool.name()))?;
-        Ok(Some(Self { child, dir: dir.to_owned(), started, peak_rss_bytes: 0 }))
+        let child = record.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { child, dir: dir.to_owned(), started, peak_rss_bytes: 0 })
     }
 
-    /// Waits until it samples and rests.
-    pub(crate) fn wait_ready(&mut self) -> Result<()> {
-        while !process::has_perf_event(self.child.id()) {
+    /// Waits until it records, as `is_ready` tells of its process, and rests: until it has attached nothing more for the time
+    /// `settle`, and slept for most of that. One that never rests is taken as it is in the end.
+    pub(crate) fn wait_ready(&mut self, is_ready: impl Fn(u32) -> bool, settle: Duration) -> Result<()> {
+        let pid = self.child.id();
+        while !is_ready(pid) {
             self.check_start()?;
             thread::sleep(process::POLL);
         }
-        thread::sleep(SETTLE);
+        for _ in 0..MOST_SETTLES {
+            let attached = process::attachments(pid);
+            let end = Instant::now() + settle;
+            let (mut looks, mut at_work) = (0, 0);
+            while Instant::now() < end {
+                thread::sleep(process::POLL);
+                looks += 1;
+                at_work += u32::from(process::is_at_work(pid));
+            }
+            if process::attachments(pid) == attached && at_work * 3 < looks {
+                break;
+            }
+        }
         self.check_start()
     }
 
@@ -92,19 +108,14 @@ impl Recorder {
         process::bpf_work(self.child.id())
     }
 
-    /// Ends the recording as Ctrl-C does, waits, and draws the picture where that is a step of its own.
-    pub(crate) fn end(mut self, tool: &Ready) -> Result<Ended> {
-        let interrupted = Instant::now();
-        if !process::is_over(self.child.id()) {
-            command::read(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
-        }
-        while !process::is_over(self.child.id()) {
-            if interrupted.elapsed() > END_LIMIT {
-                bail!("it did not end within {} s of SIGINT", END_LIMIT.as_secs());
-            }
-            self.note_memory();
-            thread::sleep(process::POLL);
-        }
+    /// Ends the recording as Ctrl-C does, and waits until it has ended.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.interrupt().map(|_| ())
+    }
+
+    /// The same; then draws the picture where that is a step of its own.
+    pub(crate) fn end_and_draw(mut self, tool: &Ready) -> Result<Ended> {
+        let interrupted = self.interrupt()?;
         let mut cpu_seconds = process::final_cpu_seconds(self.child.id());
         let mut after_end = interrupted.elapsed();
         let mut peak_rss_bytes = self.peak_rss_bytes;
@@ -128,16 +139,32 @@ impl Recorder {
         Ok(Ended { after_end, cpu_seconds, peak_rss_bytes })
     }
 
+    /// Returns when SIGINT was sent.
+    fn interrupt(&mut self) -> Result<Instant> {
+        let interrupted = Instant::now();
+        if !process::is_over(self.child.id()) {
+            command::read(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
+        }
+        while !process::is_over(self.child.id()) {
+            if interrupted.elapsed() > END_LIMIT {
+                bail!("it did not end within {} s of SIGINT", END_LIMIT.as_secs());
+            }
+            self.note_memory();
+            thread::sleep(process::POLL);
+        }
+        Ok(interrupted)
+    }
+
     fn note_memory(&mut self) {
         self.peak_rss_bytes = self.peak_rss_bytes.max(process::peak_rss_bytes(self.child.id()));
     }
 
     fn check_start(&mut self) -> Result<()> {
         if process::is_over(self.child.id()) {
-            bail!("it ended before it sampled: {}", self.complaint());
+            bail!("it ended before it recorded: {}", self.complaint());
         }
         if self.started.elapsed() > START_LIMIT {
-            bail!("it did not sample within {} s: {}", START_LIMIT.as_secs(), self.complaint());
+            bail!("it did not record within {} s: {}", START_LIMIT.as_secs(), self.complaint());
         }
         Ok(())
     }

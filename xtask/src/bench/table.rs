@@ -3,133 +3,98 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::tools::Tool;
-
-/// What is measured, in the order of the columns.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Metric {
-    /// Share of the work that the target does not get done, in percent, 99 samples a second
-    Lost99,
-    /// The same at 999 samples a second
-    Lost999,
-    /// The same by the target's CPU time
-    LostCpu999,
-    /// Nanoseconds in BPF programs for each sample
-    BpfNs,
-    /// Milliseconds from start to the first sample
-    FirstSampleMs,
-    /// Share of a CPU that the recorder takes while it records, in percent
-    RecorderCpu,
-    /// CPU seconds from start to picture
-    CpuSeconds,
-    /// The most memory, in MB
-    PeakMb,
-    /// Seconds from the end of the recording to the picture on disk
-    PictureSeconds,
-}
-
-impl Metric {
-    const ALL: [Self; 9] = [
-        Self::Lost99,
-        Self::Lost999,
-        Self::LostCpu999,
-        Self::BpfNs,
-        Self::FirstSampleMs,
-        Self::RecorderCpu,
-        Self::CpuSeconds,
-        Self::PeakMb,
-        Self::PictureSeconds,
-    ];
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Lost99 => "work lost, 99 Hz, %",
-            Self::Lost999 => "work lost, 999 Hz, %",
-            Self::LostCpu999 => "work lost per CPU second, 999 Hz, %",
-            Self::BpfNs => "BPF a sample, ns",
-            Self::FirstSampleMs => "first sample, ms",
-            Self::RecorderCpu => "recorder CPU, %",
-            Self::CpuSeconds => "CPU, start to picture, s",
-            Self::PeakMb => "peak memory, MB",
-            Self::PictureSeconds => "end to picture, s",
-        }
-    }
-
-    fn digits(self) -> usize {
-        match self {
-            Self::BpfNs | Self::FirstSampleMs => 0,
-            Self::PeakMb => 1,
-            Self::Lost99
-            | Self::Lost999
-            | Self::LostCpu999
-            | Self::RecorderCpu
-            | Self::CpuSeconds
-            | Self::PictureSeconds => 2,
-        }
-    }
-
-    /// The noise decides what these say, so their spread is shown.
-    fn has_spread(self) -> bool {
-        matches!(self, Self::Lost99 | Self::Lost999 | Self::LostCpu999)
-    }
+/// One kind of measurement. Its title is its name: no two columns of a table have the same.
+#[derive(Clone, Copy)]
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    /// Digits behind the point, of numbers below ten.
+    pub(super) digits: usize,
+    /// The noise decides what this says, so its spread is shown.
+    pub(super) has_spread: bool,
 }
 
 /// Everything that was measured.
 #[derive(Default)]
-pub(crate) struct Results {
-    values: BTreeMap<(Tool, Metric), Vec<f64>>,
-    notes: Vec<(Tool, String)>,
+pub(super) struct Results {
+    values: BTreeMap<(&'static str, &'static str), Vec<f64>>,
+    notes: Vec<(&'static str, String)>,
 }
 
 impl Results {
     /// Adds one measurement.
-    pub(crate) fn add(&mut self, tool: Tool, metric: Metric, value: f64) {
-        self.values.entry((tool, metric)).or_default().push(value);
+    pub(super) fn add(&mut self, row: &'static str, column: Column, value: f64) {
+        self.values.entry((row, column.title)).or_default().push(value);
     }
 
-    /// Says why something of a tool is missing, once.
-    pub(crate) fn note(&mut self, tool: Tool, reason: &str) {
-        if !self.notes.iter().any(|(noted, text)| *noted == tool && text == reason) {
-            self.notes.push((tool, reason.to_owned()));
+    /// Says why something of a row is missing, once.
+    pub(super) fn note(&mut self, row: &'static str, reason: &str) {
+        if !self.notes.iter().any(|(noted, text)| *noted == row && text == reason) {
+            self.notes.push((row, reason.to_owned()));
         }
+    }
+
+    /// The middle of what was measured.
+    pub(super) fn median(&self, row: &'static str, column: Column) -> Option<f64> {
+        Some(quantile(self.values.get(&(row, column.title))?, 0.5))
     }
 
     /// The table, then what is missing and why.
-    pub(crate) fn markdown(&self, tools: &[Tool]) -> String {
+    pub(super) fn markdown(&self, rows: &[&'static str], columns: &[Column]) -> String {
         let mut text = String::from("| |");
-        for metric in Metric::ALL {
-            text.push_str(&format!(" {} |", metric.title()));
+        for column in columns {
+            text.push_str(&format!(" {} |", column.title));
         }
         text.push_str("\n|---|");
-        text.push_str(&"---:|".repeat(Metric::ALL.len()));
+        text.push_str(&"---:|".repeat(columns.len()));
         text.push('\n');
-        for tool in tools {
-            text.push_str(&format!("| {} |", tool.name()));
-            for metric in Metric::ALL {
-                text.push_str(&format!(" {} |", self.cell(*tool, metric)));
+        for row in rows {
+            text.push_str(&format!("| {row} |"));
+            for column in columns {
+                text.push_str(&format!(" {} |", self.cell(row, *column)));
             }
             text.push('\n');
         }
         if !self.notes.is_empty() {
             text.push('\n');
         }
-        for (tool, reason) in &self.notes {
+        for (row, reason) in &self.notes {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "- {}: {reason}", tool.name());
+            let _ = writeln!(text, "- {row}: {reason}");
         }
         text
     }
 
-    fn cell(&self, tool: Tool, metric: Metric) -> String {
-        let Some(values) = self.values.get(&(tool, metric)) else { return "–".to_owned() };
-        let digits = metric.digits();
+    fn cell(&self, row: &'static str, column: Column) -> String {
+        let Some(values) = self.values.get(&(row, column.title)) else { return "–".to_owned() };
         let middle = quantile(values, 0.5);
-        if !metric.has_spread() {
+        // Nothing here is known to more than three figures.
+        let digits = match middle.abs() {
+            100.0.. => 0,
+            10.0.. => column.digits.min(1),
+            _ => column.digits,
+        };
+        if !column.has_spread || values.len() < 2 {
             return format!("{middle:.digits$}");
         }
         let (low, high) = (quantile(values, 0.25), quantile(values, 0.75));
         format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
     }
+}
+
+/// A number for a sentence: with commas where it is large, with two digits behind the point where it is small.
+pub(super) fn count(value: f64) -> String {
+    if value < 100.0 {
+        return format!("{value:.2}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The value below which this share of the values lies, between neighbours linearly. Not a number for none.
@@ -145,7 +110,29 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::{Column, Results, count, quantile};
+
+    #[test]
+    fn large_numbers_have_commas() {
+        assert_eq!([4.125, 999.7, 65_579.2, 1_363_628.0].map(count), ["4.12", "1,000", "65,579", "1,363,628"]);
+    }
+
+    #[test]
+    fn cells_show_three_figures_and_rows_without_values_a_dash() {
+        let column = Column { title: "ratio", digits: 2, has_spread: true };
+        let mut results = Results::default();
+        for value in [1.004, 1.0, 1.5] {
+            results.add("near", column, value);
+            results.add("far", column, value * 80.0);
+        }
+        results.note("none", "cannot be had");
+        results.note("none", "cannot be had");
+        assert_eq!(
+            results.markdown(&["near", "far", "none"], &[column]),
+            "| | ratio |\n|---|---:|\n| near | 1.00 (1.00 to 1.25) |\n| far | 80.3 (80.2 to 100.2) |\n| none | – |\n\n\
+             - none: cannot be had\n"
+        );
+    }
 
     #[test]
     fn quantiles_of_few_values() {

@@ -1,4 +1,4 @@
-//! The profilers that are compared: how each is installed, started, and made to draw.
+//! The tools that are compared: how each is installed, and how those that sample are started and made to draw.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{command, install, pins, test, workspace};
 
-/// One profiler, or none.
+/// One tool, or none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Tool {
     /// Nothing is started: its row shows the noise
@@ -16,6 +16,10 @@ pub(crate) enum Tool {
     Perf,
     Bpftrace,
     ProfileBee,
+    Offcputime,
+    Runqlat,
+    Syscount,
+    Strace,
 }
 
 /// What is sampled.
@@ -28,14 +32,13 @@ pub(crate) enum Scope {
 /// A tool that is installed.
 pub(crate) struct Ready {
     pub(crate) tool: Tool,
-    program: PathBuf,
+    pub(super) program: PathBuf,
+    /// The folder of what draws for perf; empty where nothing is drawn.
     inferno: PathBuf,
 }
 
 impl Tool {
-    pub(crate) const ALL: [Self; 5] = [Self::Nothing, Self::Perfprobe, Self::Perf, Self::Bpftrace, Self::ProfileBee];
-
-    /// As the table names it.
+    /// As the table of samplers names it, and as notes do.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nothing => "A/A: nothing",
@@ -43,26 +46,41 @@ impl Tool {
             Self::Perf => "perf record -g, perf script, inferno",
             Self::Bpftrace => "bpftrace profile:hz, both stacks",
             Self::ProfileBee => "profile-bee",
+            Self::Offcputime => "offcputime",
+            Self::Runqlat => "runqlat",
+            Self::Syscount => "syscount",
+            Self::Strace => "strace",
         }
     }
 
     /// Builds or installs the tool.
     pub(crate) fn prepare(self) -> Result<Ready> {
-        let mut inferno = PathBuf::new();
         let program = match self {
             Self::Nothing => PathBuf::new(),
             Self::Perfprobe => {
                 command::run(command::cargo().args(["build", "--release", "-p", "perf-user"]))?;
                 test::binary()
             }
-            Self::Perf => {
-                inferno = crate_binaries("inferno", pins::INFERNO)?;
-                package("perf", "linux-perf")?
-            }
+            Self::Perf => package("perf", "linux-perf")?,
             Self::Bpftrace => package("bpftrace", "bpftrace")?,
             Self::ProfileBee => crate_binaries("profile-bee", pins::PROFILE_BEE)?.join("probee"),
+            Self::Offcputime => package("offcputime", "libbpf-tools")?,
+            Self::Runqlat => package("runqlat", "libbpf-tools")?,
+            Self::Syscount => package("syscount", "libbpf-tools")?,
+            Self::Strace => package("strace", "strace")?,
         };
-        Ok(Ready { tool: self, program, inferno })
+        Ok(Ready { tool: self, program, inferno: PathBuf::new() })
+    }
+
+    /// The same, and what draws where the tool does not do it itself.
+    pub(crate) fn prepare_to_draw(self) -> Result<Ready> {
+        let inferno = if self == Self::Perf { crate_binaries("inferno", pins::INFERNO)? } else { PathBuf::new() };
+        Ok(Ready { inferno, ..self.prepare()? })
+    }
+
+    /// Does it work by BPF programs, whose time the kernel can tell?
+    pub(crate) fn loads_bpf(self) -> bool {
+        !matches!(self, Self::Nothing | Self::Perf | Self::Strace)
     }
 }
 
@@ -76,17 +94,16 @@ impl Ready {
         text.lines().next().unwrap_or_default().trim().to_owned()
     }
 
-    /// The command that records into `dir` until SIGINT. None where nothing is to be started.
-    pub(crate) fn record(&self, scope: Scope, frequency_hz: u32, dir: &Path) -> Option<Command> {
+    /// The command that samples until SIGINT. None of what does not sample.
+    pub(crate) fn record(&self, scope: Scope, frequency_hz: u32) -> Option<Command> {
         let frequency = frequency_hz.to_string();
         let mut record = Command::new(&self.program);
-        record.current_dir(dir);
         let process = match scope {
             Scope::Process(tgid) => Some(tgid.to_string()),
             Scope::Machine => None,
         };
         match self.tool {
-            Tool::Nothing => return None,
+            Tool::Nothing | Tool::Offcputime | Tool::Runqlat | Tool::Syscount | Tool::Strace => return None,
             Tool::Perfprobe => {
                 record.args(["record", "-e", "cpu", "--frequency", &frequency, "-o", "out.perfprobe", "-o", "out.svg"]);
                 match &process {
@@ -134,7 +151,7 @@ impl Ready {
 
     /// Does a picture come out in the end? bpftrace prints text that inferno has no reader for.
     pub(crate) fn draws(&self) -> bool {
-        !matches!(self.tool, Tool::Nothing | Tool::Bpftrace)
+        matches!(self.tool, Tool::Perfprobe | Tool::Perf | Tool::ProfileBee)
     }
 
     /// The monotonic time of the first sample, in seconds, where the recording tells it.

@@ -1,13 +1,13 @@
 //! The benchmark's target: a C program that counts the work it got done in a fixed time, pinned to one CPU.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::process;
+use super::target::Target;
 use crate::command;
 
 const SOURCE: &str = include_str!("work.c");
@@ -26,14 +26,8 @@ pub(crate) enum Kind {
     Mixed,
 }
 
-/// A running target that waits for `go`. Ended when dropped.
-pub(crate) struct Target {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
 /// What the target counted.
+#[derive(Clone, Copy)]
 pub(crate) struct Done {
     /// Units of work in the fixed time.
     pub(crate) units: f64,
@@ -59,17 +53,9 @@ impl Work {
             Kind::Spin => "spin",
             Kind::Mixed => "mixed",
         };
-        let mut child = Command::new("taskset")
-            .args(["-c", &cpu.to_string()])
-            .arg(&self.program)
-            .args([mode, &seconds.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the target through `taskset`")?;
-        let input = child.stdin.take().context("the target has no input")?;
-        let output = BufReader::new(child.stdout.take().context("the target has no output")?);
-        let target = Target { child, input, output };
+        let mut taskset = Command::new("taskset");
+        taskset.args(["-c", &cpu.to_string()]).arg(&self.program).args([mode, &seconds.to_string()]);
+        let target = Target::start(&mut taskset)?;
         // Until then the process is this program or `taskset`, and a profiler would be given the wrong one.
         while process::comm(target.pid()).as_deref() != Some("work") {
             if process::is_over(target.pid()) {
@@ -87,31 +73,12 @@ impl Work {
     }
 }
 
-impl Target {
-    /// The target's process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Lets the target work.
-    pub(crate) fn go(&mut self) -> Result<()> {
-        self.input.write_all(b"go\n").context("the target has ended")
-    }
-
-    /// Waits for the count. The target lives on.
-    pub(crate) fn done(&mut self) -> Result<Done> {
-        let mut text = String::new();
-        self.output.read_line(&mut text).context("the target has ended")?;
+impl Done {
+    /// Waits for the target's count. The target lives on.
+    pub(crate) fn of(target: &mut Target) -> Result<Self> {
+        let text = target.line()?;
         let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [units, cpu_ns] = numbers[..] else { bail!("the target printed `{}`", text.trim()) };
-        Ok(Done { units, units_per_cpu_second: units / (cpu_ns / 1e9) })
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // It may have ended by itself: then there is nothing to do, and nothing to report.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Ok(Self { units, units_per_cpu_second: units / (cpu_ns / 1e9) })
     }
 }
