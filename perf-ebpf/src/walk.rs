@@ -94,7 +94,7 @@ pub fn without_row(
         && let Some(before) = call_before(top)
     {
         let own = direct_target(before, top).is_some_and(|target| target <= ip && ip - target < LARGEST_BYTES);
-        if own || !by_pointer.is_some_and(|caller| call_before(caller.ip).is_some()) {
+        if own || by_pointer.is_none_or(|caller| call_before(caller.ip).is_none()) {
             return Some((Registers { ip: top, sp: sp.wrapping_add(8), fp }, BY_RETURN_ADDRESS));
         }
     }

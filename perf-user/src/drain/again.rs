@@ -99,7 +99,7 @@ mod tests {
         let mut again = Again::default();
         again.begin();
         assert!(again.complete(&mut blocked(), None, &|_| None).is_none());
-        let (id, frames) = again.complete(&mut blocked(), None, &|_| Some(vec![1, 2])).expect("a stack");
+        let (id, frames) = again.complete(&mut blocked(), None, &|_| Some(vec![1, 2])).unwrap();
         assert_eq!(frames[..], [1, 2]);
         let mut thread = blocked();
         assert!(again.complete(&mut thread, None, &|_| panic!("it is known")).is_none());

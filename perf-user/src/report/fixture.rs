@@ -30,6 +30,7 @@ impl Builder {
         let overhead = Overhead {
             bpf_ns: Some(12_300_000),
             bpf_runs: Some(9_900),
+            bpf_timed_ns: None,
             recorder_cpu_ns: 40_000_000,
             recorder_peak_rss_bytes: 36_910_000,
             startup_ns: 120_000_000,
