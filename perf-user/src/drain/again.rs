@@ -99,8 +99,10 @@ mod tests {
         let mut again = Again::default();
         again.begin();
         assert!(again.complete(&mut blocked(), None, &|_| None).is_none());
-        let (id, frames) = again.complete(&mut blocked(), None, &|_| Some(vec![1, 2])).unwrap();
-        assert_eq!(frames[..], [1, 2]);
+        let mut thread = blocked();
+        let found = again.complete(&mut thread, None, &|_| Some(vec![1, 2]));
+        let id = thread.wait.key.user_stack;
+        assert!(id != 0 && found == Some((id, [1, 2].into())));
         let mut thread = blocked();
         assert!(again.complete(&mut thread, None, &|_| panic!("it is known")).is_none());
         assert_eq!(thread.wait.key.user_stack, id);

@@ -195,7 +195,7 @@ fn nothing_sampled_is_said_plainly() {
     assert!(text.contains("taken 0 = reported 0 + lost 0"), "{text}");
     assert!(text.contains("No sample hit the target in 10.0 s"), "{text}");
     assert!(!text.contains("self %") && !text.contains("NaN") && !text.contains("WARNING"), "{text}");
-    assert!(text.contains("shows where.\n") && text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.contains("show where.\n") && text.lines().all(|line| line.chars().count() <= 100), "{text}");
     let text = full(&Builder::new().lost("ring_full", 7).build()).to_string();
     assert!(text.contains("All 7 samples that were taken were lost."), "{text}");
     let text = full(&Profile::default()).to_string();

@@ -145,8 +145,8 @@ pub(super) fn reason(covered_ns: u64, event: &str, unit: &str, accounting: &Acco
         format!("All {} {unit} that were taken were lost.", thousands(accounting.taken))
     } else if event == "cpu" {
         format!(
-            "No sample hit the target in {}: it used no CPU, or too little to be seen. It slept or waited; \
-             `record -e offcpu,sched` shows where.",
+            "No sample hit the target in {}: it used no CPU, or too little to be seen. It slept or waited: \
+             waits, recorded unless `-e` leaves them out, show where.",
             duration(covered_ns)
         )
     } else {
