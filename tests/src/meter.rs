@@ -11,8 +11,8 @@ const TICK_NS: u64 = 10_000_000;
 /// Between readings, where the meter has a CPU when it wants one.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A reading that took longer is none: it is not known of when it is.
-const SLOW_NS: u64 = 2_000_000;
+/// A reading that took longer is none: it is not known of when it is. Of a process of 20,000 threads one takes milliseconds.
+const SLOW_NS: u64 = 20_000_000;
 
 /// One reading: when, and the CPU time used until then, both in nanoseconds.
 type Reading = (u64, u64);

@@ -130,14 +130,25 @@ pub(super) fn known(tid: u32) -> Option<*mut Thread> {
 /// and by others that wake them: rarely at once, and then a copy is of no moment until the next change.
 #[inline(always)]
 pub(super) fn change(thread: &mut Thread, how: impl FnOnce(&mut Thread)) {
-    let thread: *mut Thread = thread;
-    // SAFETY: from a reference; volatile, so that the writes stay in this order.
-    unsafe {
-        let after = (*thread).changes_after.wrapping_add(1);
-        (&raw mut (*thread).changes_after).write_volatile(after);
-        how(&mut *thread);
-        (&raw mut (*thread).changes).write_volatile(after);
-    }
+    begin_change(thread);
+    how(thread);
+    end_change(thread);
+}
+
+/// The first part of [`change`].
+#[inline(always)]
+fn begin_change(thread: &mut Thread) {
+    let after = &raw mut thread.changes_after;
+    // SAFETY: from a reference; volatile, so that the writes stay in their order.
+    unsafe { after.write_volatile(after.read_volatile().wrapping_add(1)) };
+}
+
+/// The last one: whatever has been changed meanwhile, too.
+#[inline(always)]
+fn end_change(thread: &mut Thread) {
+    let (changes, after) = (&raw mut thread.changes, &raw const thread.changes_after);
+    // SAFETY: as above.
+    unsafe { changes.write_volatile(after.read_volatile()) };
 }
 
 #[inline(always)]
@@ -185,25 +196,25 @@ fn switch(
         sched_end(tid, now_ns, generation);
         return 0;
     }
+    // Before stacks are taken, which is long enough to be woken by another CPU meanwhile. It comes to run on none before this ends.
+    begin_change(thread);
+    (thread.wait.waker, thread.waker_off_ns, thread.off_ns) = (0, 0, now_ns);
+    thread.turn(now_ns, State::Running, if state == 0 { State::Runnable } else { State::Blocked });
     let entry = entry();
     let (place, stacks) = stacks_at(ctx, Asked { sides: BOTH_SIDES, tid, at: entry.place, now_ns, generation }, take);
     if place::how(place) == How::Skipped {
         count(counters, Counter::OffSkipped);
     }
-    change(thread, |thread| {
-        let WaitKey { key, place: at, waker } = &mut thread.wait;
-        // In a storm it is who it was a moment ago.
-        if place::how(place) != How::Skipped {
-            (key.tgid, key.tid, key.exec_count) = (tgid, tid, exec_count());
-            read_comm(&mut key.comm);
-        }
-        key.why = why(state, entry.system_call);
-        (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
-        (*at, *waker, thread.waker_off_ns) = (place, 0, 0);
-        thread.fp = first_fp();
-        thread.off_ns = now_ns;
-        thread.turn(now_ns, State::Running, if state == 0 { State::Runnable } else { State::Blocked });
-    });
+    let WaitKey { key, place: at, .. } = &mut thread.wait;
+    // In a storm it is who it was a moment ago.
+    if place::how(place) != How::Skipped {
+        (key.tgid, key.tid, key.exec_count) = (tgid, tid, exec_count());
+        read_comm(&mut key.comm);
+    }
+    key.why = why(state, entry.system_call);
+    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+    (*at, thread.fp) = (place, first_fp());
+    end_change(thread);
     0
 }
 
