@@ -40,3 +40,15 @@ fn a_wait_that_began_before_its_code_was_known_shows_where() {
     let main = recording.report.threads.iter().find(|thread| thread.tid == thread.tgid).expect("the main thread");
     assert_stacks(&recording, &lab, main.tid);
 }
+
+#[test]
+fn a_wait_that_ends_soon_after_the_start_has_its_stack() {
+    let Some(lab) = Lab::open() else { return };
+    let silent = lab.start(&Program::c("waits.c"), &["0", "silent"]);
+    let recording = lab.record().option("--event", "cpu,offcpu,sched").pid(silent.pid()).duration("1s").run();
+    if Doctor::ask(&lab, &Launcher::default()).check("unwind tables").state == "ok" {
+        // Naps of 50 ms, of which the first has begun before.
+        let (asleep_ns, in_nap_ns) = (recording.report.waited_for("sleep"), recording.report.waited_in("nap"));
+        assert!(asleep_ns > 900 * MS && in_nap_ns + MS > asleep_ns, "{in_nap_ns} of {asleep_ns} ns in nap");
+    }
+}

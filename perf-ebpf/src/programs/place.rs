@@ -60,7 +60,7 @@ pub(super) struct Asked {
     pub(super) generation: u32,
 }
 
-/// The frame pointer with which the running thread came into the kernel, if its stack was just walked by tables; else 0.
+/// The frame pointer with which the running thread came into the kernel, if its stack was just taken by tables; else 0.
 #[inline(always)]
 pub(super) fn first_fp() -> u64 {
     // SAFETY: this CPU's.
@@ -110,12 +110,11 @@ pub(super) extern "C" fn stacks_by_pointers(ctx: *mut bpf_raw_tracepoint_args) -
 pub(super) extern "C" fn stacks_by_tables(ctx: *mut bpf_raw_tracepoint_args) -> i64 {
     let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
     let walk = || {
-        let walked = super::unwind::walk(TRACEPOINT, tgid, None)?;
         if let Some(taking) = TAKING.get_ptr_mut(0) {
             // SAFETY: this CPU's.
-            unsafe { (*taking).fp = super::unwind::first_fp(TRACEPOINT) };
+            unsafe { (*taking).fp = super::unwind::entered_fp() };
         }
-        Some(walked)
+        super::unwind::walk(TRACEPOINT, tgid, None)
     };
     taken(ctx.cast(), walk, || super::python::read(TRACEPOINT, tgid))
 }

@@ -103,11 +103,14 @@ pub(super) fn walk(memory: u32, tgid: u32, interrupted: Option<&pt_regs>) -> Opt
     Some(Walked { id: finish(walk.id), frames: &walk.frames, used: walk.used, cut_at_depth })
 }
 
-/// The frame pointer that a walk in this memory began with.
+/// The frame pointer with which the running thread came into the kernel; 0 if it cannot be read.
 #[inline(always)]
-pub(super) fn first_fp(memory: u32) -> u64 {
-    // SAFETY: as in `walk`.
-    UNWIND_WALK.get_ptr(memory).map_or(0, |walk| unsafe { (*walk).saved.rbp })
+pub(super) fn entered_fp() -> u64 {
+    // SAFETY: the task is the running one; the helper fails rather than faults.
+    unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs;
+        bpf_probe_read_kernel((&raw const (*registers).rbp).cast::<u64>()).unwrap_or(0)
+    }
 }
 
 /// Whether the running task has given its memory back, which is the longest part of a process's end.

@@ -9,7 +9,7 @@ use std::{
 
 use perf_ebpf::{
     sched::{State, Thread},
-    unwind::{Stop, why_cut_off},
+    unwind::{EXACT, Stop, why_cut_off},
 };
 
 use crate::collect::before::stack_of;
@@ -28,9 +28,16 @@ pub(super) struct Again {
     /// How often it was tried, and the stack's id, 0 if there is none.
     found: HashMap<(u32, u64), (u8, u64)>,
     until: Option<Instant>,
+    /// Whether stacks are walked by tables, and marked.
+    by_tables: bool,
 }
 
 impl Again {
+    /// Nothing was found yet.
+    pub(super) fn new(by_tables: bool) -> Self {
+        Self { by_tables, ..Self::default() }
+    }
+
     /// A new window.
     pub(super) fn begin(&mut self) {
         self.until = Some(Instant::now() + PATIENCE);
@@ -52,18 +59,25 @@ impl Again {
     ) -> Option<(u64, Arc<[u64]>)> {
         self.apply(thread);
         let is_known = self.found.get(&of(thread)).is_some_and(|(tries, id)| *id != 0 || *tries >= TRIES);
-        let is_whole = thread.wait.key.user_stack != 0 && !frames.is_some_and(|frames| is_short(frames));
+        let is_whole = thread.wait.key.user_stack != 0 && !frames.is_some_and(|frames| self.is_short(frames));
         let is_late = self.until.is_some_and(|until| Instant::now() > until);
         if thread.state != State::Blocked as u32 || is_known || is_whole || is_late {
             return None;
         }
-        let (tries, id) = self.found.entry(of(thread)).or_default();
-        *tries += 1;
-        let walked = walk(thread)
-            .filter(|walked| !is_short(walked) || walked.len() > frames.map_or(0, |frames| frames.len()))?;
-        let (new, walked) = stack_of(&walked);
-        (*id, thread.wait.key.user_stack) = (new, new);
-        Some((new, walked))
+        self.found.entry(of(thread)).or_default().0 += 1;
+        let before = frames.map_or(0, |frames| frames.len());
+        let walked = walk(thread).filter(|walked| !self.is_short(walked) || walked.len() > before)?;
+        let (id, walked) = stack_of(&walked);
+        self.found.entry(of(thread)).or_default().1 = id;
+        thread.wait.key.user_stack = id;
+        Some((id, walked))
+    }
+
+    /// Whether a walk ended for want of what may be known later: that of a process of which nothing was known has no marks.
+    fn is_short(&self, frames: &[u64]) -> bool {
+        let later = [Stop::Unknown, Stop::Fault, Stop::Astray].map(|stop| stop as u64);
+        let is_cut_off = frames.last().and_then(|frame| why_cut_off(*frame)).is_some_and(|stop| later.contains(&stop));
+        is_cut_off || (self.by_tables && frames.first().is_some_and(|leaf| leaf & EXACT == 0))
     }
 
     /// Forgets waits that have ended.
@@ -74,12 +88,6 @@ impl Again {
 
 fn of(thread: &Thread) -> (u32, u64) {
     (thread.wait.key.tid, thread.off_ns)
-}
-
-/// Whether a walk ended for want of what may be known later.
-fn is_short(frames: &[u64]) -> bool {
-    let later = [Stop::Unknown, Stop::Fault, Stop::Astray].map(|stop| stop as u64);
-    frames.last().and_then(|frame| why_cut_off(*frame)).is_some_and(|stop| later.contains(&stop))
 }
 
 #[cfg(test)]
@@ -126,5 +134,11 @@ mod tests {
         assert!(again.complete(&mut thread, Some(&short), &|_| Some(vec![1, 2, 3])).is_some());
         let mut thread = Thread { state: State::Running as u32, ..blocked() };
         assert!(again.complete(&mut thread, None, &|_| panic!("it runs")).is_none());
+        // By frame pointers, because the process was not known yet.
+        let mut again = Again::new(true);
+        again.begin();
+        let mut thread = blocked();
+        thread.wait.key.user_stack = 9;
+        assert!(again.complete(&mut thread, Some(&whole), &|_| Some(vec![1 | EXACT, 2, 3])).is_some());
     }
 }

@@ -18,7 +18,10 @@ use super::{
     read_map,
 };
 use crate::{
-    collect::{Did, EventKind, RawSample, session::Session},
+    collect::{
+        Did, EventKind, RawSample,
+        session::{Session, Unwind},
+    },
     host::sys::Reading,
 };
 
@@ -64,7 +67,8 @@ impl Threads {
         stacks: HashMap<u64, Arc<[u64]>>,
         walk: WalkWaiting<'_>,
     ) -> Result<Self, DrainError> {
-        let mut threads = Self { stacks, ..Self::default() };
+        let again = Again::new(session.options().unwind != Unwind::FramePointers);
+        let mut threads = Self { stacks, again, ..Self::default() };
         threads.again.begin();
         for mut thread in look(session)?.into_values() {
             threads.stacks.extend(threads.again.complete(&mut thread, None, walk));

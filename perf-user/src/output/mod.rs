@@ -211,9 +211,12 @@ fn escaped(text: &str) -> String {
     done + rest
 }
 
-/// The series that `options` ask for.
+/// The series that `options` ask for; else the first that holds anything: of a program that only waits, its waits.
 fn series<'a>(profile: &'a Profile, options: &ExportOptions) -> Result<&'a Series, OutputError> {
-    let Some(event) = &options.event else { return profile.series.first().ok_or(OutputError::NoEvents) };
+    let Some(event) = &options.event else {
+        let first = profile.series.iter().find(|series| series.total() > 0).or(profile.series.first());
+        return first.ok_or(OutputError::NoEvents);
+    };
     profile.series(event).ok_or_else(|| {
         let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
         OutputError::Event { event: event.clone(), known: known.join(", ") }

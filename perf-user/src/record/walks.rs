@@ -93,7 +93,7 @@ impl Walks {
     pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
         let Key { tgid, tid, .. } = thread.wait.key;
         let [sp, ip] = proc::entry(tgid, tid)?;
-        let memory = Memory::of(tgid)?;
+        let memory = Memory::of(tgid, tid)?;
         let registers = Registers { ip, sp, fp: thread.fp };
         let frames = match &self.0 {
             Some((unwinder, _)) => unwinder.walk(tgid, registers, &memory)?,

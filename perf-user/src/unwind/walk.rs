@@ -22,16 +22,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// That of a process; `None` if it is gone, or may not be read.
+    /// That of a thread's process, whose main thread may have ended; `None` if it is gone, or may not be read.
     #[must_use]
-    pub fn of(tgid: u32) -> Option<Self> {
-        let file = File::open(format!("/proc/{tgid}/mem")).ok()?;
+    pub fn of(tgid: u32, tid: u32) -> Option<Self> {
+        let file = File::open(format!("/proc/{tgid}/task/{tid}/mem")).ok()?;
         Some(Self { file, near: RefCell::new((0, Vec::new())) })
-    }
-
-    /// Forgets what was read.
-    pub fn forget(&self) {
-        self.near.borrow_mut().1.clear();
     }
 
     /// The word at an address.
