@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -89,6 +90,30 @@ fn a_killed_recorder_leaves_what_it_had() {
     let text =
         perfprobe(&lab, &["report".as_ref(), finished.directory.join("out.perfprobe").as_os_str()]).succeeded().stdout;
     assert!(["incomplete", "killed", "stopped before"].iter().any(|word| text.contains(word)), "{text}");
+}
+
+#[test]
+fn who_reads_the_recording_for_long_does_not_end_it() {
+    let Some(lab) = Lab::open() else { return };
+    let running = lab.start(&Program::c("split.c"), &[]);
+    let mut session = lab.record().pid(running.pid()).start();
+    session.wait_until_recording("out.perfprobe");
+    // Longer than SQLite itself waits for a reader: 5 s.
+    let script = "import sqlite3, sys, time
+file = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True, timeout=60, isolation_level=None)
+file.execute('BEGIN')
+file.execute('SELECT count(*) FROM window').fetchall()
+time.sleep(8)";
+    let path = session.directory().join("out.perfprobe");
+    let reader = Command::new("python3").args(["-c", script]).arg(&path).status().expect("python3");
+    assert!(reader.success());
+    std::thread::sleep(Duration::from_millis(1500));
+    session.signal(Signal::INT);
+    let recording = session.wait().succeeded().recording();
+    let accounting = recording.report.cpu_accounting();
+    assert_eq!(accounting.lost_total(), 0, "all windows waited: {accounting:?}");
+    assert!(recording.report.recording.duration_ns > 8_000_000_000);
+    recording.assert_share("take_seventy", 70.0, 6.0);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The thread that names and stores windows, so that slow symbols or a slow disk never keep the kernel's maps waiting.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     thread::JoinHandle,
 };
 
@@ -17,6 +21,9 @@ const RECORDER_SLOW: &str = "recorder_slow";
 /// Windows that may wait to be stored: so many seconds of slowness cost nothing but memory.
 const BACKLOG: usize = 60;
 
+/// Frames in them, which are most of what they take: some 100 MB.
+const BACKLOG_FRAMES: usize = 4 << 20;
+
 /// The recording, why some names could not be had, and whether all was stored.
 type Written = (Writer, Vec<String>, Result<(), StoreError>);
 
@@ -25,13 +32,17 @@ pub(super) struct StoreThread {
     sender: SyncSender<LocatedWindow>,
     thread: JoinHandle<Written>,
     dropped: Option<LocatedWindow>,
+    /// Frames in windows that wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl StoreThread {
     pub(super) fn start(writer: Writer, names: NameOptions, java_map: bool) -> Self {
         let (sender, receiver) = sync_channel(BACKLOG);
-        let thread = std::thread::spawn(move || write_all(writer, names, java_map, &receiver));
-        Self { sender, thread, dropped: None }
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
+        let thread = std::thread::spawn(move || write_all(writer, names, java_map, &receiver, &left));
+        Self { sender, thread, dropped: None, waiting }
     }
 
     /// Hands a window on, and says whether it still can be stored; if not, [`Self::finish`] tells why. A window that finds
@@ -40,9 +51,16 @@ impl StoreThread {
         if let Some(dropped) = self.dropped.take() {
             window.absorb(&dropped, RECORDER_SLOW);
         }
+        let (frames, waiting) = (frames_of(&window), self.waiting.load(Ordering::Relaxed));
+        if waiting > 0 && waiting + frames > BACKLOG_FRAMES {
+            self.dropped = Some(window);
+            return !self.thread.is_finished();
+        }
+        self.waiting.fetch_add(frames, Ordering::Relaxed);
         match self.sender.try_send(window) {
             Ok(()) => true,
             Err(TrySendError::Full(window)) => {
+                self.waiting.fetch_sub(frames, Ordering::Relaxed);
                 self.dropped = Some(window);
                 true
             }
@@ -64,9 +82,20 @@ impl StoreThread {
     }
 }
 
-fn write_all(mut writer: Writer, names: NameOptions, java_map: bool, windows: &Receiver<LocatedWindow>) -> Written {
+fn frames_of(window: &LocatedWindow) -> usize {
+    window.samples().map(|sample| sample.frames.len()).sum()
+}
+
+fn write_all(
+    mut writer: Writer,
+    names: NameOptions,
+    java_map: bool,
+    windows: &Receiver<LocatedWindow>,
+    waiting: &AtomicUsize,
+) -> Written {
     let mut names = Names::new(names).asking_java(java_map);
     let stored = windows.iter().try_for_each(|mut window| {
+        waiting.fetch_sub(frames_of(&window), Ordering::Relaxed);
         names.locate_generated(&mut window);
         writer.rename(&names.take_late())?;
         writer.window(&window, &mut names)

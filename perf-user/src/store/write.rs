@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags, Params, Transaction, ffi, params};
@@ -26,6 +27,9 @@ use crate::{
     symbolize::{Function, Names},
     task::{LocatedKind, LocatedWindow, RawFrame},
 };
+
+/// How long a window waits for somebody who reads the recording: meanwhile others wait behind it, or are counted as lost.
+const READER_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What the writer remembers of what it has written: some 8 MB.
 const INTERNED_LIMIT: usize = 100_000;
@@ -73,6 +77,7 @@ impl Writer {
             let _rights = rights(&place)?;
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(READER_PATIENCE)?;
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
