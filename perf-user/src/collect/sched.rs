@@ -15,7 +15,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     AttachError,
-    before::{stack_of, threads_before},
+    before::{self, stack_of},
     entries_for_tests,
     session::Unwind,
     target::{Target, comm_from},
@@ -66,6 +66,8 @@ const WALKING: [(&str, &str); 2] = [("sched_walk", "sched_switch"), ("sched_waki
 pub struct SchedCollector {
     programs: Vec<(&'static str, &'static str)>,
     links: Vec<RawTracePointLink>,
+    /// Whether it can be asked where threads wait already; `None` if there is nothing to ask.
+    before: Option<Result<(), AttachError>>,
     /// Stacks, by their ids, of threads that waited before.
     stacks: HashMap<u64, Arc<[u64]>>,
 }
@@ -80,13 +82,15 @@ impl SchedCollector {
         }
     }
 
-    /// Loads its programs; `python` says that they read Python frames too.
-    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
+    /// Loads its programs, for a target whose threads wait already unless it is `new`; `python` says that they read Python frames
+    /// too.
+    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool, new: bool) -> Result<Self, AttachError> {
         let walks = python || unwind != Unwind::FramePointers;
         // Switches first: a thread that is woken is not mistaken for one that has not slept.
         let programs: Vec<_> = if walks { WALKING } else { PLAIN }.into_iter().chain(OTHERS).collect();
         programs.iter().try_for_each(|(program, _)| super::session::load_raw(bpf, program))?;
-        Ok(Self { programs, links: Vec::new(), stacks: HashMap::new() })
+        let before = if new { None } else { Some(before::load(bpf)) };
+        Ok(Self { programs, links: Vec::new(), before, stacks: HashMap::new() })
     }
 
     /// Attaches its programs, then tells them of the threads that are there already. What these wait for in the kernel is asked, if
@@ -106,9 +110,11 @@ impl SchedCollector {
         let found: Vec<(u32, u32)> = target.processes().into_iter().flat_map(threads).collect();
         let tids: Vec<u32> = found.iter().map(|(_, tid)| *tid).collect();
         super::session::mark(bpf, &tids)?;
-        // A command has not begun.
-        let is_new = matches!(target, Target::Command { .. });
-        let (befores, why_not) = match if is_new { Ok(HashMap::new()) } else { threads_before(bpf) } {
+        let befores = match self.before.take() {
+            None => Ok(HashMap::new()),
+            Some(loaded) => loaded.and_then(|()| before::threads_before(bpf)),
+        };
+        let (befores, why_not) = match befores {
             Ok(befores) => (befores, None),
             Err(error) => (HashMap::new(), Some(error)),
         };

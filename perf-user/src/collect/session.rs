@@ -119,7 +119,10 @@ impl Session {
         if options.records(EventKind::Cpu) {
             collector.load(&mut bpf, host, options.unwind, reads_python)?;
         }
-        let sched = options.schedules().then(|| SchedCollector::load(&mut bpf, options.unwind, reads_python));
+        // A command has not begun.
+        let is_new = matches!(options.target, Target::Command { .. });
+        let load = |bpf| SchedCollector::load(bpf, options.unwind, reads_python, is_new);
+        let sched = options.schedules().then(|| load(&mut bpf));
         let calls = options
             .records(EventKind::Syscalls)
             .then(|| CallsCollector::load(&mut bpf, options.unwind, reads_python))
@@ -134,18 +137,16 @@ impl Session {
     /// What the kernel refused.
     pub fn attach(&mut self, host: &Host) -> Result<Option<AttachError>, AttachError> {
         self.timing = Some(Timing::start(|| counted(&self.bpf), sys::monotonic_ns()));
-        let mut why_not = None;
-        if let Some(sched) = &mut self.sched {
-            let of_kernel = self.options.sides != Sides::User;
-            why_not = sched.attach(&mut self.bpf, &self.options.target, of_kernel, sys::monotonic_ns())?;
-        }
         if let Some(calls) = &mut self.calls {
             calls.attach(&mut self.bpf)?;
         }
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
         }
-        Ok(why_not)
+        // Last: what threads do counts from here on.
+        let Some(sched) = &mut self.sched else { return Ok(None) };
+        let of_kernel = self.options.sides != Sides::User;
+        sched.attach(&mut self.bpf, &self.options.target, of_kernel, sys::monotonic_ns())
     }
 
     /// Stacks, by their ids, of threads that waited before the recording.
