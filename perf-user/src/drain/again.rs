@@ -50,22 +50,26 @@ impl Again {
         }
     }
 
-    /// The same, and walks the stack if `frames` are not all of it; the stack that was found now.
+    /// The same, and walks the stack if its frames, which `frames_of` an id tells, are not all of it; the stack that was found now.
     pub(super) fn complete(
         &mut self,
         thread: &mut Thread,
-        frames: Option<&Arc<[u64]>>,
+        frames_of: impl FnOnce(u64) -> Option<Arc<[u64]>>,
         walk: WalkWaiting<'_>,
     ) -> Option<(u64, Arc<[u64]>)> {
         self.apply(thread);
-        let is_known = self.found.get(&of(thread)).is_some_and(|(tries, id)| *id != 0 || *tries >= TRIES);
-        let is_whole = thread.wait.key.user_stack != 0 && !frames.is_some_and(|frames| self.is_short(frames));
+        let is_tried = self.found.get(&of(thread)).is_some_and(|(tries, _)| *tries >= TRIES);
         let is_late = self.until.is_some_and(|until| Instant::now() > until);
-        if thread.state != State::Blocked as u32 || is_known || is_whole || is_late {
+        if thread.state != State::Blocked as u32 || is_tried || is_late {
+            return None;
+        }
+        let user_stack = thread.wait.key.user_stack;
+        let before = if user_stack == 0 { None } else { frames_of(user_stack) };
+        if user_stack != 0 && !before.as_ref().is_some_and(|frames| self.is_short(frames)) {
             return None;
         }
         self.found.entry(of(thread)).or_default().0 += 1;
-        let before = frames.map_or(0, |frames| frames.len());
+        let before = before.map_or(0, |frames| frames.len());
         let walked = walk(thread).filter(|walked| !self.is_short(walked) || walked.len() > before)?;
         let (id, walked) = stack_of(&walked);
         self.found.entry(of(thread)).or_default().1 = id;
@@ -106,13 +110,18 @@ mod tests {
     fn a_stack_is_walked_until_it_is_there() {
         let mut again = Again::default();
         again.begin();
-        assert!(again.complete(&mut blocked(), None, &|_| None).is_none());
+        assert!(again.complete(&mut blocked(), |_| None, &|_| None).is_none());
+        // A part of it, and then the whole.
+        let part: Arc<[u64]> = [1, CUT_OFF | Stop::Unknown as u64].into();
         let mut thread = blocked();
-        let found = again.complete(&mut thread, None, &|_| Some(vec![1, 2]));
+        let found = again.complete(&mut thread, |_| None, &|_| Some(part.to_vec()));
+        assert_eq!(found, Some((thread.wait.key.user_stack, Arc::clone(&part))));
+        let mut thread = blocked();
+        let found = again.complete(&mut thread, |_| Some(Arc::clone(&part)), &|_| Some(vec![1, 2, 3]));
         let id = thread.wait.key.user_stack;
-        assert!(id != 0 && found == Some((id, [1, 2].into())));
+        assert!(id != 0 && found == Some((id, [1, 2, 3].into())));
         let mut thread = blocked();
-        assert!(again.complete(&mut thread, None, &|_| panic!("it is known")).is_none());
+        assert!(again.complete(&mut thread, |_| None, &|_| panic!("it is known")).is_none());
         assert_eq!(thread.wait.key.user_stack, id);
         again.retain(|_| false);
         let mut thread = blocked();
@@ -125,20 +134,20 @@ mod tests {
         let mut again = Again::default();
         again.begin();
         let whole: Arc<[u64]> = [1, 2].into();
+        let whole = || |_| Some(Arc::clone(&whole));
         let mut thread = blocked();
         thread.wait.key.user_stack = 9;
-        assert!(again.complete(&mut thread, Some(&whole), &|_| panic!("it is whole")).is_none());
+        assert!(again.complete(&mut thread, whole(), &|_| panic!("it is whole")).is_none());
         let short: Arc<[u64]> = [1, CUT_OFF | Stop::Unknown as u64].into();
-        let shorter = [1, CUT_OFF | Stop::Astray as u64];
-        assert!(again.complete(&mut thread, Some(&short), &|_| Some(shorter.into())).is_none());
-        assert!(again.complete(&mut thread, Some(&short), &|_| Some(vec![1, 2, 3])).is_some());
+        let no_longer = [1, CUT_OFF | Stop::Astray as u64];
+        assert!(again.complete(&mut thread, |_| Some(short), &|_| Some(no_longer.into())).is_none());
         let mut thread = Thread { state: State::Running as u32, ..blocked() };
-        assert!(again.complete(&mut thread, None, &|_| panic!("it runs")).is_none());
+        assert!(again.complete(&mut thread, |_| None, &|_| panic!("it runs")).is_none());
         // By frame pointers, because the process was not known yet.
         let mut again = Again::new(true);
         again.begin();
         let mut thread = blocked();
         thread.wait.key.user_stack = 9;
-        assert!(again.complete(&mut thread, Some(&whole), &|_| Some(vec![1 | EXACT, 2, 3])).is_some());
+        assert!(again.complete(&mut thread, whole(), &|_| Some(vec![1 | EXACT, 2, 3])).is_some());
     }
 }

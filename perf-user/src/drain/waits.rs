@@ -71,7 +71,7 @@ impl Threads {
         let mut threads = Self { stacks, again, ..Self::default() };
         threads.again.begin();
         for mut thread in look(session)?.into_values() {
-            threads.stacks.extend(threads.again.complete(&mut thread, None, walk));
+            threads.stacks.extend(threads.again.complete(&mut thread, |_| None, walk));
         }
         Ok(threads)
     }
@@ -134,9 +134,9 @@ impl Threads {
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns {
                 let id = (thread.wait.key.tid, thread.off_ns);
-                let user = &thread.wait.key.user_stack;
-                let frames = stacks.get(user).or_else(|| self.stacks.get(user)).cloned();
-                stacks.extend(self.again.complete(thread, frames.as_ref(), walk));
+                let known = |id: u64| stacks.get(&id).or_else(|| self.stacks.get(&id)).cloned();
+                let walked = self.again.complete(thread, known, walk);
+                stacks.extend(walked);
                 let before = self.open.remove(&id).unwrap_or_default();
                 open.insert(id, found.interval(thread, end_ns, before, false));
             }
