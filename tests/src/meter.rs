@@ -11,11 +11,9 @@ const TICK_NS: u64 = 10_000_000;
 /// Between readings, where the meter has a CPU when it wants one.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A reading that took longer is none: it is not known of when it is. Of a process of 20,000 threads one takes milliseconds.
-const SLOW_NS: u64 = 20_000_000;
-
-/// One reading: when, and the CPU time used until then, both in nanoseconds.
-type Reading = (u64, u64);
+/// One reading: when, the CPU time used until then, and how long it took, in which it can have been at any time: of a process of 20,000
+/// threads milliseconds. All in nanoseconds.
+type Reading = (u64, u64, u64);
 
 /// CPU time used between two moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +45,7 @@ impl CpuMeter {
                 let before_ns = unix_now_ns();
                 let Some(used_ns) = cpu_time_ns(pid) else { break };
                 let took_ns = unix_now_ns().saturating_sub(before_ns);
-                if took_ns < SLOW_NS {
-                    readings.push((before_ns + took_ns / 2, used_ns));
-                }
+                readings.push((before_ns + took_ns / 2, used_ns, took_ns));
                 std::thread::sleep(PAUSE);
             }
             readings
@@ -74,16 +70,16 @@ impl CpuMeter {
 /// The CPU time used until a moment: interpolated. Between two readings it can have come at any time, and does: a recorder that
 /// begins or ends has much to do itself.
 fn until(readings: &[Reading], at_ns: u64) -> Used {
-    let after = readings.partition_point(|(when, _)| *when < at_ns);
+    let after = readings.partition_point(|(when, ..)| *when < at_ns);
     let (Some(late), Some(early)) = (readings.get(after), after.checked_sub(1).and_then(|index| readings.get(index)))
     else {
-        let ns = readings.get(after).or(readings.last()).map_or(0, |(_, used)| *used);
+        let ns = readings.get(after).or(readings.last()).map_or(0, |(_, used, _)| *used);
         return Used { ns, doubt_ns: 0 };
     };
     let passed = (at_ns - early.0) as f64 / (late.0 - early.0).max(1) as f64;
     let between_ns = late.1 - early.1;
     let late_ns = between_ns.saturating_sub(PAUSE.as_nanos() as u64);
-    Used { ns: early.1 + (between_ns as f64 * passed) as u64, doubt_ns: late_ns + TICK_NS }
+    Used { ns: early.1 + (between_ns as f64 * passed) as u64, doubt_ns: late_ns + TICK_NS + early.2.max(late.2) }
 }
 
 /// User and system time of all threads of `pid`, the ended ones too.
@@ -108,7 +104,8 @@ mod tests {
     #[test]
     fn cpu_time_between_readings_is_interpolated() {
         let ms = 1_000_000;
-        let readings = [(100, 1000), (200, 1100), (300, 1150), (500, 1250)].map(|(when, used)| (when * ms, used * ms));
+        let readings =
+            [(100, 1000), (200, 1100), (300, 1150), (500, 1250)].map(|(when, used)| (when * ms, used * ms, 0));
         let until = |at: u64| until(&readings, at * ms);
         assert_eq!(until(150), Used { ns: 1050 * ms, doubt_ns: 90 * ms });
         assert_eq!(until(250), Used { ns: 1125 * ms, doubt_ns: 40 * ms });

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Program, Recording};
+use tests::{Doctor, Lab, Launcher, Program, Recording, in_guest};
 
 const MS: u64 = 1_000_000;
 
@@ -19,7 +19,9 @@ fn assert_stacks(recording: &Recording, lab: &Lab, main_tid: u32) {
     if Doctor::ask(lab, &Launcher::default()).check("unwind tables").state == "ok" {
         let in_take_ns = report.waited_in("take_byte");
         assert!(in_take_ns + slack_ns > waited_ns, "{in_take_ns} of {waited_ns} ns in take_byte");
-        assert!(report.waited_in("start_thread") + slack_ns > waited_ns, "down to where the thread begins");
+        // Where all is emulated, the C library's table may not be made before the end.
+        let is_whole = in_guest() || report.waited_in("start_thread") + slack_ns > waited_ns;
+        assert!(is_whole, "down to where the thread begins");
     }
 }
 

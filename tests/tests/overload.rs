@@ -53,7 +53,13 @@ fn a_crowd_has_its_times_and_what_there_is_no_room_for_is_said() {
     let recording = recorder.command(&Program::c("overload.c"), &["2", "crowd", wanted]).run();
     let (crowd, came) = (recording.logged_sum("threads"), recording.logged_sum("came"));
     assert!(crowd >= 1000 && came > 10, "{crowd} threads could be started, and {came} came and went");
-    assert_eq!(recording.report.threads.len() as u64, crowd + came + 1, "threads with times");
+    // Where there are more than ids, which come again, those of one id are one.
+    let ids: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap().trim().parse().unwrap();
+    let (told, were) = (recording.report.threads.len() as u64, crowd + came + 1);
+    assert!(
+        told == were || (told > crowd && told < were && were > ids * 9 / 10),
+        "{told} of {were} threads have times"
+    );
     // All of them end in one window, which has places for fewer waits.
     let offcpu = &recording.report.accounting["offcpu"];
     assert!(offcpu.lost_total() * 100 <= offcpu.taken, "{offcpu:?}");

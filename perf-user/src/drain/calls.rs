@@ -80,6 +80,11 @@ impl Before {
         Self { start_ns, calls: calls.collect() }
     }
 
+    /// The recording begins now.
+    pub(super) fn begin(&mut self, start_ns: u64) {
+        self.start_ns = start_ns;
+    }
+
     /// Those that go on still, of threads that are not `heard` of, as if they had begun with the recording.
     fn still_open(&self, heard: &HashSet<u32>) -> impl Iterator<Item = (u32, OpenCall)> {
         let silent = self.calls.iter().filter(|(_, tid, _)| !heard.contains(tid));

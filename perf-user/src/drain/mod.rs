@@ -154,6 +154,17 @@ impl Drain {
         }
     }
 
+    /// Throws away what was counted until now, when the recording begins, and tells when that is: to attach takes a second with 20,000
+    /// threads, in which some kinds and threads are listened to, and others not.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn begin(&mut self, session: &mut Session, walk: WalkWaiting<'_>) -> Result<u64, DrainError> {
+        self.rotate(session, None, walk)?;
+        self.calls_before.begin(self.start_ns);
+        Ok(self.start_ns)
+    }
+
     /// When the window began that is being filled now.
     #[must_use]
     pub fn window_start_ns(&self) -> u64 {

@@ -155,12 +155,13 @@ pub fn record(
     if let Some(why) = session.attach(host)? {
         recording.warnings.push(format!("threads that wait already have no kernel stack: {}", chain(&why)));
     }
-    let start_ns = sys::monotonic_ns();
+    let of_user = options.session.sides != Sides::Kernel;
+    let walk = |thread: &Thread| of_user.then(|| code.walk_waiting(thread)).flatten();
+    let mut drain = Drain::new(&mut session, sys::monotonic_ns(), &walk)?;
+    let start_ns = drain.begin(&mut session, &walk)?;
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
-    let of_user = options.session.sides != Sides::Kernel;
-    let drain = Drain::new(&mut session, start_ns, &|thread| of_user.then(|| code.walk_waiting(thread)).flatten())?;
     // Not before sampling runs: a run that never begins leaves an older recording of this name as it was.
     let writer = match options.session.timeline_min_ns {
         Some(_) => Writer::create_with_timeline(&options.path)?,

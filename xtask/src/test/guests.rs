@@ -27,7 +27,7 @@ const CORE: &[&str] = &[
     "stacks_without_frame_pointers_are_whole",
     "kernel_work_is_shown_above_the_user_function_that_asked_for_it",
     "tiny_maps_lose_samples_and_say_so",
-    "a_thread_that_hangs_already_shows_where",
+    "a_thread_that_waited_before_and_never_wakes_is_seen",
     "threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time",
     "every_call_and_every_error_is_counted",
     "all_events_add_up_to_what_is_counted",
