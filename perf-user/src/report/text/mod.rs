@@ -25,7 +25,7 @@ const LABEL: usize = 11;
 /// The width of function names.
 const NAME: usize = 46;
 /// The width of module names, which end lines.
-const MODULE: usize = 19;
+const MODULE: usize = 17;
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let recording = &self.recording;
