@@ -53,6 +53,12 @@ impl Doctor {
             .unwrap_or_else(|error| panic!("{error} in {}\n{}", finished.stdout, finished.stderr))
     }
 
+    /// Whether stacks can be followed through code that keeps no frame pointers, as the C library's.
+    #[must_use]
+    pub fn walks_by_tables(lab: &Lab) -> bool {
+        Self::ask(lab, &Launcher::default()).check("unwind tables").state == "ok"
+    }
+
     /// What it says of `name`.
     ///
     /// # Panics

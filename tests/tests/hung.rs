@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Program, Recording, in_guest};
+use tests::{Doctor, Lab, Program, Recording, in_guest};
 
 const MS: u64 = 1_000_000;
 
@@ -16,7 +16,7 @@ fn assert_stacks(recording: &Recording, lab: &Lab, main_tid: u32) {
     let slack_ns = 10 * MS + waited_ns / 50;
     let in_kernel_ns = report.waited_in("ksys_read");
     assert!(in_kernel_ns + slack_ns > waited_ns, "{in_kernel_ns} of {waited_ns} ns in the kernel's read");
-    if Doctor::ask(lab, &Launcher::default()).check("unwind tables").state == "ok" {
+    if Doctor::walks_by_tables(lab) {
         let in_take_ns = report.waited_in("take_byte");
         assert!(in_take_ns + slack_ns > waited_ns, "{in_take_ns} of {waited_ns} ns in take_byte");
         // Where all is emulated, the C library's table may not be made before the end.
@@ -49,7 +49,7 @@ fn a_wait_that_ends_soon_after_the_start_has_its_stack() {
     let Some(lab) = Lab::open() else { return };
     let silent = lab.start(&Program::c("waits.c"), &["0", "silent"]);
     let recording = lab.record().option("--event", "cpu,offcpu,sched").pid(silent.pid()).duration("1s").run();
-    if Doctor::ask(&lab, &Launcher::default()).check("unwind tables").state == "ok" {
+    if Doctor::walks_by_tables(&lab) {
         // Naps of 50 ms, of which the first has begun before.
         let (asleep_ns, in_nap_ns) = (recording.report.waited_for("sleep"), recording.report.waited_in("nap"));
         assert!(asleep_ns > 900 * MS && in_nap_ns + MS > asleep_ns, "{in_nap_ns} of {asleep_ns} ns in nap");

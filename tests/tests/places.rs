@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Program, Recording, perfprobe};
+use tests::{Doctor, Lab, Program, Recording, perfprobe};
 
 /// A recording of threads that wait, where stacks can be followed through the C library.
 fn record(lab: &Lab, kind: &str) -> Option<Recording> {
-    if Doctor::ask(lab, &Launcher::default()).check("unwind tables").state != "ok" {
+    if !Doctor::walks_by_tables(lab) {
         Lab::leave_out("this kernel cannot walk stacks by tables");
         return None;
     }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Program, in_guest};
+use tests::{Doctor, Lab, Program, in_guest};
 
 const MS: u64 = 1_000_000;
 
@@ -42,7 +42,7 @@ fn who_reads_a_mapped_file_waits_for_its_pages() {
     // Few pages come so soon that nobody has to wait for them.
     let waits = account.queue(&recording).count;
     assert!(waits * 10 > account.major_faults * 8, "{waits} waits, {} major faults", account.major_faults);
-    if Doctor::ask(&lab, &Launcher::default()).check("unwind tables").state == "ok" {
+    if Doctor::walks_by_tables(&lab) {
         let touch_ns = recording.report.waited_in("touch_page");
         assert!(touch_ns > page_ns * 95 / 100, "{touch_ns} of {page_ns} ns with `touch_page` on the stack");
     }

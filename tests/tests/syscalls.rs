@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Calls, Doctor, Lab, Launcher, Program, Recording};
+use tests::{Calls, Doctor, Lab, Program, Recording};
 
 const MS: u64 = 1_000_000;
 /// Calls of each kind, and naps, of the workload.
@@ -68,7 +68,7 @@ fn naps_are_as_long_as_they_were() {
     // All of them are long enough to be taken with their stack for certain, so that this is no estimate.
     let in_naps_ns: u64 = recording.report.in_calls("clock_nanosleep");
     assert_eq!(in_naps_ns, naps.total_ns, "by stack, and by count");
-    if Doctor::ask(&lab, &Launcher::default()).check("unwind tables").state == "ok" {
+    if Doctor::walks_by_tables(&lab) {
         let functions = &recording.report.syscalls.as_ref().unwrap().functions;
         let nap = functions.iter().find(|function| function.name == "nap").expect("where naps are taken");
         assert_eq!(nap.total, naps.total_ns, "{nap:?}");

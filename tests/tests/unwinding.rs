@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Line, Program, Recording};
+use tests::{Doctor, Lab, Line, Program, Recording};
 
 const FRAMELESS: &[&str] = &["-fomit-frame-pointer"];
 
 /// The lab, if this kernel can walk by tables.
 fn lab() -> Option<Lab> {
     let lab = Lab::open()?;
-    if Doctor::ask(&lab, &Launcher::default()).check("unwind tables").state == "ok" {
+    if Doctor::walks_by_tables(&lab) {
         return Some(lab);
     }
     Lab::leave_out("this kernel cannot walk stacks by tables");

@@ -2,14 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Account, Doctor, Lab, Launcher, Program, Recording, in_guest};
+use tests::{Account, Doctor, Lab, Program, Recording, in_guest};
 
 const MS: u64 = 1_000_000;
-
-/// Whether user stacks can be followed through the C library, which keeps no frame pointers.
-fn walks(lab: &Lab) -> bool {
-    Doctor::ask(lab, &Launcher::default()).check("unwind tables").state == "ok"
-}
 
 /// How long a switch may take, for which the two accounts can differ.
 fn switch_ns() -> u64 {
@@ -77,7 +72,10 @@ fn naps_are_as_long_as_they_were() {
     let naps: u64 = recording.accounts().iter().map(|account| account.slices).sum();
     assert_same("sleep", found_ns, slept_ns, 20 * MS + naps * switch_ns() / 4);
     let in_nap_ns = recording.report.waited_in("nap");
-    assert!(!walks(&lab) || in_nap_ns >= found_ns * 95 / 100, "{in_nap_ns} of {found_ns} ns with `nap` on the stack");
+    assert!(
+        !Doctor::walks_by_tables(&lab) || in_nap_ns >= found_ns * 95 / 100,
+        "{in_nap_ns} of {found_ns} ns with `nap` on the stack"
+    );
     assert_accounts(&recording, 2);
     assert_eq!(recording.report.offcpu.as_ref().unwrap().unit, "nanoseconds");
 }
@@ -126,7 +124,7 @@ fn a_byte_to_and_fro_is_waited_for_in_read() {
     assert_accounts(&recording, 2);
     let blocked_ns = recording.report.waited_for("pipe/socket/terminal");
     let in_take_ns = recording.report.waited_in("take_byte");
-    let in_place = !walks(&lab) || in_take_ns > blocked_ns * 9 / 10;
+    let in_place = !Doctor::walks_by_tables(&lab) || in_take_ns > blocked_ns * 9 / 10;
     assert!(blocked_ns > 100 * MS && in_place, "{in_take_ns} of {blocked_ns} ns");
 }
 
@@ -138,7 +136,7 @@ fn a_deadlock_shows_all_of_its_wait_with_its_stack() {
     let (futex_ns, stack_ns) = (recording.report.waited_for("futex"), recording.report.waited_in("want_the_other"));
     // Two threads, all but the program's first moments.
     assert_same("futex", futex_ns, 2 * (recorded_ns - 200 * MS), if in_guest() { 800 * MS } else { 150 * MS });
-    if walks(&lab) {
+    if Doctor::walks_by_tables(&lab) {
         assert_same("in want_the_other", stack_ns, futex_ns, 20 * MS);
     }
 }
@@ -184,7 +182,7 @@ fn threads_that_end_at_once_are_all_accounted_for() {
 #[test]
 fn whole_stacks_come_from_the_scheduler_too() {
     let Some(lab) = Lab::open() else { return };
-    if !walks(&lab) {
+    if !Doctor::walks_by_tables(&lab) {
         Lab::leave_out("this kernel cannot walk stacks by tables");
         return;
     }
@@ -213,7 +211,7 @@ fn a_storm_of_waits_is_told_in_the_right_proportion() {
     let skipped = counters["stacks_skipped"];
     // On a slow machine it is no storm.
     assert!(in_guest() || skipped > waits / 4, "{skipped} of {waits} waits had no stack taken");
-    if walks(&lab) {
+    if Doctor::walks_by_tables(&lab) {
         let (long, short) = (recording.report.waited_in("take_long"), recording.report.waited_in("take_short"));
         let share = long as f64 / (long + short) as f64;
         let known = long_ns as f64 / (long_ns + short_ns) as f64;
@@ -255,7 +253,7 @@ fn who_ends_waits_is_known_through_a_chain() {
     let place = |name: &str| frames.iter().position(|frame| frame.contains(name));
     let last = frames.iter().rposition(|frame| frame.starts_with("woken by ")).expect("a waker");
     // The waiter's stack, why it waited, and the waker's stack upside down.
-    if walks(&lab) {
+    if Doctor::walks_by_tables(&lab) {
         let order = ["wait_for_chain", "pipe/socket", "try_to_wake_up", "libc_write", "middle_of_chain"].map(place);
         assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?} in {line}");
         assert!(order[4] < Some(last), "{line}");
