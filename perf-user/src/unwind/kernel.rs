@@ -136,10 +136,14 @@ impl Unwinder {
         }
     }
 
-    /// What is in the maps of a process, sorted by address.
-    pub(super) fn codes(&self, tgid: u32) -> Option<Vec<Code>> {
-        let Space { first, count } = self.processes.get(&tgid)?.space;
-        (first..first + count).map(|at| self.code.read(at as usize * size_of::<Code>())).collect()
+    /// Where the mappings of a process are.
+    pub(super) fn space(&self, tgid: u32) -> Option<Space> {
+        self.processes.get(&tgid).map(|process| process.space)
+    }
+
+    /// A mapping.
+    pub(super) fn code(&self, at: u32) -> Option<Code> {
+        self.code.read(at as usize * size_of::<Code>())
     }
 
     /// The rows of a page, as the map has them.

@@ -4,8 +4,8 @@ use std::{cell::RefCell, fs::File, os::unix::fs::FileExt as _};
 
 use perf_ebpf::{
     stack::MAX_DEEP_FRAMES,
-    unwind::{CUT_OFF, Cfa, Code, EXACT, Registers, Row, Stop, step},
-    walk::{find_row, without_row},
+    unwind::{CUT_OFF, Cfa, Code, EXACT, Registers, Row, Space, Stop, step},
+    walk::{find_code, find_row, without_row},
 };
 
 use super::Unwinder;
@@ -51,7 +51,8 @@ impl Unwinder {
     /// the process.
     #[must_use]
     pub fn walk(&self, tgid: u32, registers: Registers, memory: &Memory) -> Option<Vec<u64>> {
-        let codes = self.codes(tgid)?;
+        let Space { first, count } = self.space(tgid)?;
+        let span = |at| self.code(at).map(|code| (code.start, code.end));
         let (mut frame, mut frames, mut how, mut returns) = (registers, Vec::new(), 0, 0);
         let read = |at| memory.word(at);
         let stop = loop {
@@ -60,9 +61,8 @@ impl Unwinder {
                 break Stop::Deep;
             }
             let (leaf, ip) = (frames.is_empty(), frame.ip.wrapping_sub(returns));
-            let at = codes.partition_point(|code| code.end <= ip);
-            let code = match codes.get(at).filter(|code| code.start <= ip) {
-                Some(code) => *code,
+            let code = match self.code(find_code(first, count, ip, span)) {
+                Some(code) => code,
                 None if leaf => Code::default(),
                 None => break Stop::Astray,
             };
