@@ -133,8 +133,6 @@ impl SchedCollector {
             // Of one that has been switched to or from meanwhile, more is known already.
             let _ = sys::insert_new(map.fd().as_fd(), tid.as_bytes(), thread.as_bytes());
         }
-        // So waits of these began before it: what is found of them, user space adds when they end.
-        set_window_start(bpf, 0, sys::monotonic_ns())?;
         Ok(why_not)
     }
 

@@ -63,13 +63,14 @@ impl RawCalls {
 /// every thread whose call returns; of one that does not return for as long as the recording lasts it hears nothing.
 #[derive(Debug, Default)]
 pub(super) struct Before {
-    start_ns: u64,
+    /// When the recording began.
+    pub(super) start_ns: u64,
     calls: Vec<(u32, u32, FoundCall)>,
 }
 
 impl Before {
     /// Looks at the threads of a target. To be asked for when programs listen: no call is missed then.
-    pub(super) fn look(target: &Target, start_ns: u64) -> Self {
+    pub(super) fn look(target: &Target) -> Self {
         let processes = match target {
             // It waits to be released, which is no call of the program's.
             Target::Command { .. } => Vec::new(),
@@ -77,12 +78,7 @@ impl Before {
         };
         let threads = processes.into_iter().flat_map(|tgid| proc::tids(tgid).into_iter().map(move |tid| (tgid, tid)));
         let calls = threads.filter_map(|(tgid, tid)| Some((tgid, tid, found_call(tgid, tid)?)));
-        Self { start_ns, calls: calls.collect() }
-    }
-
-    /// The recording begins now.
-    pub(super) fn begin(&mut self, start_ns: u64) {
-        self.start_ns = start_ns;
+        Self { start_ns: 0, calls: calls.collect() }
     }
 
     /// Those that go on still, of threads that are not `heard` of, as if they had begun with the recording.

@@ -18,7 +18,10 @@ use perf_ebpf::{
 use zerocopy::FromBytes as _;
 
 use crate::{
-    collect::{AttachError, Collector as _, EventKind, RawSample, session::Session},
+    collect::{
+        AttachError, Collector as _, EventKind, RawSample,
+        session::{Session, Unwind},
+    },
     host::sys::{self, Reading},
 };
 pub use again::WalkWaiting;
@@ -130,21 +133,24 @@ pub fn wait_for_running_programs() {
 }
 
 impl Drain {
-    /// Begins with generation 0, which is what programs start with.
+    /// Begins with generation 0, which is what programs start with, and throws away what was counted in it: to attach takes a second
+    /// with 20,000 threads, in which some kinds and threads are listened to, and others not. The recording begins with the window
+    /// that is being filled then.
     ///
     /// # Errors
-    /// When the object has no ring of events, and is to tell them.
-    pub fn new(session: &mut Session, start_ns: u64, walk: WalkWaiting<'_>) -> Result<Self, DrainError> {
+    /// When the object has no ring of events, and is to tell them; else as [`Self::rotate`].
+    pub fn begin(session: &mut Session, walk: WalkWaiting<'_>) -> Result<Self, DrainError> {
         let ring = session.take_timeline_ring()?;
         let timeline = ring.zip(session.options().timeline_min_ns).map(|(ring, min_ns)| Timeline::new(ring, min_ns));
-        let stacks = session.take_stacks_before();
-        let threads =
-            if session.options().schedules() { Threads::begin(session, stacks, walk)? } else { Threads::default() };
+        let threads = Threads::new(session.take_stacks_before(), session.options().unwind != Unwind::FramePointers);
         let calls_before = match session.options().records(EventKind::Syscalls) {
-            true => Before::look(&session.options().target, start_ns),
+            true => Before::look(&session.options().target),
             false => Before::default(),
         };
-        Ok(Self { generation: 0, start_ns, threads, timeline, calls_before })
+        let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before };
+        drain.rotate(session, None, walk)?;
+        drain.calls_before.start_ns = drain.start_ns;
+        Ok(drain)
     }
 
     /// Takes what cannot wait for the end of the window.
@@ -152,17 +158,6 @@ impl Drain {
         if let Some(timeline) = &mut self.timeline {
             timeline.look();
         }
-    }
-
-    /// Throws away what was counted until now, when the recording begins, and tells when that is: to attach takes a second with 20,000
-    /// threads, in which some kinds and threads are listened to, and others not.
-    ///
-    /// # Errors
-    /// As [`Self::rotate`].
-    pub fn begin(&mut self, session: &mut Session, walk: WalkWaiting<'_>) -> Result<u64, DrainError> {
-        self.rotate(session, None, walk)?;
-        self.calls_before.begin(self.start_ns);
-        Ok(self.start_ns)
     }
 
     /// When the window began that is being filled now.

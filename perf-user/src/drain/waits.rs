@@ -18,10 +18,7 @@ use super::{
     read_map,
 };
 use crate::{
-    collect::{
-        Did, EventKind, RawSample,
-        session::{Session, Unwind},
-    },
+    collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
 };
 
@@ -61,19 +58,9 @@ struct Told {
 }
 
 impl Threads {
-    /// Begins, with the `stacks` of threads that wait already; walks those that are missing.
-    pub(super) fn begin(
-        session: &Session,
-        stacks: HashMap<u64, Arc<[u64]>>,
-        walk: WalkWaiting<'_>,
-    ) -> Result<Self, DrainError> {
-        let again = Again::new(session.options().unwind != Unwind::FramePointers);
-        let mut threads = Self { stacks, again, ..Self::default() };
-        threads.again.begin();
-        for mut thread in look(session)?.into_values() {
-            threads.stacks.extend(threads.again.complete(&mut thread, |_| None, walk));
-        }
-        Ok(threads)
+    /// Nothing but the `stacks` of threads that wait already; whether stacks are walked `by_tables`.
+    pub(super) fn new(stacks: HashMap<u64, Arc<[u64]>>, by_tables: bool) -> Self {
+        Self { stacks, again: Again::new(by_tables), ..Self::default() }
     }
 
     /// Reads what threads did until `end_ns`, when the window ended whose maps are those of `generation`. Adds to `stacks`,

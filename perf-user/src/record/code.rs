@@ -8,7 +8,7 @@ use super::{pythons::Pythons, walks::Walks};
 use crate::{
     collect::{
         AttachError,
-        session::{Session, SessionOptions},
+        session::{Session, SessionOptions, Sides},
     },
     task::Tasks,
 };
@@ -17,11 +17,14 @@ use crate::{
 pub(super) struct CodeFollower {
     walks: Walks,
     pythons: Pythons,
+    /// Whether user stacks are kept.
+    of_user: bool,
 }
 
 impl CodeFollower {
     pub(super) fn new(session: &mut Session, options: &SessionOptions) -> Result<Self, AttachError> {
-        Ok(Self { walks: Walks::new(session, options)?, pythons: Pythons::new(session)? })
+        let of_user = options.sides != Sides::Kernel;
+        Ok(Self { walks: Walks::new(session, options)?, pythons: Pythons::new(session)?, of_user })
     }
 
     /// Readable when [`Self::follow`] has something to do that no task event tells of.
@@ -50,7 +53,7 @@ impl CodeFollower {
 
     /// The user stack of a thread that waits, walked from outside.
     pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
-        self.walks.walk_waiting(thread)
+        if self.of_user { self.walks.walk_waiting(thread) } else { None }
     }
 
     /// A window has been located: no program runs any more that ran in it. These processes have ended.

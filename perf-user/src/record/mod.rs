@@ -14,13 +14,11 @@ use std::{
     time::Duration,
 };
 
-use perf_ebpf::sched::Thread;
-
 use crate::{
     collect::{
         AttachError, Collector as _, EventKind, NANOSECONDS,
         cpu::CpuCollector,
-        session::{Session, SessionOptions, Sides, Unwind},
+        session::{Session, SessionOptions, Unwind},
         target::{Target, comm_from, comm_text},
     },
     drain::{Drain, DrainError},
@@ -155,10 +153,8 @@ pub fn record(
     if let Some(why) = session.attach(host)? {
         recording.warnings.push(format!("threads that wait already have no kernel stack: {}", chain(&why)));
     }
-    let of_user = options.session.sides != Sides::Kernel;
-    let walk = |thread: &Thread| of_user.then(|| code.walk_waiting(thread)).flatten();
-    let mut drain = Drain::new(&mut session, sys::monotonic_ns(), &walk)?;
-    let start_ns = drain.begin(&mut session, &walk)?;
+    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(thread))?;
+    let start_ns = drain.window_start_ns();
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
@@ -301,9 +297,7 @@ impl Run {
         rings: &mut TaskRings,
         end_ns: Option<u64>,
     ) -> Result<bool, RecordError> {
-        let of_user = session.options().sides != Sides::Kernel;
-        let walk = |thread: &Thread| of_user.then(|| self.code.walk_waiting(thread)).flatten();
-        let raw = self.drain.rotate(session, end_ns, &walk)?;
+        let raw = self.drain.rotate(session, end_ns, &|thread| self.code.walk_waiting(thread))?;
         rings.apply_until_now(&mut self.tasks);
         self.code.read(&mut self.tasks);
         let start_ns = raw.start_ns;
