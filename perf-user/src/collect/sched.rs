@@ -20,7 +20,7 @@ use super::{
     session::Unwind,
     target::{Target, comm_from},
 };
-use crate::host::{Host, proc, sys};
+use crate::host::{Host, found_call::entry, proc, sys};
 
 /// Threads that can be looked at, at once.
 const THREADS: u32 = 65_536;
@@ -166,8 +166,8 @@ fn seen(tgid: u32, tid: u32) -> Option<Thread> {
         b'Z' | b'X' => return None,
         _ => (State::Blocked, TASK_INTERRUPTIBLE),
     };
-    let asked = if stat.is_kernel_thread() { None } else { proc::system_call(tgid, tid) };
-    let system_call = asked.unwrap_or(NO_SYSTEM_CALL);
+    let entry = if stat.is_kernel_thread() { None } else { entry(tgid, tid) };
+    let system_call = entry.and_then(|entry| entry.call).map_or(NO_SYSTEM_CALL, |(number, _)| number);
     let key = Key { tgid, tid, comm: comm_from(&comm), why: why(task_state, system_call), ..Key::default() };
     let wait = WaitKey { key, ..WaitKey::default() };
     let now_ns = sys::monotonic_ns();

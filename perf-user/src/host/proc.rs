@@ -177,28 +177,6 @@ pub fn thread_comm(tgid: u32, tid: u32) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{tgid}/task/{tid}/comm")).ok()?.trim_end_matches('\n').to_owned())
 }
 
-/// The number of the system call that a blocked thread is in; `None` if it is in none, runs, or may not be asked.
-#[must_use]
-pub fn system_call(tgid: u32, tid: u32) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).ok()?;
-    text.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// The stack pointer and the instruction pointer with which the user code of a thread that waits came into the kernel; `None` if it
-/// runs, or may not be asked.
-#[must_use]
-pub fn entry(tgid: u32, tid: u32) -> Option<[u64; 2]> {
-    parse_entry(&fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).ok()?)
-}
-
-/// The last two of `number arguments sp ip`, or of `-1 sp ip` of a thread that is in no call.
-fn parse_entry(text: &str) -> Option<[u64; 2]> {
-    let mut words = text.split_ascii_whitespace().rev();
-    let mut address = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
-    let (ip, sp) = (address()?, address()?);
-    Some([sp, ip])
-}
-
 /// The executable mappings of a process, asked of any of its threads.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use crate::{
         session::{Session, SessionOptions, Unwind, WalkRoom},
     },
     drain::wait_for_running_programs,
-    host::proc,
+    host::found_call::entry,
     symbolize::goroutine_end,
     task::{CodeMapping, Tasks},
     unwind::{Cache, Loader, Memory, Room, Unwinder, by_frame_pointers},
@@ -92,7 +92,8 @@ impl Walks {
     /// The user stack of a thread that waits, walked from outside; `None` if it does not wait any more, or cannot be walked.
     pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
         let Key { tgid, tid, .. } = thread.wait.key;
-        let [sp, ip] = proc::entry(tgid, tid)?;
+        let before = entry(tgid, tid)?;
+        let [sp, ip] = before.place;
         let memory = Memory::of(tgid, tid)?;
         let registers = Registers { ip, sp, fp: thread.fp };
         let frames = match &self.0 {
@@ -100,7 +101,7 @@ impl Walks {
             None => by_frame_pointers(registers, &memory),
         };
         // What was read is its stack if it has been there all the time.
-        (proc::entry(tgid, tid)? == [sp, ip]).then_some(frames)
+        (entry(tgid, tid)? == before).then_some(frames)
     }
 
     /// No program runs any more that ran when this was last called.
