@@ -35,6 +35,12 @@ pub const fn finish(id: u64) -> u64 {
     if id == 0 { 1 } else { id }
 }
 
+/// The id of a whole stack.
+#[must_use]
+pub fn id_of(frames: &[u64]) -> u64 {
+    finish(frames.iter().fold(STACK_ID_SEED, |id, frame| mix(id, *frame)))
+}
+
 /// The frames of a stored stack, without the zeros behind them.
 #[must_use]
 pub fn used(frames: &[u64]) -> &[u64] {
@@ -46,22 +52,18 @@ pub fn used(frames: &[u64]) -> &[u64] {
 mod tests {
     use super::*;
 
-    fn id(frames: &[u64]) -> u64 {
-        finish(frames.iter().fold(STACK_ID_SEED, |id, frame| mix(id, *frame)))
-    }
-
     #[test]
     fn ids_depend_on_every_frame_and_on_their_order() {
         let stack = [0x5555_0000_1000, 0x5555_0000_2000, 0x7fff_f7dd_0000];
         let mut other = stack;
         other.swap(0, 1);
-        assert_ne!(id(&stack), id(&other));
+        assert_ne!(id_of(&stack), id_of(&other));
         for at in 0..stack.len() {
             let mut other = stack;
             other[at] += 1;
-            assert_ne!(id(&stack), id(&other));
+            assert_ne!(id_of(&stack), id_of(&other));
         }
-        assert_ne!(id(&stack), id(&stack[..2]));
+        assert_ne!(id_of(&stack), id_of(&stack[..2]));
     }
 
     #[test]
@@ -70,7 +72,7 @@ mod tests {
         let mut ids = std::collections::HashSet::new();
         for a in 0..1000_u64 {
             for b in 0..1000_u64 {
-                ids.insert(id(&[0x5555_5555_4000 + a * 4, 0x5555_5555_8000 + b * 4, 0x7fff_f7de_1234]));
+                ids.insert(id_of(&[0x5555_5555_4000 + a * 4, 0x5555_5555_8000 + b * 4, 0x7fff_f7de_1234]));
             }
         }
         assert_eq!(ids.len(), 1_000_000);

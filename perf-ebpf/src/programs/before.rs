@@ -9,7 +9,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{before::Before, stack::FRAMES_BYTES};
 
-use super::{follow::TASK_PID_OFFSET, marks::is_marked, system_call::registers_of, target::read_u32};
+use super::{follow::TASK_PID_OFFSET, marks::is_marked, system_call::frame_pointer_of, target::read_u32};
 
 /// What the kernel calls the program with for each thread (`struct bpf_iter__task`): the file that is read, and the thread; none
 /// at the end.
@@ -44,9 +44,7 @@ extern "C" fn threads_before(ctx: *const TaskContext) -> i32 {
     let Some(before) = BEFORE.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's, and nothing else writes to it; the file and the thread are the kernel's.
     unsafe {
-        let [ip, sp, fp] = registers_of(task.cast()).unwrap_or([0; 3]);
-        (*before).tid = tid;
-        ((*before).ip, (*before).sp, (*before).fp) = (ip, sp, fp);
+        ((*before).tid, (*before).fp) = (tid, frame_pointer_of(task.cast()).unwrap_or(0));
         let frames = (&raw mut (*before).kernel).cast();
         if bpf_get_task_stack(task, frames, FRAMES_BYTES as u32, 0) <= 0 {
             (*before).kernel[0] = 0;

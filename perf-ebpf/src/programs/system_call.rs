@@ -66,17 +66,16 @@ mod x86_64 {
         at_the_end_of_the_stack(task).map_or(Entry::UNKNOWN, |registers| unsafe { entry(registers) })
     }
 
-    /// Instruction, stack and frame pointer with which a thread's user code came into the kernel; `None` if it has none.
+    /// The frame pointer with which a thread's user code came into the kernel; `None` if it has none.
     #[inline(always)]
-    pub(in super::super) fn registers_of(task: *const c_void) -> Option<[u64; 3]> {
+    pub(in super::super) fn frame_pointer_of(task: *const c_void) -> Option<u64> {
         let registers = at_the_end_of_the_stack(task)?;
         // SAFETY: as above.
         unsafe {
             let read = |at: *const u64| bpf_probe_read_kernel(at).ok();
             let of_user = read((&raw const (*registers).cs).cast())? & 3 == 3;
-            let [ip, sp] = [read((&raw const (*registers).rip).cast())?, read((&raw const (*registers).rsp).cast())?];
             let fp = read((&raw const (*registers).rbp).cast())?;
-            of_user.then_some([ip, sp, fp])
+            of_user.then_some(fp)
         }
     }
 
@@ -115,7 +114,7 @@ mod x86_64 {
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
-pub(super) use x86_64::{by_helper, by_offset, registers_of};
+pub(super) use x86_64::{by_helper, by_offset, frame_pointer_of};
 
 /// What stands for none: where the registers are is not known of this architecture.
 #[cfg(not(bpf_target_arch = "x86_64"))]
@@ -128,6 +127,6 @@ pub(super) fn by_offset() -> Entry {
 /// As [`by_offset`].
 #[cfg(not(bpf_target_arch = "x86_64"))]
 #[inline(always)]
-pub(super) fn registers_of(_task: *const core::ffi::c_void) -> Option<[u64; 3]> {
+pub(super) fn frame_pointer_of(_task: *const core::ffi::c_void) -> Option<u64> {
     None
 }

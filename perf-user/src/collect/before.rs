@@ -5,7 +5,7 @@ use std::{collections::HashMap, error::Error, io::Read as _, sync::Arc};
 use aya::{Btf, Ebpf, programs::Iter};
 use perf_ebpf::{
     before::Before,
-    stack::{STACK_ID_SEED, finish, mix, used},
+    stack::{id_of, used},
 };
 use zerocopy::FromBytes as _;
 
@@ -14,7 +14,7 @@ use super::AttachError;
 /// The program.
 pub(super) const PROGRAM: &str = "threads_before";
 /// What the kernel calls the list that it is called for.
-pub(super) const LIST: &str = "task";
+const LIST: &str = "task";
 
 /// Loads the program: finding the list in the kernel's BTF takes a while.
 pub(super) fn load(bpf: &mut Ebpf) -> Result<(), AttachError> {
@@ -47,5 +47,5 @@ fn run(program: &mut Iter) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
 /// The id of a stack, and its frames.
 pub(crate) fn stack_of(frames: &[u64]) -> (u64, Arc<[u64]>) {
     let frames = used(frames);
-    (finish(frames.iter().fold(STACK_ID_SEED, |id, frame| mix(id, *frame))), frames.into())
+    (id_of(frames), frames.into())
 }

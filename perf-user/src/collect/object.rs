@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::AsFd as _, path::PathBuf, time::Instant};
 
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
 use perf_ebpf::{
     comm::comm_words,
     sched::WaitFilter,
@@ -273,19 +273,15 @@ impl ProgramTrial {
 fn try_program(bpf: &mut Ebpf, name: &'static str) -> Result<ProgramTrial, AttachError> {
     const INSTRUCTION_BYTES: u32 = 8;
     let refused = AttachError::program(name);
-    let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
     let started = Instant::now();
-    match program {
-        Program::PerfEvent(program) => program.load(),
-        Program::RawTracePoint(program) => program.load(),
-        Program::Iter(program) => {
-            let btf = Btf::from_sys_fs().map_err(|error| AttachError::Before(error.into()))?;
-            program.load(before::LIST, &btf)
-        }
-        _ => return Err(AttachError::Missing(name)),
-    }
-    .map_err(refused)?;
+    match bpf.program_mut(name).ok_or(AttachError::Missing(name))? {
+        Program::PerfEvent(program) => program.load().map_err(refused),
+        Program::RawTracePoint(program) => program.load().map_err(refused),
+        Program::Iter(_) => before::load(bpf),
+        _ => Err(AttachError::Missing(name)),
+    }?;
     let load_us = started.elapsed().as_micros() as u64;
+    let program = bpf.program(name).ok_or(AttachError::Missing(name))?;
     let info = program.info().map_err(refused)?;
     Ok(ProgramTrial {
         program: name,
