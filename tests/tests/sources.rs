@@ -31,11 +31,12 @@ fn who_reads_a_mapped_file_waits_for_its_pages() {
     let times = recording.report.times_of(account.tid);
     let (page_ns, blocked_ns) = (times.blocked_ns["page fault"], times.blocked_total());
     assert!(page_ns * 100 >= blocked_ns * 98, "a reader waits for pages alone: {times:?}");
-    // By the reader's own clocks, less what the kernel says that it waited for a CPU.
+    // By the reader's own clocks. A CPU that is taken from another for who was woken reads its clock at the wake-up and not again
+    // (wakeup_preempt in kernel/sched/core.c): to the kernel, that thread runs from then on. To perfprobe it waits for the CPU.
     let off_ns = recording.logged_sum("touch_ns") - recording.logged_sum("touch_cpu_ns");
-    let found_ns = blocked_ns + times.runnable_ns;
-    let allowed_ns = MS + off_ns / 100 + account.slices * 2_000;
-    assert!(found_ns.abs_diff(off_ns) <= allowed_ns, "{found_ns}, not {off_ns} ± {allowed_ns} ns off the CPU");
+    let spare_ns = MS + off_ns / 100 + account.slices * 2_000;
+    let known_ns = blocked_ns.saturating_sub(spare_ns)..=blocked_ns + times.runnable_ns + spare_ns;
+    assert!(known_ns.contains(&off_ns), "{off_ns} ns off the CPU are not in {known_ns:?}");
     let known_ns = off_ns - account.wait_ns;
     let allowed_ns = MS + known_ns / 100 + account.slices * 8_000;
     assert!(page_ns.abs_diff(known_ns) <= allowed_ns, "{page_ns}, not {known_ns} ± {allowed_ns} ns for pages");
