@@ -221,6 +221,9 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         }
     };
     let reported = outputs.write_all(args.quiet, |path| {
+        if args.quiet && !outputs.draws() {
+            return store::read_counts(path);
+        }
         let mut profile = store::read(path, Selection { moments, ..Selection::default() })?;
         let pools = profile.pools();
         profile.name_idle(&pools);

@@ -97,14 +97,17 @@ impl Stacks {
         id
     }
 
+    /// The caller of `stack`, and the frame on top of it; `None` for the empty one.
+    #[must_use]
+    pub fn node(&self, stack: StackId) -> Option<(StackId, FrameId)> {
+        self.nodes.get(stack.0 as usize).filter(|_| stack != StackId::EMPTY).copied()
+    }
+
     /// The frames of `stack`, leaf first.
     pub fn leaf_to_root(&self, stack: StackId) -> impl Iterator<Item = FrameId> + '_ {
         let mut at = stack;
         std::iter::from_fn(move || {
-            let (caller, frame) = *self.nodes.get(at.0 as usize)?;
-            if at == StackId::EMPTY {
-                return None;
-            }
+            let (caller, frame) = self.node(at)?;
             at = caller;
             Some(frame)
         })

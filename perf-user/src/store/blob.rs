@@ -1,4 +1,5 @@
-//! The samples of one process in one window as bytes: sorted, delta-coded, compressed where that helps.
+//! What rows hold as bytes: the samples of one process in one window, sorted, delta-coded, compressed where that helps; and the
+//! frames of a stack.
 
 use std::borrow::Cow;
 
@@ -72,6 +73,29 @@ pub(super) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
+/// Encodes rows of the table `frame`: for each how far it is from the one before, as LEB128 of zigzag numbers, since frames that
+/// were first seen together have rows near each other.
+pub(super) fn encode_frames(frames: &[u32]) -> Vec<u8> {
+    let (mut data, mut before) = (Vec::with_capacity(frames.len() * 2), 0);
+    for frame in frames {
+        let step = i64::from(*frame) - before;
+        push(&mut data, ((step << 1) ^ (step >> 63)) as u64);
+        before = i64::from(*frame);
+    }
+    data
+}
+
+/// Decodes what [`encode_frames`] made; `None` when the bytes are damaged.
+pub(super) fn decode_frames(mut data: &[u8]) -> Option<Vec<u32>> {
+    let (mut frames, mut before) = (Vec::new(), 0_i64);
+    while !data.is_empty() {
+        let step = pull(&mut data)?;
+        before = before.checked_add((step >> 1) as i64 ^ -((step & 1) as i64))?;
+        frames.push(u32::try_from(before).ok()?);
+    }
+    Some(frames)
+}
+
 pub(super) fn push(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -107,6 +131,18 @@ mod tests {
             let data = encode(entries.clone());
             entries.sort_unstable();
             assert_eq!(decode(&data).unwrap(), entries);
+        }
+    }
+
+    #[test]
+    fn frames_come_back_in_their_order() {
+        for frames in [vec![], vec![0, u32::MAX, 0], vec![7, 8, 6, 500_000, 500_001, 3]] {
+            assert_eq!(decode_frames(&encode_frames(&frames)).unwrap(), frames);
+        }
+        assert_eq!(encode_frames(&[70_000, 70_001, 69_999]).len(), 5);
+        // Cut off, below zero, above all rows, and far above.
+        for damaged in [&[0x80][..], &[1], &[0xfe, 0xff, 0xff, 0xff, 0x7f], &[0xff; 10]] {
+            assert!(decode_frames(damaged).is_none(), "{damaged:?}");
         }
     }
 

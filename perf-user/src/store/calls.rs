@@ -8,6 +8,7 @@ use super::{
     Selection,
     intern::Interner,
     lengths::{self, number, sum},
+    outline::Windows,
     read::{Unreadable, each, text},
 };
 use crate::{
@@ -80,21 +81,16 @@ pub(super) fn write(
     calls.facts.iter().try_for_each(|(name, value)| count("fact", name, *value))
 }
 
-/// Whether a recording has tables for calls: one of schema version 2 has not.
-pub(super) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) > 0 FROM sqlite_master WHERE name = 'call'", [], |row| row.get(0))
-}
-
 /// Reads the calls of these windows; `None` if none were recorded.
 pub(super) fn load(
     connection: &Connection,
-    windows: &HashMap<i64, u64>,
+    windows: &Windows,
     strings: &HashMap<u32, String>,
     selection: Selection,
     start_ns: u64,
 ) -> Result<Option<Calls>, Unreadable> {
     let recorded = "SELECT count(*) > 0 FROM event WHERE name = 'syscalls'";
-    if !has_tables(connection)? || !connection.query_row(recorded, [], |row| row.get(0))? {
+    if !connection.query_row(recorded, [], |row| row.get::<_, bool>(0))? {
         return Ok(None);
     }
     let mut calls = Calls::default();
@@ -145,7 +141,7 @@ pub(super) fn load(
     Ok(Some(calls))
 }
 
-fn load_counts(connection: &Connection, windows: &HashMap<i64, u64>, calls: &mut Calls) -> Result<(), Unreadable> {
+fn load_counts(connection: &Connection, windows: &Windows, calls: &mut Calls) -> Result<(), Unreadable> {
     let sql = "SELECT window, kind, name, value FROM counter WHERE event = 'calls'";
     each(connection, sql, |row| {
         if !windows.contains_key(&row.get(0)?) {

@@ -2,39 +2,93 @@
 //! long that not all can be remembered, a few times. Readers tell them by what they say, never by their ids.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    borrow::Borrow,
+    collections::{BTreeMap, HashMap},
     hash::Hash,
 };
 
 use perf_ebpf::stack::{STACK_ID_SEED, mix};
 use rusqlite::{Transaction, params};
 
+use super::blob::encode_frames;
 use crate::{
     symbolize::{Function, Names, Unnamed, build_id},
     task::{LocatedSample, LocatedWindow, Module, ModuleId, ModuleKind, RawFrame},
 };
 
-/// A module, frame or stack as it was stored: its row, and a hash of what it says.
+/// A module as it was stored: its row, and a hash of what it says.
 #[derive(Clone, Copy, Debug)]
-struct Stored {
+struct StoredModule {
     id: u32,
     hash: u64,
 }
 
-/// The rows of a table that are remembered, by what they say.
+/// A frame as it was stored.
+#[derive(Clone, Copy, Debug)]
+struct StoredFrame {
+    id: u32,
+    hash: u64,
+    /// Whether it is of the kernel's, and only runs because something is recorded.
+    traces: bool,
+}
+
+/// A stack, or the outermost frames of one, as it was stored.
+#[derive(Clone, Copy, Debug)]
+struct StoredStack {
+    /// Tells it from all others that are remembered.
+    node: u32,
+    hash: u64,
+    /// The row that its last frame is in, and how many frames there are up to that.
+    row: u32,
+    depth: u32,
+    /// The row of the stack that ends here; 0 for none.
+    whole: u32,
+}
+
+impl StoredStack {
+    const EMPTY: Self = Self { node: 0, hash: STACK_ID_SEED, row: 0, depth: 0, whole: 0 };
+}
+
+/// The rows of a table that are remembered, by what they say: those that were looked for since some were last forgotten, and
+/// those that were looked for before.
 #[derive(Debug)]
 struct Rows<K, V> {
     known: HashMap<K, V>,
+    before: HashMap<K, V>,
     written: u32,
 }
 
 impl<K, V> Default for Rows<K, V> {
     fn default() -> Self {
-        Self { known: HashMap::new(), written: 0 }
+        Self { known: HashMap::new(), before: HashMap::new(), written: 0 }
     }
 }
 
-impl<K: Eq + Hash, V> Rows<K, V> {
+impl<K: Eq + Hash, V: Copy> Rows<K, V> {
+    fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(row) = self.known.get(key) {
+            return Some(*row);
+        }
+        let (key, row) = self.before.remove_entry(key)?;
+        self.known.insert(key, row);
+        Some(row)
+    }
+
+    fn forget<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        self.known.remove(key).or_else(|| self.before.remove(key))
+    }
+
+    /// Forgets what nobody looked for since this was last asked.
+    fn age(&mut self) {
+        self.before = std::mem::take(&mut self.known);
+    }
+
     /// The id of the next row, from 1.
     fn next_id(&mut self) -> u32 {
         self.written += 1;
@@ -46,24 +100,27 @@ impl<K: Eq + Hash, V> Rows<K, V> {
 #[derive(Debug, Default)]
 pub(super) struct Interner {
     strings: Rows<String, u32>,
-    modules: Rows<ModuleId, Stored>,
-    frames: Rows<RawFrame, Stored>,
-    stacks: Rows<(u32, u32), Stored>,
+    modules: Rows<ModuleId, StoredModule>,
+    frames: Rows<RawFrame, StoredFrame>,
+    /// By the stack of the caller, and the row of the frame on top of it.
+    stacks: Rows<(u32, u32), StoredStack>,
+    stack_rows: u32,
     threads: Rows<(u32, u32, String, String), u32>,
-    /// Frames of the kernel that only run because something is recorded.
-    tracing: HashSet<RawFrame>,
 }
 
 impl Interner {
-    /// Forgets all rows if there are more than `limit`: what comes again is written again.
+    /// Forgets rows if there are more than `limit`, those first that were not needed for longest: what comes again is written
+    /// again.
     pub(super) fn forget_beyond(&mut self, limit: usize) {
-        let Self { strings, modules, frames, stacks, threads, tracing } = self;
-        let (strings, threads) = (&mut strings.known, &mut threads.known);
-        let (modules, frames, stacks) = (&mut modules.known, &mut frames.known, &mut stacks.known);
-        if strings.len() + modules.len() + frames.len() + stacks.len() + threads.len() > limit {
-            (*strings, *threads) = Default::default();
-            (*modules, *frames, *stacks) = Default::default();
-            tracing.clear();
+        let Self { strings, modules, frames, stacks, threads, .. } = self;
+        let known =
+            [strings.known.len(), modules.known.len(), frames.known.len(), stacks.known.len(), threads.known.len()];
+        if known.iter().sum::<usize>() > limit / 2 {
+            strings.age();
+            modules.age();
+            frames.age();
+            stacks.age();
+            threads.age();
         }
     }
 
@@ -75,25 +132,23 @@ impl Interner {
     ) -> rusqlite::Result<()> {
         let mut new: BTreeMap<ModuleId, Vec<RawFrame>> = BTreeMap::new();
         for frame in window.samples().flat_map(|sample| &sample.frames) {
-            if !self.frames.known.contains_key(frame) {
+            if self.frames.get(frame).is_none() {
                 let Some(module) = window.modules.get(&frame.module) else { continue };
                 let place = mix(self.module(transaction, module)?.hash, frame.address);
                 // Where code was generated says nothing of what it is.
                 let hash = if frame.code == 0 { place } else { frame.code };
                 let id = self.frames.next_id();
-                self.frames.known.insert(*frame, Stored { id, hash });
+                self.frames.known.insert(*frame, StoredFrame { id, hash, traces: false });
                 new.entry(frame.module).or_default().push(*frame);
             }
         }
         for (module, frames) in new {
             let row = self.modules.known[&module].id;
             for (named, frame) in names.name_frames(&window.modules[&module], &frames).iter().zip(&frames) {
-                let id = self.frames.known[frame].id;
-                if frame.module == ModuleId::KERNEL
-                    && named.functions.first().is_some_and(|function| traces(&function.name))
-                {
-                    self.tracing.insert(*frame);
-                }
+                let Some(stored) = self.frames.known.get_mut(frame) else { continue };
+                let id = stored.id;
+                stored.traces = frame.module == ModuleId::KERNEL
+                    && named.functions.first().is_some_and(|function| traces(&function.name));
                 transaction.prepare_cached("INSERT INTO frame VALUES (?1, ?2, ?3, ?4)")?.execute(params![
                     id,
                     row,
@@ -123,7 +178,7 @@ impl Interner {
         frame: &RawFrame,
         function: &Function,
     ) -> rusqlite::Result<()> {
-        let Some(Stored { id, .. }) = self.frames.known.remove(frame) else { return Ok(()) };
+        let Some(StoredFrame { id, .. }) = self.frames.forget(frame) else { return Ok(()) };
         let name = string(&mut self.strings, transaction, &function.name)?;
         let file = string(&mut self.strings, transaction, &function.file)?;
         transaction.prepare_cached("UPDATE frame SET unnamed = NULL WHERE id = ?1")?.execute([id])?;
@@ -132,9 +187,9 @@ impl Interner {
         Ok(())
     }
 
-    fn module(&mut self, transaction: &Transaction<'_>, module: &Module) -> rusqlite::Result<Stored> {
-        if let Some(stored) = self.modules.known.get(&module.id) {
-            return Ok(*stored);
+    fn module(&mut self, transaction: &Transaction<'_>, module: &Module) -> rusqlite::Result<StoredModule> {
+        if let Some(stored) = self.modules.get(&module.id) {
+            return Ok(stored);
         }
         let build_id = module.symbols_path.as_ref().and_then(|path| build_id(path));
         let identity = build_id.as_deref().unwrap_or(&module.path);
@@ -155,8 +210,9 @@ impl Interner {
         };
         let id = self.modules.next_id();
         transaction.execute("INSERT INTO module VALUES (?1, ?2, ?3, ?4)", params![id, kind, module.path, build_id])?;
-        self.modules.known.insert(module.id, Stored { id, hash });
-        Ok(Stored { id, hash })
+        let stored = StoredModule { id, hash };
+        self.modules.known.insert(module.id, stored);
+        Ok(stored)
     }
 
     /// The row of a stack given outermost first; 0 for the empty one. `traced` stacks were taken by a program that runs where
@@ -167,27 +223,39 @@ impl Interner {
         frames: &[RawFrame],
         traced: bool,
     ) -> rusqlite::Result<u32> {
-        let mut stack = Stored { id: 0, hash: STACK_ID_SEED };
-        for frame in frames {
-            if traced && self.tracing.contains(frame) {
-                continue;
-            }
-            let frame = self.frames.known[frame];
-            if let Some(stored) = self.stacks.known.get(&(stack.id, frame.id)) {
-                stack = *stored;
-                continue;
-            }
-            let stored = Stored { id: self.stacks.next_id(), hash: mix(stack.hash, frame.hash) };
-            self.stacks.known.insert((stack.id, frame.id), stored);
-            transaction.prepare_cached("INSERT INTO stack VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-                stored.id,
-                stack.id,
-                frame.id,
-                stored.hash as i64
-            ])?;
-            stack = stored;
+        let frames = frames.iter().map(|frame| self.frames.known[frame]).filter(|frame| !(traced && frame.traces));
+        let mut frames = frames.peekable();
+        let (mut key, mut stack) = (None, StoredStack::EMPTY);
+        while let Some(frame) = frames.peek() {
+            let Some(stored) = self.stacks.get(&(stack.node, frame.id)) else { break };
+            (key, stack) = (Some((stack.node, frame.id)), stored);
+            frames.next();
         }
-        Ok(stack.id)
+        if frames.peek().is_none() && (stack.whole != 0 || stack.node == 0) {
+            return Ok(stack.whole);
+        }
+        self.stack_rows += 1;
+        let (row, caller, kept) = (self.stack_rows, stack.row, stack.depth);
+        let mut new = Vec::new();
+        for frame in frames {
+            new.push(frame.id);
+            let at = (stack.node, frame.id);
+            key = Some(at);
+            let (node, hash) = (self.stacks.next_id(), mix(stack.hash, frame.hash));
+            stack = StoredStack { node, hash, row, depth: stack.depth + 1, whole: 0 };
+            self.stacks.known.insert(at, stack);
+        }
+        if let Some(ended) = key.and_then(|key| self.stacks.known.get_mut(&key)) {
+            ended.whole = row;
+        }
+        transaction.prepare_cached("INSERT INTO stack VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            row,
+            caller,
+            kept,
+            encode_frames(&new),
+            stack.hash as i64
+        ])?;
+        Ok(row)
     }
 
     /// The row of a text.
@@ -211,8 +279,8 @@ impl Interner {
     /// The row of a sample's thread.
     pub(super) fn thread(&mut self, transaction: &Transaction<'_>, sample: &LocatedSample) -> rusqlite::Result<u32> {
         let key = (sample.tgid, sample.tid, sample.comm.clone(), sample.process.clone());
-        if let Some(id) = self.threads.known.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.threads.get(&key) {
+            return Ok(id);
         }
         let comm = string(&mut self.strings, transaction, &key.2)?;
         let process = string(&mut self.strings, transaction, &key.3)?;
@@ -232,8 +300,8 @@ fn traces(name: &str) -> bool {
 }
 
 fn string(strings: &mut Rows<String, u32>, transaction: &Transaction<'_>, text: &str) -> rusqlite::Result<u32> {
-    if let Some(id) = strings.known.get(text) {
-        return Ok(*id);
+    if let Some(id) = strings.get(text) {
+        return Ok(id);
     }
     let id = strings.next_id();
     transaction.prepare_cached("INSERT INTO string VALUES (?1, ?2)")?.execute(params![id, text])?;

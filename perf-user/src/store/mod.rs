@@ -5,6 +5,7 @@ mod calls;
 mod intern;
 mod lengths;
 mod open;
+mod outline;
 mod read;
 mod run_queue;
 mod slice;
@@ -16,14 +17,14 @@ mod timeline_tests;
 mod tests;
 mod write;
 
-pub use read::{Selection, read};
+pub use read::{Selection, read, read_counts};
 pub use slice::slice;
 pub use write::Writer;
 
 use std::path::PathBuf;
 
-/// The version of the tables; a reader refuses newer ones.
-pub const SCHEMA_VERSION: u32 = 3;
+/// The version of the tables; a reader refuses others.
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");
@@ -61,11 +62,12 @@ pub enum StoreError {
         /// Which.
         path: PathBuf,
     },
-    /// The file was written by a newer perfprobe.
+    /// The file was written by a newer perfprobe, or by one from before the first release.
     #[error(
-        "{path} has schema version {found}, and this perfprobe reads up to {SCHEMA_VERSION}; use a newer perfprobe"
+        "{path} has schema version {found}, and this perfprobe reads {SCHEMA_VERSION}; {}",
+        if *found > SCHEMA_VERSION { "use a newer perfprobe" } else { "record it again, or use the perfprobe that wrote it" }
     )]
-    Newer {
+    OtherVersion {
         /// Which.
         path: PathBuf,
         /// Its version.

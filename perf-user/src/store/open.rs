@@ -47,7 +47,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     match verdict {
         Verdict::Sound => Ok(connection),
         Verdict::Foreign => Err(foreign()),
-        Verdict::Newer(found) => Err(StoreError::Newer { path: path.to_owned(), found }),
+        Verdict::Other(found) => Err(StoreError::OtherVersion { path: path.to_owned(), found }),
         Verdict::Damaged(why) => Err(damaged(path, why)),
     }
 }
@@ -59,7 +59,8 @@ pub(super) fn damaged(path: &Path, why: String) -> StoreError {
 enum Verdict {
     Sound,
     Foreign,
-    Newer(u32),
+    /// Its schema version.
+    Other(u32),
     Damaged(String),
 }
 
@@ -70,16 +71,15 @@ fn examine(connection: &Connection) -> rusqlite::Result<Verdict> {
         return Ok(Verdict::Foreign);
     }
     let found = definitions(connection)?;
-    if found.get("meta") != expected(SCHEMA_VERSION, false)?.get("meta") {
+    if found.get("meta") != expected(false)?.get("meta") {
         return Ok(Verdict::Foreign);
     }
-    let version = match meta(connection, "schema_version")?.and_then(|text| text.parse().ok()) {
-        Some(version) if version > SCHEMA_VERSION => return Ok(Verdict::Newer(version)),
-        Some(version) => version,
+    match meta(connection, "schema_version")?.and_then(|text| text.parse().ok()) {
+        Some(SCHEMA_VERSION) => {}
+        Some(version) => return Ok(Verdict::Other(version)),
         None => return Ok(Verdict::Damaged("it does not tell its schema version".into())),
-    };
-    let timeline = version >= WITH_COUNTS && found.contains_key("timeline");
-    if found != expected(version, timeline)? {
+    }
+    if found != expected(found.contains_key("timeline"))? {
         return Ok(Verdict::Foreign);
     }
     // Among others, that no page belongs to two rows, which would make a small file an endless one.
@@ -92,21 +92,16 @@ pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Optio
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 
-/// The first version that has tables for system calls and for waiting for a CPU, and can have one for a timeline.
-const WITH_COUNTS: u32 = 3;
-
-/// What makes the tables of a version, with that of timelines or without.
-pub(super) fn tables(version: u32, timeline: bool) -> String {
-    let counts =
-        if version >= WITH_COUNTS { concat!(include_str!("calls.sql"), include_str!("run_queue.sql")) } else { "" };
+/// What makes the tables, with that of timelines or without.
+pub(super) fn tables(timeline: bool) -> String {
     let timeline = if timeline { include_str!("timeline.sql") } else { "" };
-    [include_str!("schema.sql"), counts, timeline].concat()
+    [include_str!("schema.sql"), include_str!("calls.sql"), include_str!("run_queue.sql"), timeline].concat()
 }
 
 /// The definitions of these, as SQLite keeps them.
-fn expected(version: u32, timeline: bool) -> rusqlite::Result<BTreeMap<String, String>> {
+fn expected(timeline: bool) -> rusqlite::Result<BTreeMap<String, String>> {
     let empty = Connection::open_in_memory()?;
-    empty.execute_batch(&tables(version, timeline))?;
+    empty.execute_batch(&tables(timeline))?;
     definitions(&empty)
 }
 

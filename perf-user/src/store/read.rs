@@ -1,9 +1,6 @@
 //! Reading a recording, or a slice of one, as a profile.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use rusqlite::{Connection, Row};
 
@@ -11,10 +8,11 @@ use super::{
     StoreError,
     blob::decode,
     calls,
-    open::{damaged, meta, open},
+    open::{damaged, open},
+    outline::Outline,
     run_queue, stacks, timeline,
 };
-use crate::profile::{Profile, Sample, Series, StackId, Thread, ThreadIndex};
+use crate::profile::{Profile, Sample, StackId, Thread, ThreadIndex};
 
 /// Which part of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,11 +42,18 @@ impl Selection {
 /// When the file is missing, foreign, newer or damaged.
 pub fn read(path: &Path, selection: Selection) -> Result<Profile, StoreError> {
     let connection = open(path)?;
-    load(&connection, selection).map_err(|error| match error {
-        Unreadable::Database(error) => damaged(path, error.to_string()),
-        Unreadable::Insane(what) => damaged(path, what.into()),
-        Unreadable::TooMuch(what) => StoreError::TooMuch { path: path.to_owned(), what },
-    })
+    load(&connection, selection).map_err(|error| error.of(path))
+}
+
+/// Reads what was recorded, and how much of it was taken and lost, without the values themselves: in long recordings, those are
+/// much to read.
+///
+/// # Errors
+/// When the file is missing, foreign, newer or damaged.
+pub fn read_counts(path: &Path) -> Result<Profile, StoreError> {
+    let connection = open(path)?;
+    let counted = Outline::load(&connection, Selection::default()).map_err(|error| error.of(path))?;
+    Ok(Profile { series: counted.series.into_values().collect(), ..counted.profile })
 }
 
 /// Values that a profile may hold: 11 hours of 8 busy CPUs at 99 Hz, no two samples of a window alike.
@@ -63,6 +68,16 @@ pub(super) enum Unreadable {
     TooMuch(&'static str),
 }
 
+impl Unreadable {
+    fn of(self, path: &Path) -> StoreError {
+        match self {
+            Self::Database(error) => damaged(path, error.to_string()),
+            Self::Insane(what) => damaged(path, what.into()),
+            Self::TooMuch(what) => StoreError::TooMuch { path: path.to_owned(), what },
+        }
+    }
+}
+
 impl From<rusqlite::Error> for Unreadable {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error)
@@ -70,60 +85,20 @@ impl From<rusqlite::Error> for Unreadable {
 }
 
 fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unreadable> {
-    let mut profile = Profile::default();
-    let json = |key| meta(connection, key).map(Option::unwrap_or_default);
-    profile.recording = serde_json::from_str(&json("recording")?)
-        .map_err(|_| Unreadable::Insane("it does not tell what was recorded"))?;
-    profile.overhead = serde_json::from_str(&json("overhead")?).unwrap_or_default();
-    let start_ns: u64 = json("start_ns")?.parse().unwrap_or(0);
-    let last = connection.query_row("SELECT max(end_ns) FROM window", [], |row| row.get::<_, Option<i64>>(0))?;
-    if !profile.recording.complete {
-        profile.recording.duration_ns = last.map_or(0, |end_ns| (end_ns as u64).saturating_sub(start_ns));
-    }
-
-    let mut series: BTreeMap<String, Series> = BTreeMap::new();
-    each(connection, "SELECT name, unit, period_ns, source FROM event", |row| {
-        let event: String = row.get(0)?;
-        let read = Series {
-            event: event.clone(),
-            unit: row.get(1)?,
-            period_ns: row.get::<_, i64>(2)? as u64,
-            source: row.get(3)?,
-            ..Series::default()
-        };
-        series.insert(event, read);
-        Ok(())
-    })?;
-
-    let (mut windows, mut covered_ns, mut spans): (HashMap<i64, u64>, u64, _) = (HashMap::new(), 0, HashMap::new());
-    each(connection, "SELECT id, start_ns, end_ns FROM window ORDER BY id", |row| {
-        let window_ns = (row.get::<_, i64>(1)? as u64).saturating_sub(start_ns);
-        if selection.holds(window_ns) {
-            windows.insert(row.get(0)?, window_ns);
-            let length_ns = (row.get::<_, i64>(2)? as u64).saturating_sub(row.get::<_, i64>(1)? as u64);
-            covered_ns = covered_ns.saturating_add(length_ns);
-            spans.insert(row.get(0)?, (window_ns, window_ns.saturating_add(length_ns)));
-        }
-        Ok(())
-    })?;
-
-    load_counters(connection, &windows, &mut series)?;
-    if selection.from_ns.is_some() || selection.to_ns.is_some() {
-        profile.slice_ns = covered_ns;
-    }
+    let Outline { mut profile, mut series, start_ns, windows } = Outline::load(connection, selection)?;
     let strings = load_strings(connection)?;
     let threads = load_threads(connection, &mut profile, &strings)?;
     profile.run_queues = run_queue::load(connection, &windows, &strings, selection)?;
     profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
     if timeline::exists(connection)? {
-        timeline::describe(connection, &mut profile, &spans)?;
+        timeline::describe(connection, &mut profile, &windows)?;
         if selection.moments {
             timeline::read(connection, &profile, &mut series, &threads, selection, start_ns)?;
         }
     }
     let mut decoded = 0;
     each(connection, "SELECT window, event, tgid, data FROM sample ORDER BY window", |row| {
-        let Some(window_ns) = windows.get(&row.get(0)?) else { return Ok(()) };
+        let Some((window_ns, _)) = windows.get(&row.get(0)?) else { return Ok(()) };
         if selection.tgid.is_some_and(|tgid| row.get(2) != Ok(tgid)) {
             return Ok(());
         }
@@ -149,7 +124,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     for series in series.values_mut() {
         let sum = series.samples.iter().try_fold(0_u64, |sum, sample| sum.checked_add(sample.value));
         sum.ok_or(Unreadable::Insane("its values are too large to be added up"))?;
-        stacks.resolve(series);
+        stacks.resolve(&profile, series);
     }
     for series in series.values().filter(|series| {
         selection == Selection { moments: selection.moments, ..Selection::default() }
@@ -163,32 +138,6 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     }
     profile.series = series.into_values().collect();
     Ok(profile)
-}
-
-/// What became of the events of each series, in these windows.
-fn load_counters(
-    connection: &Connection,
-    windows: &HashMap<i64, u64>,
-    series: &mut BTreeMap<String, Series>,
-) -> Result<(), Unreadable> {
-    let mut sum = 0_u64;
-    each(connection, "SELECT window, event, kind, name, value FROM counter", |row| {
-        let Some(series) = series.get_mut(&row.get::<_, String>(1)?) else { return Ok(()) };
-        if !windows.contains_key(&row.get(0)?) {
-            return Ok(());
-        }
-        let (kind, name, value): (String, String, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        let value = u64::try_from(value).map_err(|_| Unreadable::Insane("it counts below zero"))?;
-        // No sum of some of them overflows then.
-        sum = sum.checked_add(value).ok_or(Unreadable::Insane("its counts are too large to be added up"))?;
-        match kind.as_str() {
-            "taken" => series.accounting.taken += value,
-            "reported" => series.accounting.reported += value,
-            "lost" => *series.accounting.lost.entry(name).or_default() += value,
-            _ => *series.counters.entry(name).or_default() += value,
-        }
-        Ok(())
-    })
 }
 
 pub(super) fn each(

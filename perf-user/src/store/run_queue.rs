@@ -8,6 +8,7 @@ use super::{
     Selection,
     intern::Interner,
     lengths,
+    outline::Windows,
     read::{Unreadable, each, text},
 };
 use crate::{collect::target::comm_text, drain::RawQueues, profile::RunQueues};
@@ -32,22 +33,14 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Whether a recording has these tables: one of schema version 2 has not.
-pub(super) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) > 0 FROM sqlite_master WHERE name = 'run_queue'", [], |row| row.get(0))
-}
-
 /// Reads what these windows hold.
 pub(super) fn load(
     connection: &Connection,
-    windows: &HashMap<i64, u64>,
+    windows: &Windows,
     strings: &HashMap<u32, String>,
     selection: Selection,
 ) -> Result<RunQueues, Unreadable> {
     let mut found = RunQueues::default();
-    if !has_tables(connection)? {
-        return Ok(found);
-    }
     let is_wanted = |window: i64, tgid: u32, tid: u32| {
         windows.contains_key(&window)
             && selection.tgid.is_none_or(|wanted| wanted == tgid)

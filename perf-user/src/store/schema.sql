@@ -30,8 +30,15 @@ CREATE TABLE line (
     PRIMARY KEY (frame, depth)
 ) WITHOUT ROWID;
 
--- A stack is its caller's stack (0: none) plus a frame. hash names the content, the same in every recording.
-CREATE TABLE stack (id INTEGER PRIMARY KEY, caller INTEGER NOT NULL, frame INTEGER NOT NULL, hash INTEGER NOT NULL);
+-- A stack is the outermost frames of another (caller; 0: none), so many as kept says, plus frames of its own: see store/blob.rs.
+-- The last that is kept is one of the caller's own. hash names the content, the same in every recording.
+CREATE TABLE stack (
+    id INTEGER PRIMARY KEY,
+    caller INTEGER NOT NULL,
+    kept INTEGER NOT NULL,
+    frames BLOB NOT NULL,
+    hash INTEGER NOT NULL
+);
 
 CREATE TABLE thread (
     id INTEGER PRIMARY KEY,

@@ -7,9 +7,8 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::{
     Selection, StoreError,
     blob::{decode, encode},
-    calls::has_tables,
     open::{meta, open},
-    run_queue, timeline,
+    timeline,
 };
 use crate::host::files::{PRIVATE, Place};
 
@@ -32,10 +31,8 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
     cut(&mut copy, selection).map_err(failed)
 }
 
-/// The tables of system calls.
-const CALLS: [&str; 3] = ["call", "call_error", "slow_call"];
-/// Those of waiting for a CPU.
-const QUEUES: [&str; 2] = ["run_queue", "taker"];
+/// The tables that have rows of a window and a process, beside the samples.
+const COUNTS: [&str; 5] = ["call", "call_error", "slow_call", "run_queue", "taker"];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -44,11 +41,8 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         .prepare("SELECT id, start_ns FROM window")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let (has_calls, has_queues) = (has_tables(&transaction)?, run_queue::has_tables(&transaction)?);
-    let calls = CALLS.into_iter().filter(|_| has_calls);
-    let queues = QUEUES.into_iter().filter(|_| has_queues);
-    let others: Vec<&str> =
-        calls.chain(queues.clone()).chain(timeline::exists(&transaction)?.then_some("timeline")).collect();
+    let has_timeline = timeline::exists(&transaction)?;
+    let others: Vec<&str> = COUNTS.into_iter().chain(has_timeline.then_some("timeline")).collect();
     for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
         for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
@@ -63,13 +57,10 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         }
     }
     if let Some(tid) = selection.tid {
-        for table in queues {
+        // Which thread made a call is told of the slowest only.
+        transaction.execute_batch("DELETE FROM call; DELETE FROM call_error")?;
+        for table in ["slow_call", "run_queue", "taker"] {
             transaction.execute(&format!("DELETE FROM {table} WHERE tid != ?1"), [tid])?;
-        }
-        if has_calls {
-            // Which thread made a call is told of the slowest only.
-            transaction.execute_batch("DELETE FROM call; DELETE FROM call_error")?;
-            transaction.execute("DELETE FROM slow_call WHERE tid != ?1", [tid])?;
         }
         let threads: Vec<u32> = transaction
             .prepare("SELECT id FROM thread WHERE tid = ?1")?
@@ -80,7 +71,7 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
             entries.retain(|entry| threads.contains(&entry.thread));
             Some(encode(entries))
         })?;
-        if timeline::exists(&transaction)? {
+        if has_timeline {
             rewrite(&transaction, "timeline", |data| timeline::keep_threads(data, &threads))?;
         }
     }

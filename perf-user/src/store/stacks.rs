@@ -1,13 +1,13 @@
 //! The stacks of a recording, and the names of their frames.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
-    rc::Rc,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use rusqlite::{Connection, params};
 
-use super::read::{Unreadable, each, text};
+use super::{
+    blob::decode_frames,
+    read::{Unreadable, each, text},
+};
 use crate::profile::{Frame, FrameId, FrameKind, Profile, Series, StackId};
 
 /// Bytes of names in all stacks, each stack written out: the size of the recording's folded form.
@@ -19,22 +19,24 @@ const FRAME_BYTES: u64 = 32;
 /// Frames of a stack. The kernel gives 127 of each side; inlined functions come on top.
 const MAX_DEPTH: usize = 4096;
 
-/// The functions at a stored place, outermost first, and why it has no symbol, if it has none.
+/// The functions at a stored place, outermost first.
 #[derive(Debug, Default)]
 struct Place {
     frames: Vec<FrameId>,
-    unnamed: Option<Rc<str>>,
     text_bytes: u64,
 }
 
-/// A stored stack as the profile has it.
-#[derive(Clone, Debug)]
+/// A row of the table `stack`.
+struct Row {
+    caller: u32,
+    kept: u32,
+    frames: Vec<u8>,
+}
+
+/// A stack, up to one of its stored frames, as the profile has it.
+#[derive(Clone, Copy, Debug)]
 struct Stack {
     id: StackId,
-    /// The stored stack of its caller, which has a smaller id; 0 for none.
-    caller: u32,
-    /// Why its last frame has no name.
-    unnamed: Option<Rc<str>>,
     /// Of all its frames.
     text_bytes: u64,
     depth: usize,
@@ -42,7 +44,7 @@ struct Stack {
 
 /// Stacks by their stored ids.
 #[derive(Debug)]
-pub(super) struct Stacks(HashMap<u32, Stack>);
+pub(super) struct Stacks(HashMap<u32, StackId>);
 
 /// Loads the wanted stacks.
 pub(super) fn load(
@@ -51,81 +53,95 @@ pub(super) fn load(
     strings: &HashMap<u32, String>,
     wanted: BTreeSet<u32>,
 ) -> Result<Stacks, Unreadable> {
-    let mut nodes: HashMap<u32, (u32, u32)> = HashMap::new();
-    each(connection, "SELECT id, caller, frame FROM stack", |row| {
-        nodes.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
+    const EMPTY: Stack = Stack { id: StackId::EMPTY, text_bytes: 0, depth: 0 };
+    let mut rows: HashMap<u32, Row> = HashMap::new();
+    each(connection, "SELECT id, caller, kept, frames FROM stack", |row| {
+        rows.insert(row.get(0)?, Row { caller: row.get(1)?, kept: row.get(2)?, frames: row.get(3)? });
         Ok(())
     })?;
     let mut places: HashMap<u32, Place> = HashMap::new();
     let mut frames: HashMap<Frame, FrameId> = HashMap::new();
-    let root = Stack { id: StackId::EMPTY, caller: 0, unnamed: None, text_bytes: 0, depth: 0 };
-    let mut stacks = HashMap::from([(0, root)]);
+    // Of each row that is known, the stacks that end at its own frames, after what it keeps of its caller.
+    let mut known: HashMap<u32, Vec<Stack>> = HashMap::new();
+    let mut stacks = HashMap::from([(0, StackId::EMPTY)]);
     // Stacks share their callers' frames here, and have them for their own where they are written.
     let (mut shared_bytes, mut text_bytes) = (0_u64, 0_u64);
     for id in wanted {
-        // From the leaf to the first caller that is known already, then back.
+        // From the stack to the first caller that is known already, then back.
         let (mut path, mut at) = (Vec::new(), id);
-        while !stacks.contains_key(&at) {
-            let Some((caller, frame)) = nodes.get(&at).copied().filter(|(caller, _)| *caller < at) else { break };
-            path.push((at, frame));
-            at = caller;
+        while let Some(row) = rows.get(&at).filter(|row| !known.contains_key(&at) && row.caller < at) {
+            path.push((at, row));
+            at = row.caller;
         }
-        let Some(mut stack) = stacks.get(&at).cloned() else { continue };
-        for (node, frame) in path.into_iter().rev() {
-            let place = match places.entry(frame) {
-                Entry::Occupied(place) => place.into_mut(),
-                Entry::Vacant(place) => place.insert(load_place(connection, profile, &mut frames, strings, frame)?),
-            };
-            shared_bytes = shared_bytes.saturating_add(place.text_bytes);
-            if shared_bytes > MAX_TEXT_BYTES {
-                return Err(Unreadable::TooMuch("stacks"));
+        for (at, row) in path.into_iter().rev() {
+            let Some(mut stack) = kept(&rows, &known, row) else { break };
+            let own = decode_frames(&row.frames).ok_or(Unreadable::Insane("the frames of a stack are no frames"))?;
+            let mut own_stacks = Vec::with_capacity(own.len() + 1);
+            own_stacks.push(stack);
+            for frame in own {
+                let place = match places.entry(frame) {
+                    Entry::Occupied(place) => place.into_mut(),
+                    Entry::Vacant(place) => place.insert(load_place(connection, profile, &mut frames, strings, frame)?),
+                };
+                shared_bytes = shared_bytes.saturating_add(place.text_bytes);
+                if shared_bytes > MAX_TEXT_BYTES {
+                    return Err(Unreadable::TooMuch("stacks"));
+                }
+                stack.depth += place.frames.len();
+                if stack.depth > MAX_DEPTH {
+                    return Err(Unreadable::Insane("a stack is deeper than any thread's"));
+                }
+                for frame in &place.frames {
+                    stack.id = profile.stacks.push(stack.id, *frame);
+                }
+                stack.text_bytes += place.text_bytes;
+                own_stacks.push(stack);
             }
-            stack.depth += place.frames.len();
-            if stack.depth > MAX_DEPTH {
-                return Err(Unreadable::Insane("a stack is deeper than any thread's"));
-            }
-            for frame in &place.frames {
-                stack.id = profile.stacks.push(stack.id, *frame);
-            }
-            stack.text_bytes += place.text_bytes;
-            stack.unnamed.clone_from(&place.unnamed);
-            stack.caller = at;
-            stacks.insert(node, stack.clone());
-            at = node;
+            known.insert(at, own_stacks);
         }
+        let Some(stack) = known.get(&id).and_then(|own| own.last()) else { continue };
         text_bytes = text_bytes.saturating_add(stack.text_bytes);
         if text_bytes > MAX_TEXT_BYTES {
             return Err(Unreadable::TooMuch("stacks"));
         }
+        stacks.insert(id, stack.id);
     }
-    Ok(Stacks(stacks))
+    return Ok(Stacks(stacks));
+
+    /// What a row keeps of its caller.
+    fn kept(rows: &HashMap<u32, Row>, known: &HashMap<u32, Vec<Stack>>, row: &Row) -> Option<Stack> {
+        if row.caller == 0 {
+            return Some(EMPTY);
+        }
+        let at = row.kept.checked_sub(rows.get(&row.caller)?.kept)?;
+        known.get(&row.caller)?.get(at as usize).copied()
+    }
 }
 
 impl Stacks {
     /// Gives samples, which name stored stacks, those of the profile; drops samples without one. Counts the frames that
     /// have no name.
-    pub(super) fn resolve(&self, series: &mut Series) {
-        let mut values: BTreeMap<u32, u64> = BTreeMap::new();
+    pub(super) fn resolve(&self, profile: &Profile, series: &mut Series) {
+        let mut values: BTreeMap<StackId, u64> = BTreeMap::new();
         series.samples.retain_mut(|sample| {
-            let stored = sample.stack.0;
-            let Some(stack) = self.0.get(&stored) else { return false };
-            *values.entry(stored).or_default() += sample.value;
-            sample.stack = stack.id;
+            let Some(stack) = self.0.get(&sample.stack.0) else { return false };
+            *values.entry(*stack).or_default() += sample.value;
+            sample.stack = *stack;
             true
         });
         series.moments.retain_mut(|moment| {
             let stack = self.0.get(&moment.stack.0);
-            moment.stack = stack.map_or(moment.stack, |stack| stack.id);
+            moment.stack = *stack.unwrap_or(&moment.stack);
             stack.is_some()
         });
         // From the leaves down: what a stack took, its callers took as well.
-        while let Some((stored, value)) = values.pop_last() {
-            let Some(stack) = self.0.get(&stored).filter(|_| stored != 0) else { continue };
-            if let Some(reason) = &stack.unnamed {
-                let count = series.unsymbolized.entry(reason.to_string()).or_default();
+        while let Some((stack, value)) = values.pop_last() {
+            let Some((caller, frame)) = profile.stacks.node(stack) else { continue };
+            if let Some(reason) = profile.unnamed.get(&frame) {
+                let count = series.unsymbolized.entry(profile.strings.get(*reason).to_owned()).or_default();
                 *count = count.saturating_add(value);
             }
-            *values.entry(stack.caller).or_default() += value;
+            *values.entry(caller).or_default() += value;
         }
     }
 }
@@ -145,7 +161,7 @@ fn load_place(
     let mut rows = statement.query(params![id])?;
     let mut place = Place::default();
     while let Some(row) = rows.next()? {
-        place.unnamed = row.get(0)?;
+        let unnamed: Option<String> = row.get(0)?;
         let (module_kind, path): (String, String) = (row.get(2)?, row.get(3)?);
         let kind = match module_kind.as_str() {
             "kernel" => FrameKind::Kernel,
@@ -164,14 +180,14 @@ fn load_place(
             file: profile.strings.intern(text(strings, row.get(6)?)),
             line: row.get(7)?,
             kind,
-            symbolized: place.unnamed.is_none(),
+            symbolized: unnamed.is_none(),
             address: row.get::<_, i64>(1)? as u64,
         };
         let next = FrameId(profile.frames.len() as u32);
         let frame_id = *frames.entry(frame).or_insert(next);
         if frame_id == next {
             profile.frames.push(frame);
-            if let Some(reason) = &place.unnamed {
+            if let Some(reason) = &unnamed {
                 let reason = profile.strings.intern(reason);
                 profile.unnamed.insert(frame_id, reason);
             }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, path::PathBuf};
 use super::{
     SCHEMA_VERSION, Selection, StoreError, Writer,
     blob::{Entry, encode},
-    read::{MAX_SAMPLES, read},
+    read::{MAX_SAMPLES, read, read_counts},
     slice,
 };
 use crate::{
@@ -52,6 +52,15 @@ fn recorded(complete: bool) -> (tempfile::TempDir, PathBuf) {
 
 /// The same, by a writer that remembers so many rows.
 fn recorded_remembering(rows: usize, complete: bool) -> (tempfile::TempDir, PathBuf) {
+    write(rows, complete, Vec::new())
+}
+
+/// The same, and more windows.
+fn recorded_with(rows: usize, windows: Vec<LocatedWindow>) -> (tempfile::TempDir, PathBuf) {
+    write(rows, true, windows)
+}
+
+fn write(rows: usize, complete: bool, windows: Vec<LocatedWindow>) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.perfprobe");
     let mut writer = Writer::create(&path).unwrap();
@@ -63,6 +72,7 @@ fn recorded_remembering(rows: usize, complete: bool) -> (tempfile::TempDir, Path
     let samples = vec![sample(7, "main", &[0x10, 0x20], 5), sample(8, "helper", &[0x10, 0x30], 3)];
     writer.window(&window(0, 8, 0, samples), &mut names).unwrap();
     writer.window(&window(1, 6, 2, vec![sample(7, "main", &[0x10, 0x20], 4)]), &mut names).unwrap();
+    windows.iter().for_each(|window| writer.window(window, &mut names).unwrap());
     if complete {
         (recording.complete, recording.duration_ns) = (true, 2 * SECOND);
         writer.describe(&recording, &Overhead { bpf_ns: Some(9), ..Overhead::default() }, START).unwrap();
@@ -92,18 +102,59 @@ fn a_whole_recording_comes_back_balanced() {
 
 #[test]
 fn what_was_forgotten_and_written_again_reads_the_same() {
-    let ((_keep, all), (_keep_too, few)) = (recorded(true), recorded_remembering(1, true));
     let rows = |path: &PathBuf, table: &str| -> i64 {
         let connection = rusqlite::Connection::open(path).unwrap();
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     };
-    for table in ["string", "module", "frame", "stack", "thread"] {
+    let tables = ["string", "module", "frame", "stack", "thread"];
+    let ((_keep, all), (_keep_too, few)) = (recorded(true), recorded_remembering(1, true));
+    assert!(tables.iter().all(|table| rows(&few, table) == rows(&all, table)), "what is still used is not forgotten");
+    // A second in which none of it is used.
+    let other = |second| window(second, 2, 0, vec![sample(9, "other", &[0x40], 2)]);
+    let again = || window(4, 4, 0, vec![sample(7, "main", &[0x10, 0x20], 4)]);
+    let windows = || vec![other(2), other(3), again()];
+    let ((_keep, all), (_keep_too, few)) = (recorded_with(usize::MAX, windows()), recorded_with(1, windows()));
+    for table in tables {
         assert!(rows(&few, table) > rows(&all, table), "{table}: nothing was forgotten");
     }
     let (all, few) = (read(&all, Selection::default()).unwrap(), read(&few, Selection::default()).unwrap());
     assert_eq!(folded(&few), folded(&all));
     assert_eq!((few.threads.len(), few.frames.len()), (all.threads.len(), all.frames.len()));
     assert_eq!(few.stacks.node_count(), all.stacks.node_count());
+}
+
+#[test]
+fn stacks_are_stored_as_what_they_do_not_share() {
+    let samples = [&[0x10, 0x20, 0x30][..], &[0x10, 0x20], &[0x10, 0x20, 0x40, 0x50], &[0x10, 0x20, 0x40, 0x60], &[]];
+    let samples: Vec<_> = samples.iter().map(|frames| sample(7, "main", frames, 1)).collect();
+    let (_directory, path) = recorded_with(usize::MAX, vec![window(2, 10, 0, [samples.clone(), samples].concat())]);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let mut stored = file.prepare("SELECT id, caller, kept, length(frames) FROM stack").unwrap();
+    let rows = stored.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])).unwrap();
+    let rows: Vec<[i64; 4]> = rows.map(Result::unwrap).collect();
+    // The first two are of the windows before: 10 20, and 10 30.
+    assert_eq!(rows, [[1, 0, 0, 2], [2, 1, 1, 1], [3, 1, 2, 1], [4, 1, 2, 2], [5, 4, 3, 1]]);
+    let hashes = |table: &str| -> i64 { file.query_row(table, [], |row| row.get(0)).unwrap() };
+    assert_eq!(hashes("SELECT count(DISTINCT hash) FROM stack"), 5);
+    let profile = read(&path, Selection::default()).unwrap();
+    let expected = [
+        ("helper;[jit+0x10]_[j];[jit+0x30]_[j]", 3),
+        ("main", 2),
+        ("main;[jit+0x10]_[j];[jit+0x20]_[j]", 11),
+        ("main;[jit+0x10]_[j];[jit+0x20]_[j];[jit+0x30]_[j]", 2),
+        ("main;[jit+0x10]_[j];[jit+0x20]_[j];[jit+0x40]_[j];[jit+0x50]_[j]", 2),
+        ("main;[jit+0x10]_[j];[jit+0x20]_[j];[jit+0x40]_[j];[jit+0x60]_[j]", 2),
+    ];
+    assert_eq!(folded(&profile), expected.map(|(line, value)| (line.to_owned(), value)));
+}
+
+#[test]
+fn what_is_counted_is_read_without_the_values() {
+    let (_directory, path) = recorded(true);
+    let (counts, whole) = (read_counts(&path).unwrap(), read(&path, Selection::default()).unwrap());
+    assert_eq!(counts.series("cpu").unwrap().accounting, whole.series("cpu").unwrap().accounting);
+    assert_eq!((counts.recording.complete, counts.recording.duration_ns), (true, 2 * SECOND));
+    assert!(counts.series("cpu").unwrap().samples.is_empty());
 }
 
 #[test]
@@ -165,12 +216,15 @@ fn what_is_no_recording_is_refused_by_name() {
 }
 
 #[test]
-fn a_newer_recording_is_refused_not_misread() {
+fn a_recording_of_another_version_is_refused_not_misread() {
     let (_directory, path) = recorded(true);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute("UPDATE meta SET value = ?1 WHERE key = 'schema_version'", [SCHEMA_VERSION + 1]).unwrap();
-    let refused = read(&path, Selection::default());
-    assert!(matches!(refused, Err(StoreError::Newer { found, .. }) if found == SCHEMA_VERSION + 1));
+    for (version, remedy) in [(SCHEMA_VERSION + 1, "newer perfprobe"), (SCHEMA_VERSION - 1, "record it again")] {
+        connection.execute("UPDATE meta SET value = ?1 WHERE key = 'schema_version'", [version]).unwrap();
+        let refused = read(&path, Selection::default()).unwrap_err();
+        assert!(matches!(refused, StoreError::OtherVersion { found, .. } if found == version));
+        assert!(refused.to_string().contains(remedy), "{refused}");
+    }
 }
 
 fn connection(path: &std::path::Path, sql: &str) {
@@ -216,6 +270,7 @@ fn a_page_that_is_used_twice_is_damage_not_an_endless_file() {
 #[test]
 fn numbers_that_cannot_be_are_damage() {
     for sql in [
+        "UPDATE stack SET frames = x'80'",
         "UPDATE counter SET value = -1 WHERE kind = 'taken'",
         "UPDATE counter SET value = 9223372036854775807",
         "UPDATE sample SET data = x'00ff'",
@@ -243,11 +298,13 @@ fn set_samples(path: &std::path::Path, samples: &[(u32, u64)]) {
 #[test]
 fn stacks_that_go_round_or_on_forever_end() {
     let (_directory, path) = recorded(true);
-    connection(&path, "UPDATE stack SET caller = 3 WHERE id = 2");
-    assert!(read(&path, Selection::default()).is_ok());
+    for lost in ["kept = 9", "kept = 0", "caller = 3"] {
+        connection(&path, &format!("UPDATE stack SET {lost} WHERE id = 2"));
+        assert!(read(&path, Selection::default()).is_ok());
+    }
     let chain = "WITH RECURSIVE n(i) AS (VALUES(100) UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
-        INSERT INTO stack SELECT i, i - 1, 1, 0 FROM n;
-        INSERT INTO stack VALUES (99, 0, 1, 0)";
+        INSERT INTO stack SELECT i, i - 1, i - 99, x'02', 0 FROM n;
+        INSERT INTO stack VALUES (99, 0, 0, x'02', 0)";
     connection(&path, chain);
     set_samples(&path, &[(9000, 1)]);
     let refused = read(&path, Selection::default());

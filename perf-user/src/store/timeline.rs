@@ -8,6 +8,7 @@ use super::{
     Selection,
     blob::{pack, pull, push, unpack},
     intern::Interner,
+    outline::Windows,
     read::{Unreadable, each},
 };
 use crate::{
@@ -106,11 +107,7 @@ pub(super) fn exists(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Reads what is known of the timeline in these windows, each with its beginning and end after the recording's start.
-pub(super) fn describe(
-    connection: &Connection,
-    profile: &mut Profile,
-    windows: &HashMap<i64, (u64, u64)>,
-) -> Result<(), Unreadable> {
+pub(super) fn describe(connection: &Connection, profile: &mut Profile, windows: &Windows) -> Result<(), Unreadable> {
     let min_ns = profile.recording.options["timeline_min_ns"].as_u64().unwrap_or(0);
     let mut timeline = Timeline { min_ns, from_ns: u64::MAX, ..Timeline::default() };
     each(connection, "SELECT window, kind, name, value FROM counter WHERE event = 'timeline'", |row| {

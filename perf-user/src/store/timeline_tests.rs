@@ -108,13 +108,4 @@ fn only_recordings_with_a_timeline_have_its_table() {
     drop(writer);
     assert_eq!(version(&plain), SCHEMA_VERSION.to_string());
     assert!(read(&plain, Selection { moments: true, ..Selection::default() }).unwrap().timeline.is_none());
-    // A table that version 2 does not have.
-    let connection = rusqlite::Connection::open(&plain).unwrap();
-    for table in ["call", "call_error", "slow_call", "run_queue", "taker"] {
-        connection.execute(&format!("DROP TABLE {table}"), []).unwrap();
-    }
-    connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'", []).unwrap();
-    assert!(read(&plain, Selection::default()).is_ok(), "one of version 2");
-    connection.execute_batch(include_str!("timeline.sql")).unwrap();
-    assert!(read(&plain, Selection::default()).is_err());
 }

@@ -81,7 +81,7 @@ impl Writer {
             // A kill loses nothing without syncing; only the machine's own crash could, and is not worth stalls.
             connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", tables(SCHEMA_VERSION, timeline)))?;
+            connection.execute_batch(&format!("BEGIN; {}; COMMIT;", tables(timeline)))?;
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(error.to_string()))?;

@@ -56,6 +56,11 @@ impl Outputs {
         &self.recording
     }
 
+    /// Whether something is drawn from the recording.
+    pub(super) fn draws(&self) -> bool {
+        !self.drawn.is_empty()
+    }
+
     /// Removes the recording of a run that never began.
     pub(super) fn forget(&self) {
         let _ = std::fs::remove_file(&self.recording);

@@ -1,4 +1,4 @@
-//! System calls come back as they were written, whole or in slices; recordings without tables for them open.
+//! System calls come back as they were written, whole or in slices; those of no calls have none.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -122,20 +122,6 @@ fn parts_hold_their_part_in_place_and_as_copies() {
 
 fn change(path: &Path, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
-}
-
-#[test]
-fn a_recording_of_version_2_opens_and_is_cut() {
-    let (directory, path) = recorded();
-    let older = "DROP TABLE call; DROP TABLE call_error; DROP TABLE slow_call; DROP TABLE run_queue; DROP TABLE taker;
-        DELETE FROM counter WHERE event = 'calls'; UPDATE meta SET value = '2' WHERE key = 'schema_version'";
-    change(&path, older);
-    assert!(read(&path, Selection::default()).unwrap().calls.is_none());
-    let copy = directory.path().join("copy.perfprobe");
-    slice(&path, &copy, Selection { from_ns: Some(SECOND), ..Selection::default() }).unwrap();
-    assert!(read(&copy, Selection::default()).is_ok());
-    change(&path, "CREATE TABLE call (a)");
-    assert!(matches!(read(&path, Selection::default()), Err(StoreError::Foreign { .. })));
 }
 
 #[test]
