@@ -11,6 +11,10 @@ fn switch_ns() -> u64 {
     if in_guest() { 400_000 } else { 8_000 }
 }
 
+/// How long a thread that is woken can be on the list of another CPU that has not heard the interrupt yet, on a busy machine: it is
+/// neither blocked any more nor queued there.
+const QUEUED_NS: u64 = 30_000;
+
 fn record(lab: &Lab, kind: &str, seconds: &str) -> Recording {
     let waits = Program::c("waits.c");
     // Not often: the time of sampling interrupts is no thread's in the kernel's account.
@@ -36,9 +40,11 @@ fn assert_same(what: &str, found_ns: u64, known_ns: u64, slack_ns: u64) {
 /// Asserts that running and waiting for a CPU are what the kernel's scheduler says itself.
 ///
 /// The kernel's account changes when it looks at its clock, at the beginning of a switch and when a thread is queued, and not
-/// in between: some microseconds for each slice before or after the switch itself. And a thread that is woken waits, for the
-/// kernel, only from when it was queued, which is after the interrupt that tells an idle CPU. Interrupts, and what a hypervisor
-/// took, are left out.
+/// in between: some microseconds for each slice before or after the switch itself. Interrupts, and what a hypervisor took, are
+/// left out. A thread that is woken waits, for the kernel, only from when it was queued, which is after the interrupt that tells an
+/// idle CPU; and if the CPU is taken from another for it, the clock is not read again before the switch (wakeup_preempt in
+/// kernel/sched/core.c), so that it runs, for the kernel, from then on. To perfprobe it waits for the CPU: of threads that are woken
+/// more than now and then, the two times are only known together.
 fn assert_accounts(recording: &Recording, threads: usize) {
     let accounts = recording.accounts();
     assert_eq!(accounts.len(), threads, "threads that told what they did");
@@ -49,13 +55,15 @@ fn assert_accounts(recording: &Recording, threads: usize) {
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
         let slack_ns = 2 * MS + slices * switch_ns() + run_ns / 25;
-        assert_same(&format!("thread {tid} running"), times.running_ns, run_ns, slack_ns);
-        assert_same(
-            &format!("thread {tid} waiting for a CPU"),
-            times.runnable_ns,
-            wait_ns,
-            slack_ns + slices * switch_ns(),
-        );
+        let (found_ns, known_ns) = (times.running_ns + times.runnable_ns, run_ns + wait_ns);
+        let either = format!("thread {tid} running or waiting for a CPU");
+        assert_same(&either, found_ns, known_ns, slack_ns + slices * switch_ns() + account.voluntary * QUEUED_NS);
+        let running = format!("thread {tid} running");
+        if account.voluntary * 10 > slices {
+            assert!(times.running_ns <= run_ns + slack_ns, "{running}: {times:?}, {account:?}");
+        } else {
+            assert_same(&running, times.running_ns, run_ns, slack_ns);
+        }
     }
 }
 

@@ -12,10 +12,11 @@ use core::ffi::c_void;
 use perf_ebpf::{
     counters::Counter,
     sched::{
-        Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
+        INTERRUPTED, Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
         place::{self, How},
         why,
     },
+    stack::mix,
     target::BOTH_SIDES,
 };
 
@@ -201,7 +202,13 @@ fn switch(
     (thread.wait.waker, thread.waker_off_ns, thread.off_ns) = (0, 0, now_ns);
     thread.turn(now_ns, State::Running, if state == 0 { State::Runnable } else { State::Blocked });
     let entry = entry();
-    let (place, stacks) = stacks_at(ctx, Asked { sides: BOTH_SIDES, tid, at: entry.place, now_ns, generation }, take);
+    // For how long it has to wait for a CPU does not hang on where it was when that was taken from it.
+    let is_preempted = state == 0 && entry.system_call == INTERRUPTED;
+    let at = match entry.place {
+        0 => 0,
+        place => mix(if is_preempted { u64::from(INTERRUPTED) } else { place }, u64::from(state)),
+    };
+    let (place, stacks) = stacks_at(ctx, Asked { sides: BOTH_SIDES, tid, at, now_ns, generation }, take);
     if place::how(place) == How::Skipped {
         count(counters, Counter::OffSkipped);
     }

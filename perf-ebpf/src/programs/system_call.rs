@@ -13,8 +13,8 @@ static TASK_STACK_OFFSET: Global<u32> = Global::new(0);
 pub(super) struct Entry {
     /// The system call's number, or what stands for none.
     pub(super) system_call: u32,
-    /// A number made of where its user code and its user stack were: calls by different ways have different ones, as far as
-    /// they have stacks of different depth. 0 for what is none of a system call.
+    /// A number made of the call, and of where its user code and its user stack were: calls by different ways have different
+    /// ones, as far as they have stacks of different depth. 0 where that is not known.
     pub(super) place: u64,
 }
 
@@ -103,13 +103,11 @@ mod x86_64 {
             return Entry::UNKNOWN;
         }
         // Of faults and interrupts it is -1.
-        if number == u64::MAX {
-            return Entry { system_call: INTERRUPTED, place: 0 };
-        }
-        if number >= u64::from(NO_SYSTEM_CALL) {
+        let system_call = if number == u64::MAX { INTERRUPTED } else { number as u32 };
+        if system_call != INTERRUPTED && number >= u64::from(NO_SYSTEM_CALL) {
             return Entry::UNKNOWN;
         }
-        Entry { system_call: number as u32, place: mix(mix(number, ip), sp) }
+        Entry { system_call, place: mix(mix(number, ip), sp) }
     }
 }
 

@@ -12,7 +12,7 @@ use perf_ebpf::{
     comm::comm_words,
     counters::Counter,
     sample::Key,
-    sched::State,
+    sched::{INTERRUPTED, State},
     stack::{STACK_ID_SEED, finish, mix},
     target::{SIDE_KERNEL, SIDE_USER},
 };
@@ -115,7 +115,9 @@ fn waker(
             }
         }
     }
-    let place = if from.place == 0 { 0 } else { mix(from.place, WAKES) };
+    // An interrupt may come anywhere, and for anything: nothing that was taken there stands for it.
+    let is_known = from.place != 0 && from.system_call != INTERRUPTED;
+    let place = if is_known { mix(from.place, WAKES) } else { 0 };
     let (_, stacks) = stacks_at(ctx, Asked { sides, tid, at: place, now_ns, generation }, take);
     (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
     let mut id = mix(mix(STACK_ID_SEED, pid_tgid), u64::from(key.exec_count) << 32 | u64::from(key.why));
