@@ -113,6 +113,15 @@ pub struct Drain {
     calls_before: Before,
 }
 
+/// A window that programs do not write to any more.
+struct Full {
+    generation: u32,
+    start_ns: u64,
+    end_ns: u64,
+    /// The same, of the last window.
+    last_ns: Option<u64>,
+}
+
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
 const DEEP_STACKS: [&str; 2] = ["DEEP_STACKS_0", "DEEP_STACKS_1"];
 const STACKS: [&str; 2] = ["STACKS_0", "STACKS_1"];
@@ -135,12 +144,16 @@ pub fn wait_for_running_programs() {
 impl Drain {
     /// Begins with generation 0, which is what programs start with, and throws away what was counted in it: to attach takes a second
     /// with 20,000 threads, in which some kinds and threads are listened to, and others not. The recording begins with the window
-    /// that is being filled then.
+    /// that is being filled then; `begun` is called at once.
     ///
     /// # Errors
-    /// When the object has no ring of events, and is to tell them; else as [`Self::rotate`].
-    pub fn begin(session: &mut Session, walk: WalkWaiting<'_>) -> Result<Self, DrainError> {
-        let ring = session.take_timeline_ring()?;
+    /// What `begun` says. When the object has no ring of events, and is to tell them; else as [`Self::rotate`].
+    pub fn begin<E: From<DrainError>>(
+        session: &mut Session,
+        walk: WalkWaiting<'_>,
+        begun: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let ring = session.take_timeline_ring().map_err(DrainError::from)?;
         let timeline = ring.zip(session.options().timeline_min_ns).map(|(ring, min_ns)| Timeline::new(ring, min_ns));
         let threads = Threads::new(session.take_stacks_before(), session.options().unwind != Unwind::FramePointers);
         let calls_before = match session.options().records(EventKind::Syscalls) {
@@ -148,8 +161,10 @@ impl Drain {
             false => Before::default(),
         };
         let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before };
-        drain.rotate(session, None, walk)?;
+        let full = drain.turn(session, None)?;
         drain.calls_before.start_ns = drain.start_ns;
+        begun()?;
+        drain.take(session, full, walk)?;
         Ok(drain)
     }
 
@@ -177,13 +192,24 @@ impl Drain {
         end_ns: Option<u64>,
         walk: WalkWaiting<'_>,
     ) -> Result<RawWindow, DrainError> {
-        let (full, next) = (self.generation, 1 - self.generation);
-        let last_ns = end_ns;
-        let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
-        session.set_generation(next, end_ns)?;
+        let full = self.turn(session, end_ns)?;
+        self.take(session, full, walk)
+    }
+
+    /// Turns programs to the other generation.
+    fn turn(&mut self, session: &mut Session, last_ns: Option<u64>) -> Result<Full, DrainError> {
+        let end_ns = last_ns.unwrap_or_else(sys::monotonic_ns);
+        session.set_generation(1 - self.generation, end_ns)?;
+        let full = Full { generation: self.generation, start_ns: self.start_ns, end_ns, last_ns };
+        (self.generation, self.start_ns) = (1 - self.generation, end_ns);
+        Ok(full)
+    }
+
+    /// Takes all that a window holds.
+    fn take(&mut self, session: &mut Session, full: Full, walk: WalkWaiting<'_>) -> Result<RawWindow, DrainError> {
         wait_for_running_programs();
-        let mut window = RawWindow { start_ns: self.start_ns, end_ns, ..RawWindow::default() };
-        (self.generation, self.start_ns) = (next, end_ns);
+        let Full { generation: full, start_ns, end_ns, last_ns } = full;
+        let mut window = RawWindow { start_ns, end_ns, ..RawWindow::default() };
         let counted = session.take_counters(full)?;
         let slot = full as usize;
         window.timeline = self.timeline.as_mut().map(|timeline| timeline.take(full));

@@ -153,11 +153,6 @@ pub fn record(
     if let Some(why) = session.attach(host)? {
         recording.warnings.push(format!("threads that wait already have no kernel stack: {}", chain(&why)));
     }
-    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(thread))?;
-    let start_ns = drain.window_start_ns();
-    recording.started_unix_ns = unix_ns();
-    let mut overhead =
-        Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
     // Not before sampling runs: a run that never begins leaves an older recording of this name as it was.
     let writer = match options.session.timeline_min_ns {
         Some(_) => Writer::create_with_timeline(&options.path)?,
@@ -166,8 +161,13 @@ pub fn record(
     for Event { kind, unit, period_ns, source } in events {
         writer.event(kind.name(), unit, period_ns, source)?;
     }
+    // What a command waits for from then on counts as its own.
+    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(thread), release)?;
+    let start_ns = drain.window_start_ns();
+    recording.started_unix_ns = unix_ns();
+    let mut overhead =
+        Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
     writer.describe(&recording, &overhead, start_ns)?;
-    release()?;
     if !scan_first {
         // Sampling runs meanwhile: names come from what is mapped now and from the events since.
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
