@@ -14,7 +14,10 @@ pub use failure::Failure;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 /// Says where a running Linux program spends its time, without changing or restarting it.
 #[derive(Debug, Parser)]
@@ -45,9 +48,16 @@ enum Command {
 pub fn run(started_ns: u64) -> Result<ExitCode, Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            let tip = tip(&error);
+            if tip.is_some() {
+                error.remove(ContextKind::SuggestedArg);
+            }
             // Help and version are answers; the rest is wrong use, which clap explains.
             let _ = error.print();
+            if let Some(tip) = tip {
+                write::say(&format!("\n  tip: {tip}"));
+            }
             return Ok(if error.use_stderr() { Failure::USAGE.into() } else { ExitCode::SUCCESS });
         }
     };
@@ -59,5 +69,37 @@ pub fn run(started_ns: u64) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => generate::completions(&args).map(done),
         Command::Man(args) => generate::man(&args).map(done),
+    }
+}
+
+/// What somebody wanted who gave an argument that there is not.
+fn tip(error: &clap::Error) -> Option<String> {
+    let (Some(ContextValue::String(argument)), Some(ContextValue::StyledStr(usage))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::Usage))
+    else {
+        return None;
+    };
+    let subcommand = |name: &str| usage.to_string().contains(&format!("perfprobe {name} "));
+    match argument.as_str() {
+        "--json" | "--html" if subcommand("report") => Some(format!("write --format {}", &argument[2..])),
+        program if subcommand("record") && !program.starts_with('-') => {
+            Some(format!("to start a program and record it, put -- before it: perfprobe record -- {program}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_what_others_understand_is_told_how_it_is_written_here() {
+        let tip = |line: &str| Cli::try_parse_from(line.split(' ')).err().as_ref().and_then(tip);
+        assert!(tip("perfprobe record ./x --its-own").is_some_and(|tip| tip.ends_with("perfprobe record -- ./x")));
+        assert!(tip("perfprobe record -d 5s 1234").is_some());
+        assert_eq!(tip("perfprobe report --json x.perfprobe").as_deref(), Some("write --format json"));
+        assert_eq!(tip("perfprobe record --jason -- ./x"), None);
+        assert_eq!(tip("perfprobe export x"), None);
     }
 }

@@ -29,6 +29,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
 }
 
+/// Parses the id of a thread or process.
+fn id(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "it takes a number; the report has those of threads and processes beside their names".into())
+}
+
 /// Whether a reason is the one that was asked for by its beginning, in capitals or not.
 fn begins(why: &str, asked: &str) -> bool {
     why.get(..asked.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(asked)) && !asked.is_empty()
@@ -46,11 +51,11 @@ pub(super) struct SelectArgs {
     to: Option<Duration>,
 
     /// Only this thread
-    #[arg(long, value_name = "TID")]
+    #[arg(long, value_name = "TID", value_parser = id)]
     thread: Option<u32>,
 
     /// Only this process
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = id)]
     process: Option<u32>,
 
     /// Of waits, only those for these reasons, a comma between: futex,sleep,pipe; the report lists them,

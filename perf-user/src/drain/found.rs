@@ -51,13 +51,15 @@ pub(super) struct Found {
     pub(super) open: Vec<(Key, u64, [u64; 2])>,
     /// Which waits are wanted.
     filter: WaitFilter,
-    /// The time of others.
+    /// The time of others that ended, or that have lasted until the recording ended.
     left_out_ns: u64,
+    /// Whether no window follows.
+    is_last: bool,
 }
 
 impl Found {
-    /// Nothing yet, of waits that `filter` keeps.
-    pub(super) fn new(filter: WaitFilter) -> Self {
+    /// Nothing yet, of waits that `filter` keeps, and of a window that may be the last one.
+    pub(super) fn new(filter: WaitFilter, is_last: bool) -> Self {
         Self {
             waits: Vec::new(),
             wakers: HashMap::new(),
@@ -68,6 +70,7 @@ impl Found {
             open: Vec::new(),
             filter,
             left_out_ns: 0,
+            is_last,
         }
     }
 
@@ -78,7 +81,7 @@ impl Found {
         let whole_ns = whole[0] + whole[1];
         if !self.filter.keeps(thread.wait.key.why, whole_ns) {
             // What is too short yet is told as a whole once it is not.
-            self.left_out_ns += if ended { whole_ns } else { 0 };
+            self.left_out_ns += if ended || self.is_last { whole_ns } else { 0 };
             return Interval { told: [0; 2], stacks };
         }
         let off = rest(whole, before.told);
@@ -204,7 +207,7 @@ fn rest(times: [u64; 2], told: [u64; 2]) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use perf_ebpf::sched::place::How;
+    use perf_ebpf::sched::{State, place::How};
 
     use super::*;
 
@@ -227,7 +230,7 @@ mod tests {
             wait(3, How::Sampled, 8, 100),
             wait(0, How::Skipped, 9, 40_001),
         ];
-        let mut found = Found { waits, ..Found::new(WaitFilter::ALL) };
+        let mut found = Found { waits, ..Found::new(WaitFilter::ALL, false) };
         found.share_out();
         let [own, longer, shorter] = [1, 2, 3].map(|stack| blocked_in(&found, stack));
         assert_eq!(own + longer + shorter, 45_401, "nothing is lost to rounding");
@@ -244,7 +247,7 @@ mod tests {
     fn without_a_sampled_one_they_go_to_those_at_the_same_place() {
         let mut found = Found {
             waits: vec![wait(1, How::Own, 0, 10), wait(0, How::Skipped, 0, 90)],
-            ..Found::new(WaitFilter::ALL)
+            ..Found::new(WaitFilter::ALL, false)
         };
         found.share_out();
         assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (100, 0));
@@ -252,7 +255,7 @@ mod tests {
             wait: WaitKey { place: place::with(0x2000, How::Own), ..wait(1, How::Own, 0, 10).wait },
             ..wait(1, How::Own, 0, 10)
         };
-        let mut found = Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::new(WaitFilter::ALL) };
+        let mut found = Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::new(WaitFilter::ALL, false) };
         found.share_out();
         assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (10, 90), "of another place nothing is known");
     }
@@ -260,7 +263,7 @@ mod tests {
     #[test]
     fn a_long_one_keeps_the_stacks_it_knows() {
         let waits = vec![wait(2, How::Sampled, 0, 300), wait(3, How::Skipped, 0, 1_000)];
-        let mut found = Found { waits, ..Found::new(WaitFilter::ALL) };
+        let mut found = Found { waits, ..Found::new(WaitFilter::ALL, false) };
         found.share_out();
         assert_eq!((blocked_in(&found, 2), blocked_in(&found, 3)), (300, 1_000));
     }
@@ -277,5 +280,17 @@ mod tests {
         assert_eq!(wakers, [waker]);
         let off = off(&waits);
         assert_eq!(off.iter().map(|sample| sample.value).sum::<u64>(), 100 + 10 + 40 + 4);
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_told_once_when_it_ends_or_the_recording_does() {
+        let thread = Thread { off_ns: 100, since_ns: 100, state: State::Blocked as u32, ..Thread::default() };
+        let left_out_ns = |is_last, ended| {
+            let mut found = Found::new(WaitFilter { min_ns: 5_000, ..WaitFilter::ALL }, is_last);
+            found.interval(&thread, 1_100, Interval::default(), ended);
+            assert!(found.waits.is_empty());
+            found.left_out_ns
+        };
+        assert_eq!([left_out_ns(false, false), left_out_ns(false, true), left_out_ns(true, false)], [0, 1_000, 1_000]);
     }
 }

@@ -114,6 +114,7 @@ pub struct Drain {
 }
 
 /// A window that programs do not write to any more.
+#[derive(Clone, Copy)]
 struct Full {
     generation: u32,
     start_ns: u64,
@@ -206,9 +207,9 @@ impl Drain {
     }
 
     /// Takes all that a window holds.
-    fn take(&mut self, session: &mut Session, full: Full, walk: WalkWaiting<'_>) -> Result<RawWindow, DrainError> {
+    fn take(&mut self, session: &mut Session, of: Full, walk: WalkWaiting<'_>) -> Result<RawWindow, DrainError> {
         wait_for_running_programs();
-        let Full { generation: full, start_ns, end_ns, last_ns } = full;
+        let Full { generation: full, start_ns, end_ns, last_ns } = of;
         let mut window = RawWindow { start_ns, end_ns, ..RawWindow::default() };
         let counted = session.take_counters(full)?;
         let slot = full as usize;
@@ -239,7 +240,7 @@ impl Drain {
             window.kinds.push(cpu);
         }
         if session.options().schedules() {
-            let found = self.threads.read(session, full, end_ns, stacks, walk)?;
+            let found = self.threads.read(session, of, stacks, walk)?;
             if let (Some(Timeline { min_ns, .. }), Some(events)) = (&self.timeline, &mut window.timeline)
                 && last_ns.is_some()
                 && session.options().records(EventKind::OffCpu)

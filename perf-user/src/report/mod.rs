@@ -108,6 +108,9 @@ pub struct ThreadTimes {
     pub runnable_ns: u64,
     /// It waited for something else, by what; `blocked` is what no event told the reason of, or a filter left out.
     pub blocked_ns: BTreeMap<String, u64>,
+    /// Where it was blocked longest, and why; absent where no stack of a program is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest: Option<PlaceReport>,
 }
 
 /// Waits of one thread, for one reason, that one thread ended.

@@ -13,16 +13,22 @@ use super::{
 };
 use crate::profile::{Frame, FrameKind, Owner, Profile, StackId, bare};
 
+/// The places of stacks, of those that are known.
+pub(super) type Places = HashMap<StackId, Option<PlaceReport>>;
+
 /// The places of these stacks, the highest value first; what has no frame of a program is at none.
-pub(super) fn places(profile: &Profile, stacks: &HashMap<StackId, u64>) -> Vec<PlaceReport> {
-    let mut places: BTreeMap<PlaceReport, u64> = BTreeMap::new();
-    for (&stack, &value) in stacks {
-        if let Some(place) = place(profile, stack) {
+pub(super) fn places(profile: &Profile, stacks: &HashMap<StackId, u64>, known: &mut Places) -> Vec<PlaceReport> {
+    for &stack in stacks.keys() {
+        known.entry(stack).or_insert_with(|| place(profile, stack));
+    }
+    let mut places: BTreeMap<&PlaceReport, u64> = BTreeMap::new();
+    for (stack, &value) in stacks {
+        if let Some(Some(place)) = known.get(stack) {
             *places.entry(place).or_default() += value;
         }
     }
     let mut places: Vec<PlaceReport> =
-        places.into_iter().map(|(place, value)| PlaceReport { value, ..place }).collect();
+        places.into_iter().map(|(place, value)| PlaceReport { value, ..place.clone() }).collect();
     places.sort_by(|a, b| (Reverse(a.value), a).cmp(&(Reverse(b.value), b)));
     places
 }
@@ -47,9 +53,9 @@ fn place(profile: &Profile, stack: StackId) -> Option<PlaceReport> {
 }
 
 /// The width of a place.
-const PLACE: usize = 50;
+const PLACE: usize = 47;
 /// The width of reasons.
-const WHY: usize = 17;
+const WHY: usize = 20;
 /// The width of module names, which end lines.
 const MODULE: usize = 12;
 

@@ -34,7 +34,7 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
     };
     count_functions(profile, &stacks, &mut report);
     if series.event == EventKind::OffCpu.name() {
-        report.places = super::places::places(profile, &stacks);
+        report.places = super::places::places(profile, &stacks, &mut HashMap::new());
         report.places_total = report.places.iter().map(|place| place.value).sum();
     }
     count_threads(profile, &threads, &mut report);

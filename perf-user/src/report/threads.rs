@@ -5,10 +5,10 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::ThreadTimes;
+use super::{ThreadTimes, places::places};
 use crate::{
     collect::{Did, EventKind},
-    profile::{FrameKind, Profile, Sample},
+    profile::{FrameKind, Profile, Sample, StackId},
     symbolize::did_name,
 };
 
@@ -29,10 +29,18 @@ pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
     }
     let offcpu = profile.series(EventKind::OffCpu.name()).map_or(&[][..], |series| &series.samples);
     let mut why: HashMap<(u32, u32), BTreeMap<String, u64>> = HashMap::new();
+    let mut stacks: HashMap<(u32, u32), HashMap<StackId, u64>> = HashMap::new();
     for sample in offcpu {
         let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
         let Some(did) = did(profile, sample).filter(|did| *did != did_name(Did::WaitedForCpu)) else { continue };
-        *why.entry((thread.tgid, thread.tid)).or_default().entry(did.to_owned()).or_default() += sample.value;
+        let id = (thread.tgid, thread.tid);
+        *why.entry(id).or_default().entry(did.to_owned()).or_default() += sample.value;
+        *stacks.entry(id).or_default().entry(sample.stack).or_default() += sample.value;
+    }
+    let mut known = HashMap::new();
+    for (id, stacks) in stacks {
+        let Some(times) = threads.get_mut(&id) else { continue };
+        times.longest = places(profile, &stacks, &mut known).into_iter().next();
     }
     for (id, reasons) in why {
         let Some(times) = threads.get_mut(&id) else { continue };

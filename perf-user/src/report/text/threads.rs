@@ -3,9 +3,11 @@
 use std::fmt::{self, Formatter};
 
 use super::super::{
-    Report, ThreadTimes,
-    human::{duration, line, percent, shorten, thousands},
+    PlaceReport, Report, ThreadTimes,
+    human::{duration, line, percent, shorten, shorten_function, thousands},
 };
+use crate::profile::FrameKind;
+
 use super::{accounting_line, labelled, write_more};
 
 /// The width of the reasons of waits, which do, too.
@@ -32,11 +34,6 @@ impl Report {
         writeln!(f, "\n     wall running for a CPU blocked       tid  thread           longest waits")?;
         for thread in &self.threads {
             let ThreadTimes { tid, comm, wall_ns, running_ns, runnable_ns, blocked_ns, .. } = thread;
-            let mut waits: Vec<(&str, u64)> = blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns)).collect();
-            waits.sort_by_key(|(why, ns)| (std::cmp::Reverse(*ns), *why));
-            let notable = waits.iter().filter(|(_, ns)| *ns * 100 >= *wall_ns).take(2);
-            let notable: Vec<_> =
-                notable.map(|(why, ns)| format!("{} {}", line(why), percent(*ns, *wall_ns))).collect();
             writeln!(
                 f,
                 "{:>9} {:>7} {:>9} {:>7} {tid:>9}  {:<16} {}",
@@ -45,7 +42,7 @@ impl Report {
                 percent(*runnable_ns, *wall_ns),
                 percent(blocked_ns.values().sum(), *wall_ns),
                 shorten(comm, 16),
-                shorten(&notable.join(", "), WAITS),
+                longest_waits(thread),
             )?;
         }
         write_more(f, self.threads_omitted, "threads")
@@ -88,6 +85,26 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// `futex 66.7% in worker_loop, sleep 9.1%`, as much of it as there is room for.
+fn longest_waits(thread: &ThreadTimes) -> String {
+    // Less of a function's name says nothing.
+    const LEAST: usize = 10;
+    let mut waits: Vec<(&str, u64)> = thread.blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns)).collect();
+    waits.sort_by_key(|(why, ns)| (std::cmp::Reverse(*ns), *why));
+    let mut notable = waits.iter().filter(|(_, ns)| *ns * 100 >= thread.wall_ns);
+    let mut told = |place: Option<&PlaceReport>, room: usize| {
+        let (why, ns) = notable.next()?;
+        let reason = format!("{} {}", line(why), percent(*ns, thread.wall_ns));
+        let room = room.checked_sub(reason.chars().count())?;
+        let place = place.filter(|place| place.why == *why && room >= " in ".len() + LEAST.min(place.function.len()));
+        let name = |place: &PlaceReport| shorten_function(&place.function, FrameKind::User, room - " in ".len());
+        Some(place.map_or_else(|| reason.clone(), |place| format!("{reason} in {}", name(place))))
+    };
+    let Some(first) = told(thread.longest.as_ref(), WAITS) else { return String::new() };
+    let second = told(None, WAITS.saturating_sub(first.chars().count() + ", ".len()));
+    second.map_or_else(|| first.clone(), |second| format!("{first}, {second}"))
 }
 
 /// `name (tid)`, of which the id stays whole.
