@@ -161,6 +161,19 @@ fn a_call_that_lasts_longer_than_the_recording_is_told() {
 }
 
 #[test]
+fn a_call_that_hangs_tells_in_what() {
+    let Some(lab) = Lab::open() else { return };
+    let fifo = lab.file("nobody-writes");
+    let recorder = lab.record().option("--event", "cpu,syscalls").duration("1s");
+    let recording = recorder.shell(&format!("mkfifo {0}; timeout 3 cat {0} || true", fifo.display())).run();
+    let calls = calls(&recording);
+    let open = calls.open.iter().find(|call| call.call == "openat").expect("nobody opens it at its other end");
+    assert_eq!(open.arguments, format!("openat({}, O_RDONLY)", fifo.display()));
+    let became = |name: &str| calls.slowest.iter().any(|call| call.arguments == format!("execve(to become {name})"));
+    assert!(became("cat"), "{:?}", calls.slowest);
+}
+
+#[test]
 fn starting_a_command_is_one_call() {
     let Some(lab) = Lab::open() else { return };
     // What a shell does that looks for a program fails with ENOENT in each directory before the right one.

@@ -85,6 +85,12 @@ impl CallsCollector {
     }
 }
 
+/// What of a call's arguments is kept.
+#[must_use]
+pub fn text_of(call: u32) -> Option<Text> {
+    TOLD.iter().find(|(told, _)| *told == libc::c_long::from(call)).map(|(_, text)| *text)
+}
+
 const FIRST: Text = Text::Path { argument: 0 };
 const SECOND: Text = Text::Path { argument: 1 };
 

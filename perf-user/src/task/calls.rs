@@ -1,16 +1,16 @@
 //! System calls of a window with what only its moment knows: the names of processes, and which files descriptors meant.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs::File as Memory, os::unix::fs::FileExt as _};
 
 use perf_ebpf::{
-    calls::{OpenCall, SlowCall, TEXT_BYTES},
+    calls::{OpenCall, SlowCall, TEXT_BYTES, Text},
     comm::COMM_BYTES,
     histogram::Lengths,
 };
 
 use super::{Tasks, files};
 use crate::{
-    collect::target::comm_text,
+    collect::{calls::text_of, target::comm_text},
     drain::{RawCalls, RawWindow},
     host::{found_call::found_call, proc},
 };
@@ -132,13 +132,34 @@ impl Tasks {
         let told = found.map(|found| {
             let [a, b, c, d, e, f] = found.arguments;
             let arguments = [a, b, c, d, e, f, 0, 0];
-            // What its arguments lead to is not read.
-            let told =
+            let mut told =
                 SlowCall { start_ns: call.start_ns, tgid: call.tgid, tid, call: call.call, arguments, ..NO_CALL };
+            read_text(&mut told);
             LocatedCall { file: self.files.find(&told, sockets), call: told, comm: comm.clone() }
         });
         LocatedOpen { tid, call, comm, told }
     }
+}
+
+/// Reads what an argument of a call that has not returned leads to, as the kernel half does of those that have; nothing where the
+/// process may not be read.
+fn read_text(call: &mut SlowCall) {
+    let Some(text) = text_of(call.call) else { return };
+    let (argument, wanted) = match text {
+        Text::Path { argument } => (argument, TEXT_BYTES),
+        Text::Bytes { argument, length } => (argument, call.arguments[length as usize] as usize & (TEXT_BYTES - 1)),
+        Text::Time { argument } => (argument, 16),
+    };
+    let from = call.arguments[argument as usize];
+    let memory = Memory::open(format!("/proc/{}/task/{}/mem", call.tgid, call.tid));
+    // Up to the end of a page, if nothing follows.
+    let read = memory.and_then(|memory| memory.read_at(&mut call.text[..wanted], from)).unwrap_or(0);
+    let bytes = match text {
+        Text::Path { .. } => call.text[..read].iter().position(|byte| *byte == 0).map_or(read, |end| end + 1),
+        _ if read == wanted => read,
+        _ => 0,
+    };
+    call.text_bytes = bytes as u32;
 }
 
 const NO_CALL: SlowCall = SlowCall {

@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use perf_ebpf::calls::SlowCall;
 
 use super::call_label;
-use crate::task::{File, LocatedCall};
+use crate::{
+    collect::target::comm_text,
+    task::{File, LocatedCall},
+};
 
 /// The call with its arguments. Pointers to memory whose contents are not kept are left out.
 #[must_use]
@@ -50,6 +53,8 @@ pub fn arguments(located: &LocatedCall) -> String {
         "nanosleep" => vec![time(call)],
         "clock_nanosleep" => vec![if b & 1 == 0 { time(call) } else { format!("until {}", time(call)) }],
         "wait4" | "waitid" | "kill" | "tgkill" => vec![(a as i32).to_string()],
+        // When it returns, its arguments are gone with the program that made it.
+        "execve" | "execveat" if call.result == 0 && call.comm[0] != 0 => vec![format!("to become {}", comm_text(&call.comm))],
         _ => [a, b, c].iter().map(|argument| format!("{argument:#x}")).collect(),
     };
     format!("{name}({})", told.join(", "))
