@@ -14,6 +14,26 @@ pub const FRAME_BYTES: usize = 80;
 /// Bytes of `PyCodeObject` that are read; [`Layout`] points to nothing behind them.
 pub const CODE_BYTES: usize = 192;
 
+/// `PyBytesObject`, in all versions: where its size is.
+pub const BYTES_SIZE: u16 = 16;
+/// And where its bytes are.
+pub const BYTES_START: u64 = 32;
+
+/// `PyASCIIObject`, in all versions: where the number of characters is.
+pub const TEXT_LENGTH: u16 = 16;
+/// Their hash.
+pub const TEXT_HASH: u16 = 24;
+/// The bit fields that tell their form: [`text_form`].
+pub const TEXT_STATE: u16 = 32;
+
+/// Bytes of a character, and whether all are ASCII; `None` for a text that lies elsewhere.
+#[inline(always)]
+#[must_use]
+pub const fn text_form(state: u32) -> Option<(u32, bool)> {
+    let (width, is_compact, is_ascii) = (state >> 2 & 7, state >> 5 & 1 != 0, state >> 6 & 1 != 0);
+    if is_compact && matches!(width, 1 | 2 | 4) { Some((width, is_ascii)) } else { None }
+}
+
 /// Where an interpreter keeps what leads to a thread's frames: offsets in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, Immutable)]
 #[repr(C)]

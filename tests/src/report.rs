@@ -118,6 +118,15 @@ pub struct Link {
     pub waited_ns: u64,
 }
 
+/// Where a thread waited.
+#[derive(Debug, Deserialize)]
+pub struct Longest {
+    /// The program's own function.
+    pub function: String,
+    /// Why.
+    pub why: String,
+}
+
 /// What a thread did with its time.
 #[derive(Debug, Deserialize)]
 pub struct ThreadTimes {
@@ -135,6 +144,8 @@ pub struct ThreadTimes {
     pub runnable_ns: u64,
     /// Waiting for something else, by what.
     pub blocked_ns: BTreeMap<String, u64>,
+    /// Where it was blocked longest.
+    pub longest: Option<Longest>,
 }
 
 /// Where and why threads waited.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Launcher, Line, Python, Recording};
+use std::time::Duration;
+
+use tests::{Doctor, Folded, Lab, Launcher, Line, Python, Recording};
 
 /// The lab and the interpreters, if this kernel can read their frames.
 fn lab() -> Option<(Lab, Vec<Python>)> {
@@ -236,6 +238,31 @@ fn without_tables_python_frames_are_there_and_what_is_missing_is_marked() {
             &recording,
             "key_of_[p]",
             &["<module>_[p]", "main_[p]", "natives_[p]", "by_sorting_[p]", "key_of_[p]", "burn_[p]"],
+        );
+    }
+}
+
+#[test]
+fn a_program_that_hangs_already_shows_in_which_functions() {
+    let Some((lab, pythons)) = lab() else { return };
+    for python in pythons {
+        let hung = lab.start(&python.program, &Python::arguments("hang", "60"));
+        // The interpreter's own beginning, and the barrier.
+        std::thread::sleep(Duration::from_millis(500));
+        let recorder = lab.record().option("--event", "cpu,offcpu,sched").option("--unwind", "tables");
+        let recording = recorder.pid(hung.pid()).duration("1500ms").run();
+        let waits = Folded::read(&recording.export(&lab, "waits.folded", &["--event", "offcpu"]));
+        for function in ["wants_second_[p]", "wants_first_[p]"] {
+            let found_ns =
+                waits.count(|line| line.in_order(&["Thread._bootstrap_[p]", "Thread.run_[p]", function, "futex_[w]"]));
+            let known_ns = recording.report.recording.duration_ns;
+            assert!(found_ns * 10 > known_ns * 9, "{found_ns} of {known_ns} ns in {function}, in:\n{}", waits.top());
+        }
+        let path = ["<module>_[p]", "main_[p]", "hang_[p]", "Thread.join_[p]", "futex_[w]"];
+        assert!(waits.count(|line| line.in_order(&path)) > 0, "{}, in:\n{}", python.version, waits.top());
+        let places = &recording.report.threads;
+        assert!(
+            places.iter().any(|thread| thread.longest.as_ref().is_some_and(|place| place.function == "wants_first"))
         );
     }
 }

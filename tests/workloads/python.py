@@ -140,6 +140,29 @@ def threads(seconds):
         thread.join()
 
 
+FIRST, SECOND, BOTH = threading.Lock(), threading.Lock(), threading.Barrier(2)
+
+
+def wants_second():
+    with FIRST:
+        BOTH.wait()
+        SECOND.acquire()
+
+
+def wants_first():
+    with SECOND:
+        BOTH.wait()
+        FIRST.acquire()
+
+
+def hang():
+    """Two threads, of which each waits for the lock that the other has."""
+    hanging = [threading.Thread(target=target, daemon=True) for target in (wants_second, wants_first)]
+    for thread in hanging:
+        thread.start()
+    hanging[0].join()
+
+
 def main():
     kind, seconds = sys.argv[1], float(sys.argv[2])
     sys.setrecursionlimit(10_000)
@@ -152,6 +175,7 @@ def main():
         "natives": natives,
         "fresh": lambda: fresh(next(numbers)),
         "odd": odd,
+        "hang": hang,
     }
     log(f"ready {os.getpid()}")
     if kind == "threads":

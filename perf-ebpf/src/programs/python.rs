@@ -13,7 +13,8 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     python::{
-        ABSENT, CODE_BYTES, CodeHead, CodeKey, Ending, FRAME_BYTES, Frame, Header, LINES_BYTES, Process, Text, check,
+        ABSENT, BYTES_SIZE, BYTES_START, CODE_BYTES, CodeHead, CodeKey, Ending, FRAME_BYTES, Frame, Header,
+        LINES_BYTES, Process, TEXT_HASH, TEXT_LENGTH, TEXT_STATE, Text, check, text_form,
     },
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
 };
@@ -261,22 +262,10 @@ fn tell(memory: u32, walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], f
     (has_file && has_lines).then_some(())
 }
 
-/// `PyBytesObject`, in all versions: where its size is, and its bytes.
-const BYTES_SIZE: u16 = 16;
-const BYTES_START: u64 = 32;
-
-/// `PyASCIIObject`, in all versions: where the number of characters is, their hash, and the bit fields that tell their form.
-const TEXT_LENGTH: u16 = 16;
-const TEXT_HASH: u16 = 24;
-const TEXT_STATE: u16 = 32;
-
 #[inline(always)]
 fn text<const BYTES: usize>(walk: &Walk, object: u64, into: &mut Text<BYTES>) -> Option<()> {
     let (length, state) = (word(object, TEXT_LENGTH)?, word(object, TEXT_STATE)? as u32);
-    let (width, is_compact, is_ascii) = (state >> 2 & 7, state >> 5 & 1 != 0, state >> 6 & 1 != 0);
-    if !is_compact || !matches!(width, 1 | 2 | 4) {
-        return None;
-    }
+    let (width, is_ascii) = text_form(state)?;
     let layout = &walk.process.layout;
     let start = if is_ascii { layout.ascii } else { layout.characters };
     into.width = width;

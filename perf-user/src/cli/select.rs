@@ -31,7 +31,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Parses the id of a thread or process.
 fn id(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "it takes a number; the report has those of threads and processes beside their names".into())
+    text.parse()
+        .map_err(|_| "it takes a number; the report has those of threads and processes beside their names".into())
 }
 
 /// Whether a reason is the one that was asked for by its beginning, in capitals or not.

@@ -255,7 +255,8 @@ mod tests {
             wait: WaitKey { place: place::with(0x2000, How::Own), ..wait(1, How::Own, 0, 10).wait },
             ..wait(1, How::Own, 0, 10)
         };
-        let mut found = Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::new(WaitFilter::ALL, false) };
+        let mut found =
+            Found { waits: vec![elsewhere, wait(0, How::Skipped, 0, 90)], ..Found::new(WaitFilter::ALL, false) };
         found.share_out();
         assert_eq!((blocked_in(&found, 1), blocked_in(&found, 0)), (10, 90), "of another place nothing is known");
     }

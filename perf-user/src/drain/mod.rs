@@ -24,7 +24,7 @@ use crate::{
     },
     host::sys::{self, Reading},
 };
-pub use again::WalkWaiting;
+pub use again::{WalkWaiting, Walked};
 use calls::Before;
 pub use calls::RawCalls;
 pub use found::SHARED_NS;

@@ -40,6 +40,14 @@ pub enum NoTarget {
     Zombie(u32),
 }
 
+/// What a thread is called where it is: in the innermost of its PID namespaces.
+#[must_use]
+pub fn own_tid(tgid: u32, tid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/status")).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.and_then(|ids| ids.split_ascii_whitespace().last()?.parse().ok()).unwrap_or(tid)
+}
+
 /// Whether a user can mean this process id as a target.
 ///
 /// # Errors

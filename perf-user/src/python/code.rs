@@ -24,11 +24,18 @@ impl Code {
     #[must_use]
     pub fn parse(record: &[u8]) -> Option<(CodeKey, Self)> {
         let (head, lines) = CodeHead::read_from_prefix(record).ok()?;
-        let name = text(&head.name).filter(|name| !name.is_empty()).unwrap_or_else(|| String::from("[unnamed]"));
-        let file = text(&head.file).unwrap_or_default();
         // The ring pads records.
         let lines = lines.get(..head.lines_whole as usize).unwrap_or(lines);
-        Some((head.key, Self { name, file, first_line: head.first_line, lines: lines.into() }))
+        Some((
+            head.key,
+            Self::new(text(&head.name).unwrap_or_default(), text(&head.file), head.first_line, lines.to_vec()),
+        ))
+    }
+
+    /// One of which this was read.
+    pub(super) fn new(name: String, file: Option<String>, first_line: u32, lines: Vec<u8>) -> Self {
+        let name = if name.is_empty() { String::from("[unnamed]") } else { name };
+        Self { name, file: file.unwrap_or_default(), first_line, lines: lines.into() }
     }
 
     /// Bytes it takes.
@@ -95,14 +102,19 @@ fn signed(value: u64) -> i64 {
 /// The characters of a text, with an ellipsis if some were not kept; `None` if it is none.
 fn text<const BYTES: usize>(text: &Text<BYTES>) -> Option<String> {
     let bytes = text.bytes.get(..text.whole as usize).unwrap_or(&text.bytes);
+    characters(text.width, bytes, text.whole as usize > BYTES)
+}
+
+/// Characters of so many bytes each, with an ellipsis if some are missing; `None` if there are none so wide.
+pub(super) fn characters(width: u32, bytes: &[u8], is_cut: bool) -> Option<String> {
     let character = |code: u32| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-    let mut read: String = match text.width {
+    let mut read: String = match width {
         1 => bytes.iter().map(|byte| char::from(*byte)).collect(),
         2 => bytes.as_chunks().0.iter().map(|code| character(u16::from_le_bytes(*code).into())).collect(),
         4 => bytes.as_chunks().0.iter().map(|code| character(u32::from_le_bytes(*code))).collect(),
         _ => return None,
     };
-    if text.whole as usize > BYTES {
+    if is_cut {
         read.push('…');
     }
     Some(read)

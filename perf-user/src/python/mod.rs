@@ -4,6 +4,7 @@ mod code;
 mod interpreter;
 mod layout;
 mod merge;
+pub mod outside;
 
 pub use code::Code;
 pub use interpreter::{Interpreter, NoInterpreter, may_be_interpreter};

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use perf_ebpf::sched::Thread;
+use perf_ebpf::{sample::Key, sched::Thread, unwind::Registers};
 
 use super::{pythons::Pythons, walks::Walks};
 use crate::{
@@ -10,7 +10,10 @@ use crate::{
         AttachError,
         session::{Session, SessionOptions, Sides},
     },
+    drain::Walked,
+    host::found_call::entry,
     task::Tasks,
+    unwind::Memory,
 };
 
 /// Tables by which stacks are walked, and interpreters of Python.
@@ -51,9 +54,19 @@ impl CodeFollower {
         self.pythons.read(tasks);
     }
 
-    /// The user stack of a thread that waits, walked from outside.
-    pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
-        if self.of_user { self.walks.walk_waiting(thread) } else { None }
+    /// The user stack of a thread that waits, walked from outside; `None` if it does not wait any more, or cannot be walked.
+    pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Walked> {
+        let Key { tgid, tid, .. } = thread.wait.key;
+        let before = entry(tgid, tid).filter(|_| self.of_user)?;
+        let [sp, ip] = before.place;
+        let memory = Memory::of(tgid, tid)?;
+        let user = self.walks.walk(tgid, Registers { ip, sp, fp: thread.fp }, &memory)?;
+        let python = self.pythons.walk(tgid, tid, &memory);
+        // What was read is its stack if it has been there all the time.
+        if entry(tgid, tid)? != before {
+            return None;
+        }
+        Some(Walked { user, python: python.map(|frames| self.pythons.keep(frames)) })
     }
 
     /// A window has been located: no program runs any more that ran in it. These processes have ended.

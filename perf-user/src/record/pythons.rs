@@ -1,32 +1,60 @@
 //! Keeps the kernel half up with which processes run a Python interpreter, and takes what it tells of their code.
 
-use std::collections::HashSet;
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use aya::maps::{MapData, RingBuf};
+use perf_ebpf::python::{CodeKey, Process};
 
 use crate::{
     collect::{AttachError, session::Session},
+    host::proc,
+    python::{
+        Code,
+        outside::{self, Frames},
+    },
     task::Tasks,
+    unwind::Memory,
 };
 
 /// The ring of code objects, if the kernel half reads Python frames.
-pub(super) struct Pythons(Option<RingBuf<MapData>>);
+pub(super) struct Pythons {
+    ring: Option<RingBuf<MapData>>,
+    /// What the kernel half was told.
+    processes: HashMap<u32, Process>,
+    /// Code objects that were met from outside.
+    met: RefCell<Vec<(CodeKey, Code)>>,
+}
 
 impl Pythons {
     pub(super) fn new(session: &mut Session) -> Result<Self, AttachError> {
-        Ok(Self(session.take_python_ring()?))
+        Ok(Self { ring: session.take_python_ring()?, processes: HashMap::new(), met: RefCell::default() })
+    }
+
+    /// The Python frames of a thread that waits; `None` if it has none.
+    pub(super) fn walk(&self, tgid: u32, tid: u32, memory: &Memory) -> Option<Frames> {
+        outside::read(self.processes.get(&tgid)?, u64::from(proc::own_tid(tgid, tid)), memory)
+    }
+
+    /// The stack that they are, of which the code will be known.
+    pub(super) fn keep(&self, Frames { id, words, codes }: Frames) -> (u64, Arc<[u64]>) {
+        self.met.borrow_mut().extend(codes);
+        (id, words.into())
     }
 
     /// Tells the kernel half what has changed.
     pub(super) fn follow(&mut self, session: &mut Session, tasks: &mut Tasks, changed: &HashSet<u32>) {
-        if self.0.is_none() {
+        if self.ring.is_none() {
             return;
         }
         for tgid in changed {
             let mappings = tasks.code(*tgid);
             match tasks.place_python(*tgid, &mappings) {
-                Some(Some(process)) => session.set_python(*tgid, process),
-                Some(None) => session.remove_python(*tgid),
+                Some(Some(process)) => self.set(session, *tgid, process),
+                Some(None) => self.remove(session, *tgid),
                 None => {}
             }
         }
@@ -34,9 +62,12 @@ impl Pythons {
 
     /// Takes what was told of code objects.
     pub(super) fn read(&mut self, tasks: &mut Tasks) {
-        let Some(ring) = &mut self.0 else { return };
+        self.met.get_mut().drain(..).for_each(|(key, code)| tasks.learn_code(key, code));
+        let Some(ring) = &mut self.ring else { return };
         while let Some(record) = ring.next() {
-            tasks.learn_code(&record);
+            if let Some((key, code)) = Code::parse(&record) {
+                tasks.learn_code(key, code);
+            }
         }
     }
 
@@ -44,13 +75,23 @@ impl Pythons {
     pub(super) fn forget(&mut self, session: &mut Session, tasks: &mut Tasks, ended: &[u32]) {
         for tgid in ended {
             if tasks.forget_python(*tgid) {
-                session.remove_python(*tgid);
+                self.remove(session, *tgid);
             }
         }
     }
 
     /// The last window has been located: nothing refers any more to what was forgotten before it ended.
     pub(super) fn settle(&mut self, session: &mut Session, tasks: &mut Tasks) {
-        tasks.settle_pythons().into_iter().for_each(|(tgid, process)| session.set_python(tgid, process));
+        tasks.settle_pythons().into_iter().for_each(|(tgid, process)| self.set(session, tgid, process));
+    }
+
+    fn set(&mut self, session: &mut Session, tgid: u32, process: Process) {
+        self.processes.insert(tgid, process);
+        session.set_python(tgid, process);
+    }
+
+    fn remove(&mut self, session: &mut Session, tgid: u32) {
+        self.processes.remove(&tgid);
+        session.remove_python(tgid);
     }
 }

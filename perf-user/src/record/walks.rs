@@ -6,11 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use perf_ebpf::{
-    sample::Key,
-    sched::Thread,
-    unwind::{Code, Registers},
-};
+use perf_ebpf::unwind::{Code, Registers};
 
 use crate::{
     collect::{
@@ -18,7 +14,6 @@ use crate::{
         session::{Session, SessionOptions, Unwind, WalkRoom},
     },
     drain::wait_for_running_programs,
-    host::found_call::entry,
     symbolize::goroutine_end,
     task::{CodeMapping, Tasks},
     unwind::{Cache, Loader, Memory, Room, Unwinder, by_frame_pointers},
@@ -89,19 +84,12 @@ impl Walks {
         }
     }
 
-    /// The user stack of a thread that waits, walked from outside; `None` if it does not wait any more, or cannot be walked.
-    pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Vec<u64>> {
-        let Key { tgid, tid, .. } = thread.wait.key;
-        let before = entry(tgid, tid)?;
-        let [sp, ip] = before.place;
-        let memory = Memory::of(tgid, tid)?;
-        let registers = Registers { ip, sp, fp: thread.fp };
-        let frames = match &self.0 {
-            Some((unwinder, _)) => unwinder.walk(tgid, registers, &memory)?,
-            None => by_frame_pointers(registers, &memory),
-        };
-        // What was read is its stack if it has been there all the time.
-        (entry(tgid, tid)? == before).then_some(frames)
+    /// The user stack of a thread of a process, walked from outside; `None` if nothing is known of the process.
+    pub(super) fn walk(&self, tgid: u32, registers: Registers, memory: &Memory) -> Option<Vec<u64>> {
+        match &self.0 {
+            Some((unwinder, _)) => unwinder.walk(tgid, registers, memory),
+            None => Some(by_frame_pointers(registers, memory)),
+        }
     }
 
     /// No program runs any more that ran when this was last called.

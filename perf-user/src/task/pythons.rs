@@ -111,9 +111,8 @@ impl Tasks {
         self.pythons.retire(tgid).is_some()
     }
 
-    /// Takes note of a code object that the kernel half tells of.
-    pub fn learn_code(&mut self, record: &[u8]) {
-        let Some((key, code)) = Code::parse(record) else { return };
+    /// Takes note of a code object.
+    pub fn learn_code(&mut self, key: CodeKey, code: Code) {
         let pythons = &mut self.pythons;
         if !pythons.numbers.contains_key(&key.number) {
             return;
@@ -218,14 +217,19 @@ mod tests {
         Some(module.code.as_ref().unwrap().name.clone())
     }
 
+    fn learn(tasks: &mut Tasks, record: &[u8]) {
+        let (key, code) = Code::parse(record).unwrap();
+        tasks.learn_code(key, code);
+    }
+
     #[test]
     fn code_is_known_by_the_process_that_runs_it_until_its_last_window_is_over() {
         let mut tasks = Tasks::default();
         let (one, two) = (running(&mut tasks, 1), running(&mut tasks, 2));
-        tasks.learn_code(&record(one, 0x10, "f"));
-        tasks.learn_code(&record(two, 0x20, "f"));
-        tasks.learn_code(&record(two, 0x10, "g"));
-        tasks.learn_code(&record(two + 1, 0x10, "of nobody"));
+        learn(&mut tasks, &record(one, 0x10, "f"));
+        learn(&mut tasks, &record(two, 0x20, "f"));
+        learn(&mut tasks, &record(two, 0x10, "g"));
+        learn(&mut tasks, &record(two + 1, 0x10, "of nobody"));
         assert_eq!((name(&tasks, one, 0x10).as_deref(), name(&tasks, two, 0x10).as_deref()), (Some("f"), Some("g")));
         assert_eq!((name(&tasks, one, 0x20), name(&tasks, two + 1, 0x10)), (None, None));
         assert_eq!(tasks.pythons.modules.len(), 2, "f is one module");
@@ -242,14 +246,14 @@ mod tests {
     fn too_much_code_is_forgotten_and_asked_for_again() {
         let mut tasks = Tasks::default();
         let first = running(&mut tasks, 1);
-        tasks.learn_code(&record(first, 0x10, "f"));
+        learn(&mut tasks, &record(first, 0x10, "f"));
         tasks.pythons.bytes = MAX_CODE_BYTES + 1;
         let [(1, process)] = tasks.settle_pythons()[..] else { panic!("one process is told anew") };
         assert!(process.number != first && process.runtime == 0x1000);
         assert!(name(&tasks, first, 0x10).is_some(), "the window that is filled now may have it");
         assert_eq!(tasks.settle_pythons(), []);
         assert_eq!((name(&tasks, first, 0x10), tasks.pythons.bytes), (None, 0));
-        tasks.learn_code(&record(process.number, 0x10, "f"));
+        learn(&mut tasks, &record(process.number, 0x10, "f"));
         assert_eq!(name(&tasks, process.number, 0x10).as_deref(), Some("f"));
     }
 
@@ -257,7 +261,7 @@ mod tests {
     fn frames_of_unknown_code_and_marks_keep_their_places_and_their_modules() {
         let mut tasks = Tasks::default();
         let number = running(&mut tasks, 1);
-        tasks.learn_code(&record(number, 0x10, "f"));
+        learn(&mut tasks, &record(number, 0x10, "f"));
         let header = Header { number, ending: Ending::Unreadable as u32 }.word();
         let frame = |code, offset| Frame { code, outermost: false, check: 1, offset }.words();
         let words = [&[header][..], &frame(0x10, 6), &frame(0x30, -2)].concat();

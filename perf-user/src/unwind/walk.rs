@@ -29,8 +29,17 @@ impl Memory {
         Some(Self { file, near: RefCell::new((0, Vec::new())) })
     }
 
+    /// So many bytes; `None` if they cannot all be read.
+    #[must_use]
+    pub fn bytes(&self, at: u64, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.file.read_exact_at(&mut bytes, at).ok()?;
+        Some(bytes)
+    }
+
     /// The word at an address.
-    fn word(&self, at: u64) -> Option<u64> {
+    #[must_use]
+    pub fn word(&self, at: u64) -> Option<u64> {
         let mut near = self.near.borrow_mut();
         let word = |(start, bytes): &(u64, Vec<u8>)| {
             let from = usize::try_from(at.checked_sub(*start)?).ok()?;

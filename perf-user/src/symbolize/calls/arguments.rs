@@ -54,7 +54,9 @@ pub fn arguments(located: &LocatedCall) -> String {
         "clock_nanosleep" => vec![if b & 1 == 0 { time(call) } else { format!("until {}", time(call)) }],
         "wait4" | "waitid" | "kill" | "tgkill" => vec![(a as i32).to_string()],
         // When it returns, its arguments are gone with the program that made it.
-        "execve" | "execveat" if call.result == 0 && call.comm[0] != 0 => vec![format!("to become {}", comm_text(&call.comm))],
+        "execve" | "execveat" if call.result == 0 && call.comm[0] != 0 => {
+            vec![format!("to become {}", comm_text(&call.comm))]
+        }
         _ => [a, b, c].iter().map(|argument| format!("{argument:#x}")).collect(),
     };
     format!("{name}({})", told.join(", "))
