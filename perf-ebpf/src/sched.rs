@@ -113,7 +113,7 @@ pub struct WaitKey {
 }
 
 /// A thread that waits at the same place again and again within this time has no stack taken each time.
-pub const STORM_NS: u64 = 1_000_000;
+pub const STORM_NS: u64 = 2_000_000;
 
 /// Of so many waits in a storm, one has its stack taken, by chance.
 pub const STORM_SHARE: u32 = 64;

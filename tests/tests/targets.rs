@@ -204,10 +204,12 @@ fn children_that_run_already_are_recorded_on_request_and_noted_otherwise() {
 fn a_cpu_that_comes_online_is_sampled_or_the_report_says_that_it_is_not() {
     let Some(lab) = Lab::open() else { return };
     let Some(cpu) = OfflineCpu::take() else { return };
+    // Compiled before, which takes seconds where all is emulated.
+    let worker = worker("pinned");
     let mut session = lab.record().flag("--all").duration("3s").output("out.txt").start();
     session.wait_until_recording("out.perfprobe");
     drop(cpu);
-    let worker = lab.start(&worker("pinned"), &[]);
+    let worker = lab.start(&worker, &[]);
     let meter = worker.meter();
     let pinned = Command::new("taskset").args(["-p", "2", &worker.pid().to_string()]).output().expect("run taskset");
     assert!(pinned.status.success(), "pin the workload to CPU 1");

@@ -210,7 +210,9 @@ fn a_storm_of_waits_is_told_in_the_right_proportion() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "hurry", "3");
     let accounts = recording.accounts();
-    let (hurried, counters) = (&accounts[0], &recording.report.offcpu.as_ref().unwrap().counters);
+    // The one that the other keeps waiting.
+    let hurried = accounts.iter().max_by_key(|account| account.voluntary).expect("two threads");
+    let counters = &recording.report.offcpu.as_ref().unwrap().counters;
     let times = recording.report.times_of(hurried.tid);
     let (long_ns, short_ns) = (recording.logged_sum("long_ns"), recording.logged_sum("short_ns"));
     let slack_ns = 20 * MS + hurried.slices * switch_ns();

@@ -76,6 +76,9 @@ pub(super) fn stacks_at(
     take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
 ) -> (u64, StackIds) {
     let none = (0, StackIds { user: 0, kernel: 0, python: 0 });
+    if asked.sides == 0 {
+        return none;
+    }
     let Some(taking) = TAKING.get_ptr_mut(0) else { return none };
     // SAFETY: this CPU's.
     unsafe {

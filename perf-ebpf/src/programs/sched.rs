@@ -40,6 +40,10 @@ static TELLS_STATE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static TASK_STATE_OFFSET: Global<u32> = Global::new(0);
 
+/// 1 if waits are told, with their stacks, and not only what threads do with their time.
+#[unsafe(no_mangle)]
+static WAITS_TOLD: Global<u32> = Global::new(0);
+
 /// [`WaitFilter::min_ns`].
 #[unsafe(no_mangle)]
 static MIN_WAIT_NS: Global<u64> = Global::new(0);
@@ -208,7 +212,8 @@ fn switch(
         0 => 0,
         place => mix(if is_preempted { u64::from(INTERRUPTED) } else { place }, u64::from(state)),
     };
-    let (place, stacks) = stacks_at(ctx, Asked { sides: BOTH_SIDES, tid, at, now_ns, generation }, take);
+    let sides = if WAITS_TOLD.load() == 0 { 0 } else { BOTH_SIDES };
+    let (place, stacks) = stacks_at(ctx, Asked { sides, tid, at, now_ns, generation }, take);
     if place::how(place) == How::Skipped {
         count(counters, Counter::OffSkipped);
     }
@@ -245,6 +250,10 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
     };
     if thread.state == State::Runnable as u32 && run_queue::is_recorded() {
         run_queue::waited(thread, now_ns, generation);
+    }
+    if WAITS_TOLD.load() == 0 {
+        change(thread, |thread| thread.turn(now_ns, was, State::Running));
+        return 0;
     }
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let [blocked_ns, runnable_ns] = thread.off(now_ns);

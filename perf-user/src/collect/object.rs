@@ -89,6 +89,7 @@ pub(super) fn load(
     let tells_state = u32::from(sched::tells_state(host));
     let wakers = u32::from(options.records(EventKind::OffWake));
     let queues = u32::from(options.records(EventKind::Sched));
+    let waits = u32::from(options.tells_waits());
     let python = options.python && options.sides != Sides::Kernel;
     let fs_base = if python { python::fs_base(host, &offsets).unwrap_or(0) } else { 0 };
     let timeline_min_ns = match options.timeline_min_ns {
@@ -111,6 +112,7 @@ pub(super) fn load(
         .override_global("TELLS_STATE", &tells_state, true)
         .override_global("WAKERS", &wakers, true)
         .override_global("RUN_QUEUE", &queues, true)
+        .override_global("WAITS_TOLD", &waits, true)
         .override_global("MIN_WAIT_NS", &options.waits.min_ns, true)
         .override_global("WAIT_STATES", &options.waits.states, true)
         .override_global("TASK_STACK_OFFSET", &stack, true)

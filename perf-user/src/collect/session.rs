@@ -80,10 +80,16 @@ impl SessionOptions {
         self.kinds.contains(&kind)
     }
 
+    /// Whether single waits are told, not only what threads do with their time.
+    #[must_use]
+    pub fn tells_waits(&self) -> bool {
+        self.records(EventKind::OffCpu) || self.records(EventKind::OffWake)
+    }
+
     /// Whether the scheduler's events are listened to.
     #[must_use]
     pub fn schedules(&self) -> bool {
-        [EventKind::OffCpu, EventKind::Sched, EventKind::OffWake].into_iter().any(|kind| self.records(kind))
+        self.tells_waits() || self.records(EventKind::Sched)
     }
 }
 

@@ -118,7 +118,7 @@ impl Threads {
         for thread in look(session)?.values_mut() {
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
-            if is_off && thread.off_ns < end_ns {
+            if is_off && thread.off_ns < end_ns && session.options().tells_waits() {
                 let id = (thread.wait.key.tid, thread.off_ns);
                 let known = |id: u64| stacks.get(&id).or_else(|| self.stacks.get(&id)).cloned();
                 let walked = self.again.complete(thread, known, walk);
