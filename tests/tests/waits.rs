@@ -54,7 +54,7 @@ fn assert_accounts(recording: &Recording, threads: usize) {
         let Account { tid, run_ns, wait_ns, slices, .. } = account;
         let times = recording.report.times_of(tid);
         // And what the thread does after it has told, and before it ends.
-        let slack_ns = 2 * MS + slices * switch_ns() + run_ns / 25;
+        let slack_ns = (2 * MS + slices * switch_ns() + run_ns / 25).max(times.wall_ns / 100);
         let (found_ns, known_ns) = (times.running_ns + times.runnable_ns, run_ns + wait_ns);
         let either = format!("thread {tid} running or waiting for a CPU");
         assert_same(&either, found_ns, known_ns, slack_ns + slices * switch_ns() + account.voluntary * QUEUED_NS);
@@ -112,7 +112,8 @@ fn threads_that_want_one_cpu_wait_for_it_three_quarters_of_the_time() {
         let by_all_ns: u64 = taken.clone().map(|taker| taker.taken_ns).sum();
         let by_others_ns: u64 = taken.filter(|taker| tids.contains(&taker.taker_tid)).map(|taker| taker.taken_ns).sum();
         assert!(by_all_ns <= found.total_ns, "{by_all_ns} of {} ns", found.total_ns);
-        assert!(by_all_ns * 10 > found.total_ns * 7, "{by_all_ns} of {} ns", found.total_ns);
+        // Who ran longer ago than is remembered is not known: on a busy CPU others come and go.
+        assert!(by_all_ns * 2 > found.total_ns, "{by_all_ns} of {} ns", found.total_ns);
         // Other programs may have wanted this CPU, too.
         assert!(by_others_ns * 4 > by_all_ns, "{by_others_ns} of {by_all_ns} ns by the others");
     }

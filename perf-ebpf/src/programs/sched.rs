@@ -210,21 +210,27 @@ fn switch(
     let is_preempted = state == 0 && entry.system_call == INTERRUPTED;
     let at = match entry.place {
         0 => 0,
-        place => mix(if is_preempted { u64::from(INTERRUPTED) } else { place }, u64::from(state)),
+        _ if is_preempted => mix(u64::from(INTERRUPTED), u64::from(exec_count())),
+        place => mix(place, u64::from(state)),
     };
     let sides = if WAITS_TOLD.load() == 0 { 0 } else { BOTH_SIDES };
     let (place, stacks) = stacks_at(ctx, Asked { sides, tid, at, now_ns, generation }, take);
-    if place::how(place) == How::Skipped {
+    let is_skipped = place::how(place) == How::Skipped;
+    if is_skipped {
         count(counters, Counter::OffSkipped);
     }
     let WaitKey { key, place: at, .. } = &mut thread.wait;
     // In a storm it is who it was a moment ago.
-    if place::how(place) != How::Skipped {
+    if !is_skipped {
         (key.tgid, key.tid, key.exec_count) = (tgid, tid, exec_count());
         read_comm(&mut key.comm);
     }
     key.why = why(state, entry.system_call);
     (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+    if is_skipped && is_preempted {
+        // It was somewhere else then.
+        (key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0);
+    }
     (*at, thread.fp) = (place, first_fp());
     end_change(thread);
     0
