@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::bpf_objects::holds_programs;
 use crate::lab::build_directory;
+use crate::machine::in_guest;
 use crate::{Finished, Lab, Launcher};
 
 /// No run of perfprobe in these tests takes this long; one that does hangs.
@@ -166,7 +167,7 @@ impl Session {
     /// If it hangs.
     #[must_use]
     pub fn wait(mut self) -> Finished {
-        let deadline = Instant::now() + HANGS_AFTER;
+        let deadline = Instant::now() + if in_guest() { HANGS_AFTER * 5 } else { HANGS_AFTER };
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("ask for the state of perfprobe") {
                 break status;

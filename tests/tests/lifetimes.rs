@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use tests::{Lab, Program, Workload};
+use tests::{Lab, Program, Workload, in_guest};
 
 #[test]
 fn a_process_of_50_ms_is_sampled_from_its_start_to_its_end() {
@@ -65,7 +65,8 @@ fn a_library_that_is_cut_short_while_its_symbols_are_read_ends_nothing() {
     let Some(lab) = Lab::open() else { return };
     let plugin = Program::c_named("plugin.c", "libshrink.so", &["-shared", "-fPIC"]).copy_to(lab.file("libshrink.so"));
     // The first windows have the library parsed; at the end of the one in which it is cut short, the rest is missing.
-    let arguments = [OsStr::new("1000"), plugin.path().as_os_str()];
+    let milliseconds = if in_guest() { "6000" } else { "1000" };
+    let arguments = [OsStr::new(milliseconds), plugin.path().as_os_str()];
     let recording = lab.record().command(&Program::c("shrink.c"), &arguments).run();
     recording.assert_cpu_time(recording.logged_sum("cpu_ns"), 6.0);
     let (work, main) = (recording.report.total_of("plugin_work"), recording.report.total_of("spin_ms"));
