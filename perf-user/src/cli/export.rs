@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long)]
     reverse: bool,
 
-    /// Shorten names: std::map<…>::insert instead of std::map<int, X<Y>>::insert(int&&); not in a .perfprobe
+    /// Shorten names: std::map<...>::insert instead of std::map<int, X<Y>>::insert(int&&); not in a .perfprobe
     #[arg(long)]
     simplify_names: bool,
 

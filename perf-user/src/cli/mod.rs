@@ -90,8 +90,20 @@ fn tip(error: &clap::Error) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn man_pages_are_of_what_every_terminal_has() {
+        for command in Cli::command().get_subcommands() {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command.clone()).render(&mut page).unwrap();
+            assert!(page.is_ascii(), "{}: {}", command.get_name(), String::from_utf8_lossy(&page));
+        }
+    }
 
     #[test]
     fn who_writes_what_others_understand_is_told_how_it_is_written_here() {

@@ -106,7 +106,7 @@ pub(super) struct Args {
     #[arg(long)]
     debuginfod: bool,
 
-    /// Shorten names in all that is written beside the recording, which keeps them whole: std::map<…>::insert
+    /// Shorten names in all that is written beside the recording, which keeps them whole: std::map<...>::insert
     #[arg(long)]
     simplify_names: bool,
 

@@ -19,7 +19,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
 
-    /// Shorten names: std::map<…>::insert instead of std::map<int, X<Y>>::insert(int&&)
+    /// Shorten names: std::map<...>::insert instead of std::map<int, X<Y>>::insert(int&&)
     #[arg(long)]
     simplify_names: bool,
 
