@@ -82,6 +82,9 @@ fn tip(error: &clap::Error) -> Option<String> {
     let subcommand = |name: &str| usage.to_string().contains(&format!("perfprobe {name} "));
     match argument.as_str() {
         "--json" | "--html" if subcommand("report") => Some(format!("write --format {}", &argument[2..])),
+        pid if subcommand("record") && pid.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(format!("to record a process that runs: perfprobe record --pid {pid}"))
+        }
         program if subcommand("record") && !program.starts_with('-') => {
             Some(format!("to start a program and record it, put -- before it: perfprobe record -- {program}"))
         }
@@ -109,7 +112,7 @@ mod tests {
     fn who_writes_what_others_understand_is_told_how_it_is_written_here() {
         let tip = |line: &str| Cli::try_parse_from(line.split(' ')).err().as_ref().and_then(tip);
         assert!(tip("perfprobe record ./x --its-own").is_some_and(|tip| tip.ends_with("perfprobe record -- ./x")));
-        assert!(tip("perfprobe record -d 5s 1234").is_some());
+        assert!(tip("perfprobe record -d 5s 1234").is_some_and(|tip| tip.ends_with("record --pid 1234")));
         assert_eq!(tip("perfprobe report --json x.perfprobe").as_deref(), Some("write --format json"));
         assert_eq!(tip("perfprobe record --jason -- ./x"), None);
         assert_eq!(tip("perfprobe export x"), None);

@@ -145,16 +145,12 @@ pub fn wait_for_running_programs() {
 impl Drain {
     /// Begins with generation 0, which is what programs start with, and throws away what was counted in it: to attach takes a second
     /// with 20,000 threads, in which some kinds and threads are listened to, and others not. The recording begins with the window
-    /// that is being filled then; `begun` is called at once.
+    /// that is being filled then.
     ///
     /// # Errors
-    /// What `begun` says. When the object has no ring of events, and is to tell them; else as [`Self::rotate`].
-    pub fn begin<E: From<DrainError>>(
-        session: &mut Session,
-        walk: WalkWaiting<'_>,
-        begun: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let ring = session.take_timeline_ring().map_err(DrainError::from)?;
+    /// When the object has no ring of events, and is to tell them; else as [`Self::rotate`].
+    pub fn begin(session: &mut Session, walk: WalkWaiting<'_>) -> Result<Self, DrainError> {
+        let ring = session.take_timeline_ring()?;
         let timeline = ring.zip(session.options().timeline_min_ns).map(|(ring, min_ns)| Timeline::new(ring, min_ns));
         let threads = Threads::new(session.take_stacks_before(), session.options().unwind != Unwind::FramePointers);
         let calls_before = match session.options().records(EventKind::Syscalls) {
@@ -162,10 +158,8 @@ impl Drain {
             false => Before::default(),
         };
         let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before };
-        let full = drain.turn(session, None)?;
+        drain.rotate(session, None, walk)?;
         drain.calls_before.start_ns = drain.start_ns;
-        begun()?;
-        drain.take(session, full, walk)?;
         Ok(drain)
     }
 

@@ -1,5 +1,7 @@
 //! The Python frames of a thread that waits, read from outside: as the kernel half reads those of the running one.
 
+use std::collections::HashSet;
+
 use perf_ebpf::{
     python::{
         ABSENT, BYTES_SIZE, BYTES_START, CODE_BYTES, CodeKey, Ending, FILE_BYTES, FRAME_BYTES, Frame, Header,
@@ -30,30 +32,58 @@ const NATIVE_ID: u16 = 8;
 
 /// The frames of the thread that the kernel calls by this id where the process is; `None` if it is none of the interpreter's, or
 /// runs no Python code.
+///
+/// Code objects are read of which `is_new` says so.
 #[must_use]
-pub fn read(process: &Process, native_id: u64, memory: &Memory) -> Option<Frames> {
+pub fn read(process: &Process, native_id: u64, memory: &Memory, is_new: impl Fn(&CodeKey) -> bool) -> Option<Frames> {
     let walk = Walk { layout: &process.layout, memory };
     let mut frame = walk.innermost(process.runtime, native_id)?;
     let (mut words, mut codes) = (Vec::new(), Vec::new());
-    let mut ending = Ending::Deep;
-    while words.len() < MAX_DEEP_FRAMES - 3 {
+    let (mut ending, mut met) = (Ending::Deep, HashSet::new());
+    // As `one` in the kernel half goes: not every step keeps a frame.
+    for _ in 0..MAX_DEEP_FRAMES {
         if frame == 0 {
             ending = Ending::Whole;
             break;
         }
-        let Some((found, code, previous)) = walk.frame(frame) else {
+        if words.len() >= MAX_DEEP_FRAMES - 3 {
+            break;
+        }
+        let Some(found) = walk.frame(frame) else {
             ending = Ending::Unreadable;
             break;
         };
-        words.extend(found.into_iter().flat_map(Frame::words));
-        let key = |found: Frame| CodeKey { number: process.number, check: found.check, code: found.code };
-        codes.extend(found.map(key).zip(code));
-        frame = previous;
+        words.extend(found.frame.into_iter().flat_map(Frame::words));
+        if let (Some(Frame { check, code, .. }), Some(says)) = (found.frame, found.code) {
+            let key = CodeKey { number: process.number, check, code };
+            if is_new(&key) && met.insert(key) {
+                codes.extend(walk.code(says).map(|code| (key, code)));
+            }
+        }
+        frame = found.previous;
     }
     words.push(Header { number: process.number, ending: ending as u32 }.word());
     let id = id_of(&words);
     words.rotate_right(1);
     Some(Frames { id, words, codes })
+}
+
+/// A frame of the interpreter's.
+struct Found {
+    /// As it is kept; `None` for code of the interpreter's own.
+    frame: Option<Frame>,
+    /// What its code object says; `None` for a call of the interpreter's loop.
+    code: Option<Says>,
+    /// The caller's frame.
+    previous: u64,
+}
+
+/// What a code object says, by addresses.
+struct Says {
+    name: u64,
+    file: u64,
+    lines: u64,
+    first_line: u32,
 }
 
 struct Walk<'walk> {
@@ -81,51 +111,59 @@ impl Walk<'_> {
                 thread = self.word(interpreter, layout.threads)?;
                 continue;
             }
-            if self.word(thread, layout.thread_id + NATIVE_ID)? == native_id {
-                let top = self.word(thread, layout.top)?;
+            // In one read: there may be hundreds of threads.
+            let ends =
+                [layout.thread_id + NATIVE_ID, layout.top, layout.next_thread].map(|offset| usize::from(offset) + 8);
+            let state = self.memory.bytes(thread, ends.into_iter().max()?)?;
+            if word_in(&state, layout.thread_id + NATIVE_ID)? == native_id {
+                let top = word_in(&state, layout.top)?;
                 let frame = if layout.top_frame == ABSENT { top } else { self.word(top, layout.top_frame)? };
                 // A thread that has state in several interpreters runs in the one where it has frames.
                 if frame != 0 {
                     return Some(frame);
                 }
             }
-            thread = self.word(thread, layout.next_thread)?;
+            thread = word_in(&state, layout.next_thread)?;
         }
         None
     }
 
-    /// The frame, if it is of a function or stands for a call of the interpreter's loop, its code, and its caller's frame.
-    fn frame(&self, at: u64) -> Option<(Option<Frame>, Option<Code>, u64)> {
+    fn frame(&self, at: u64) -> Option<Found> {
         let layout = self.layout;
         let of_frame: [u8; FRAME_BYTES] = self.bytes(at)?;
-        let word = |bytes: &[u8], offset: u16| {
-            let at = usize::from(offset);
-            Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-        };
         let outermost = u16::from(*of_frame.get(usize::from(layout.mark))?) == layout.marked;
-        let previous = word(&of_frame, layout.previous)?;
+        let previous = word_in(&of_frame, layout.previous)?;
         if outermost && layout.is_shim != 0 {
-            return Some((Some(Frame { code: 0, outermost, check: 1, offset: 0 }), None, previous));
+            return Some(Found {
+                frame: Some(Frame { code: 0, outermost, check: 1, offset: 0 }),
+                code: None,
+                previous,
+            });
         }
-        let (code, instruction) = (word(&of_frame, layout.code)?, word(&of_frame, layout.instruction)?);
+        let (code, instruction) = (word_in(&of_frame, layout.code)?, word_in(&of_frame, layout.instruction)?);
         let of_code: [u8; CODE_BYTES] = self.bytes(code)?;
-        let [name, file, lines] = [layout.name, layout.file, layout.lines].map(|offset| word(&of_code, offset));
+        let [name, file, lines] = [layout.name, layout.file, layout.lines].map(|offset| word_in(&of_code, offset));
         let (name, file, lines) = (name?, file?, lines?);
         let first_line = usize::from(layout.first_line);
         let first_line = u32::from_le_bytes(of_code.get(first_line..first_line + 4)?.try_into().ok()?);
         // Code of the interpreter's own, which is no function of the program's, has no name.
         if name == 0 {
-            return Some((None, None, previous));
+            return Some(Found { frame: None, code: None, previous });
         }
         let check = check([name, file, lines], first_line, self.word(name, TEXT_HASH).unwrap_or(0));
         let begin = code.wrapping_add(u64::from(layout.instructions));
         let frame = Frame { code, outermost, check, offset: instruction.wrapping_sub(begin) as i32 };
+        Some(Found { frame: Some(frame), code: Some(Says { name, file, lines, first_line }), previous })
+    }
+
+    /// The code object; `None` if its name cannot be read.
+    fn code(&self, Says { name, file, lines, first_line }: Says) -> Option<Code> {
         let table = || {
             let bytes = self.word(lines, BYTES_SIZE)?.min(LINES_BYTES as u64) as usize;
             self.memory.bytes(lines.wrapping_add(BYTES_START), bytes)
         };
-        let named = |name| Code::new(name, self.text(file, FILE_BYTES), first_line, table().unwrap_or_default());
-        Some((Some(frame), self.text(name, NAME_BYTES).map(named), previous))
+        let name = self.text(name, NAME_BYTES)?;
+        Some(Code::new(name, self.text(file, FILE_BYTES), first_line, table().unwrap_or_default()))
     }
 
     /// A text of Python's, of which so many bytes are read at most; `None` if it is none.
@@ -137,4 +175,10 @@ impl Walk<'_> {
         let bytes = self.memory.bytes(object.wrapping_add(u64::from(start)), whole.min(most as u64) as usize)?;
         characters(width, &bytes, whole > most as u64)
     }
+}
+
+/// The word at an offset.
+fn word_in(bytes: &[u8], offset: u16) -> Option<u64> {
+    let at = usize::from(offset);
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }

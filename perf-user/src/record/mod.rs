@@ -161,13 +161,13 @@ pub fn record(
     for Event { kind, unit, period_ns, source } in events {
         writer.event(kind.name(), unit, period_ns, source)?;
     }
-    // What a command waits for from then on counts as its own.
-    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(thread), release)?;
+    // What a command waits for from then on counts as its own, and its code is followed at once: nothing comes between.
+    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(thread))?;
+    release()?;
     let start_ns = drain.window_start_ns();
     recording.started_unix_ns = unix_ns();
     let mut overhead =
         Overhead { startup_ns: start_ns.saturating_sub(options.program_start_ns), ..Overhead::default() };
-    writer.describe(&recording, &overhead, start_ns)?;
     if !scan_first {
         // Sampling runs meanwhile: names come from what is mapped now and from the events since.
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
@@ -175,7 +175,10 @@ pub fn record(
 
     let mut run = Run {
         drain,
-        store: StoreThread::start(writer, options.names, options.java_map),
+        store: StoreThread::start(writer, options.names, options.java_map, {
+            let (recording, overhead) = (recording.clone(), overhead.clone());
+            move |writer| writer.describe(&recording, &overhead, start_ns)
+        }),
         tasks,
         start_ns,
         online: host.cpus.clone(),

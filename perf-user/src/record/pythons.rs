@@ -25,22 +25,39 @@ pub(super) struct Pythons {
     ring: Option<RingBuf<MapData>>,
     /// What the kernel half was told.
     processes: HashMap<u32, Process>,
-    /// Code objects that were met from outside.
+    /// Code objects that were met from outside, and are still to be told.
     met: RefCell<Vec<(CodeKey, Code)>>,
+    /// All that were.
+    read: RefCell<HashSet<CodeKey>>,
 }
+
+/// Code objects that are remembered to have been read from outside.
+const MAX_READ: usize = 1 << 16;
 
 impl Pythons {
     pub(super) fn new(session: &mut Session) -> Result<Self, AttachError> {
-        Ok(Self { ring: session.take_python_ring()?, processes: HashMap::new(), met: RefCell::default() })
+        Ok(Self {
+            ring: session.take_python_ring()?,
+            processes: HashMap::new(),
+            met: RefCell::default(),
+            read: RefCell::default(),
+        })
     }
 
     /// The Python frames of a thread that waits; `None` if it has none.
     pub(super) fn walk(&self, tgid: u32, tid: u32, memory: &Memory) -> Option<Frames> {
-        outside::read(self.processes.get(&tgid)?, u64::from(proc::own_tid(tgid, tid)), memory)
+        let read = self.read.borrow();
+        let native_id = u64::from(proc::own_tid(tgid, tid));
+        outside::read(self.processes.get(&tgid)?, native_id, memory, |key| !read.contains(key))
     }
 
     /// The stack that they are, of which the code will be known.
     pub(super) fn keep(&self, Frames { id, words, codes }: Frames) -> (u64, Arc<[u64]>) {
+        let mut read = self.read.borrow_mut();
+        if read.len() > MAX_READ {
+            read.clear();
+        }
+        read.extend(codes.iter().map(|(key, _)| *key));
         self.met.borrow_mut().extend(codes);
         (id, words.into())
     }
@@ -62,13 +79,14 @@ impl Pythons {
 
     /// Takes what was told of code objects.
     pub(super) fn read(&mut self, tasks: &mut Tasks) {
-        self.met.get_mut().drain(..).for_each(|(key, code)| tasks.learn_code(key, code));
         let Some(ring) = &mut self.ring else { return };
         while let Some(record) = ring.next() {
             if let Some((key, code)) = Code::parse(&record) {
                 tasks.learn_code(key, code);
             }
         }
+        // After that: from outside, pages are read that the kernel half found missing.
+        self.met.get_mut().drain(..).for_each(|(key, code)| tasks.learn_code(key, code));
     }
 
     /// Processes have ended.

@@ -37,11 +37,20 @@ pub(super) struct StoreThread {
 }
 
 impl StoreThread {
-    pub(super) fn start(writer: Writer, names: NameOptions, java_map: bool) -> Self {
+    /// Starts it; `first` is what it does to the recording first.
+    pub(super) fn start(
+        writer: Writer,
+        names: NameOptions,
+        java_map: bool,
+        first: impl FnOnce(&Writer) -> Result<(), StoreError> + Send + 'static,
+    ) -> Self {
         let (sender, receiver) = sync_channel(BACKLOG);
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
-        let thread = std::thread::spawn(move || write_all(writer, names, java_map, &receiver, &left));
+        let thread = std::thread::spawn(move || match first(&writer) {
+            Ok(()) => write_all(writer, names, java_map, &receiver, &left),
+            Err(error) => (writer, Vec::new(), Err(error)),
+        });
         Self { sender, thread, dropped: None, waiting }
     }
 

@@ -1,4 +1,4 @@
--- What schema version 3 added to version 2: system calls.
+-- System calls.
 
 -- Those of a process that returned in a window, by name. process and name: rows of the table string. lengths: as the data of
 -- samples, with the bucket of perf_ebpf::calls in the place of the stack and how many calls in that of the value.

@@ -19,7 +19,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// file is used twice: all that can be read from it, except for packed samples, is no more than the file.
 ///
 /// # Errors
-/// When the file is missing, foreign, newer or damaged.
+/// When the file is missing, foreign, of another version or damaged.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let failed = |why: String| StoreError::Open { path: path.to_owned(), why };
     let foreign = || StoreError::Foreign { path: path.to_owned() };

@@ -39,7 +39,7 @@ impl Selection {
 /// Reads the selected part of a recording.
 ///
 /// # Errors
-/// When the file is missing, foreign, newer or damaged.
+/// When the file is missing, foreign, of another version or damaged.
 pub fn read(path: &Path, selection: Selection) -> Result<Profile, StoreError> {
     let connection = open(path)?;
     load(&connection, selection).map_err(|error| error.of(path))
@@ -49,7 +49,7 @@ pub fn read(path: &Path, selection: Selection) -> Result<Profile, StoreError> {
 /// much to read.
 ///
 /// # Errors
-/// When the file is missing, foreign, newer or damaged.
+/// When the file is missing, foreign, of another version or damaged.
 pub fn read_counts(path: &Path) -> Result<Profile, StoreError> {
     let connection = open(path)?;
     let counted = Outline::load(&connection, Selection::default()).map_err(|error| error.of(path))?;

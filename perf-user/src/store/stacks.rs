@@ -74,7 +74,14 @@ pub(super) fn load(
             at = row.caller;
         }
         for (at, row) in path.into_iter().rev() {
-            let Some(mut stack) = kept(&rows, &known, row) else { break };
+            // What keeps nothing that is there is none, nor is what keeps of it.
+            let Some(mut stack) = kept(&rows, &known, row) else {
+                known.insert(at, Vec::new());
+                continue;
+            };
+            if row.frames.len() > MAX_DEPTH * 5 {
+                return Err(Unreadable::Insane("a stack is deeper than any thread's"));
+            }
             let own = decode_frames(&row.frames).ok_or(Unreadable::Insane("the frames of a stack are no frames"))?;
             let mut own_stacks = Vec::with_capacity(own.len() + 1);
             own_stacks.push(stack);
@@ -87,7 +94,8 @@ pub(super) fn load(
                 if shared_bytes > MAX_TEXT_BYTES {
                     return Err(Unreadable::TooMuch("stacks"));
                 }
-                stack.depth += place.frames.len();
+                // Each is worth something, whether there is a row of it or not.
+                stack.depth += place.frames.len().max(1);
                 if stack.depth > MAX_DEPTH {
                     return Err(Unreadable::Insane("a stack is deeper than any thread's"));
                 }

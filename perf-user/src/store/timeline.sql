@@ -1,4 +1,4 @@
--- Only in recordings with a timeline, of schema version 3.
+-- Only in recordings with a timeline.
 
 -- Single events of a process that ended in a window. data: see store/timeline.rs.
 CREATE TABLE timeline (

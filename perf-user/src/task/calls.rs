@@ -135,6 +135,10 @@ impl Tasks {
             let mut told =
                 SlowCall { start_ns: call.start_ns, tgid: call.tgid, tid, call: call.call, arguments, ..NO_CALL };
             read_text(&mut told);
+            // It is what the call was told if the thread has been in it all the time.
+            if found_call(call.tgid, tid) != Some(found) {
+                told.text_bytes = 0;
+            }
             LocatedCall { file: self.files.find(&told, sockets), call: told, comm: comm.clone() }
         });
         LocatedOpen { tid, call, comm, told }
@@ -147,7 +151,7 @@ fn read_text(call: &mut SlowCall) {
     let Some(text) = text_of(call.call) else { return };
     let (argument, wanted) = match text {
         Text::Path { argument } => (argument, TEXT_BYTES),
-        Text::Bytes { argument, length } => (argument, call.arguments[length as usize] as usize & (TEXT_BYTES - 1)),
+        Text::Bytes { argument, length } => (argument, (call.arguments[length as usize] as usize).min(TEXT_BYTES)),
         Text::Time { argument } => (argument, 16),
     };
     let from = call.arguments[argument as usize];

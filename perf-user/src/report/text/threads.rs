@@ -98,9 +98,14 @@ fn longest_waits(thread: &ThreadTimes) -> String {
         let (why, ns) = notable.next()?;
         let reason = format!("{} {}", line(why), percent(*ns, thread.wall_ns));
         let room = room.checked_sub(reason.chars().count())?;
-        let place = place.filter(|place| place.why == *why && room >= " in ".len() + LEAST.min(place.function.len()));
-        let name = |place: &PlaceReport| shorten_function(&place.function, FrameKind::User, room - " in ".len());
-        Some(place.map_or_else(|| reason.clone(), |place| format!("{reason} in {}", name(place))))
+        let place = place.filter(|place| place.why == *why && place.value * 2 > *ns);
+        let place = place.and_then(|place| {
+            let link = if place.value * 10 > *ns * 9 { " in " } else { ", mostly in " };
+            let room =
+                room.checked_sub(link.len() + LEAST.min(place.function.len()))? + LEAST.min(place.function.len());
+            Some(format!("{reason}{link}{}", shorten_function(&place.function, FrameKind::User, room)))
+        });
+        Some(place.unwrap_or(reason))
     };
     let Some(first) = told(thread.longest.as_ref(), WAITS) else { return String::new() };
     let second = told(None, WAITS.saturating_sub(first.chars().count() + ", ".len()));
