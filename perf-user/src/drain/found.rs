@@ -34,6 +34,14 @@ pub(super) struct Wait {
     pub(super) first_ns: u64,
 }
 
+impl Interval {
+    /// For how long the thread was blocked and runnable in it, until `until_ns`, beyond what was told.
+    pub(super) fn rest(&self, thread: &Thread, until_ns: u64) -> [u64; 2] {
+        let whole = thread.off(until_ns);
+        [whole[0].saturating_sub(self.told[0]), whole[1].saturating_sub(self.told[1])]
+    }
+}
+
 /// What was found of a window.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -84,7 +92,7 @@ impl Found {
             self.left_out_ns += if ended || self.is_last { whole_ns } else { 0 };
             return Interval { told: [0; 2], stacks };
         }
-        let off = rest(whole, before.told);
+        let off = before.rest(thread, until_ns);
         self.taken_ns += off.iter().sum::<u64>();
         if !ended {
             self.open.push((thread.wait.key, thread.off_ns, whole));
@@ -198,11 +206,6 @@ fn scaled(value: u64, parts: u64, whole: u64) -> u64 {
 
 pub(super) fn stacks_of(key: &Key) -> [u64; 3] {
     [key.user_stack, key.kernel_stack, key.python_stack]
-}
-
-/// What is left of two times after what was told of them.
-fn rest(times: [u64; 2], told: [u64; 2]) -> [u64; 2] {
-    [times[0].saturating_sub(told[0]), times[1].saturating_sub(told[1])]
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::{
     collect::{
         AttachError, Collector as _, EventKind, RawSample,
         session::{Session, Unwind},
+        target::Target,
     },
     host::sys::{self, Reading},
 };
@@ -159,6 +160,10 @@ impl Drain {
         };
         let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before };
         drain.rotate(session, None, walk)?;
+        if let Target::Command { tgid, .. } = &session.options().target {
+            let held_back = drain.threads.holds_back(*tgid);
+            drain.timeline.iter_mut().for_each(|timeline| timeline.held_back = held_back);
+        }
         drain.calls_before.start_ns = drain.start_ns;
         Ok(drain)
     }

@@ -29,6 +29,8 @@ pub struct RawTimeline {
     known: HashMap<(Key, Option<Did>), u32>,
     full: u64,
     undecodable: u64,
+    /// Records that the kernel half took of what is not told.
+    left_out: u64,
 }
 
 /// One event.
@@ -89,7 +91,7 @@ impl RawTimeline {
     /// Adds what the kernel half counted, and what found no place; when no event comes any more.
     pub(super) fn count(&mut self, counted: &[u64; COUNTER_SLOTS]) {
         for balance in TIMELINE {
-            self.taken += counted[balance.taken as usize];
+            self.taken += counted[balance.taken as usize].saturating_sub(std::mem::take(&mut self.left_out));
             self.lost.extend(balance.lost.iter().map(|lost| (lost.name(), counted[*lost as usize])));
         }
         self.lost.extend([("window_full", self.full), ("undecodable", self.undecodable)]);
@@ -101,19 +103,26 @@ pub(super) struct Timeline {
     ring: RingBuf<MapData>,
     /// How long a wait is at least.
     pub(super) min_ns: u64,
+    /// The wait of a command for perfprobe, by thread and beginning, which is not told.
+    pub(super) held_back: Option<(u32, u64)>,
     /// By generation: the ring already holds events of the next window when one is read.
     windows: [RawTimeline; 2],
 }
 
 impl Timeline {
     pub(super) fn new(ring: RingBuf<MapData>, min_ns: u64) -> Self {
-        Self { ring, min_ns, windows: Default::default() }
+        Self { ring, min_ns, held_back: None, windows: Default::default() }
     }
 
     /// Takes what is there, so that the ring has room.
     pub(super) fn look(&mut self) {
         while let Some(record) = self.ring.next() {
             match Event::read_from_bytes(&record) {
+                Ok(Event { generation, kind: WAIT, start_ns, key, .. })
+                    if self.held_back == Some((key.tid, start_ns)) =>
+                {
+                    self.windows[generation as usize & 1].left_out += 1;
+                }
                 Ok(event) => self.windows[event.generation as usize & 1].add(&event),
                 Err(_) => self.windows[0].undecodable += 1,
             }

@@ -44,6 +44,8 @@ pub(super) struct Threads {
     told: HashMap<(u32, u64), Told>,
     /// Stacks of the last window, and of intervals that have not ended: they may be in a later window's intervals.
     stacks: HashMap<u64, Arc<[u64]>>,
+    /// The wait of a command for perfprobe to let it go, which is nothing that it does itself.
+    held_back: Option<(u32, u64)>,
     /// Stacks that were walked from outside.
     again: Again,
     /// Who ended waits in the last window: such a wait counts in this one if the thread came to run in it.
@@ -61,6 +63,12 @@ impl Threads {
     /// Nothing but the `stacks` of threads that wait already; whether stacks are walked `by_tables`.
     pub(super) fn new(stacks: HashMap<u64, Arc<[u64]>>, by_tables: bool) -> Self {
         Self { stacks, again: Again::new(by_tables), ..Self::default() }
+    }
+
+    /// The main thread of this process waits for perfprobe: the wait's thread and beginning.
+    pub(super) fn holds_back(&mut self, tgid: u32) -> Option<(u32, u64)> {
+        self.held_back = self.open.keys().find(|(tid, _)| *tid == tgid).copied();
+        self.held_back
     }
 
     /// Reads what threads did until the end of a window. Adds to `stacks`, the window's, those that are older, and those of threads
@@ -98,21 +106,30 @@ impl Threads {
             }
         })?;
         let bytes = (size_of::<Past>(), size_of::<PastThread>());
+        let mut ended = Vec::new();
         read_map(session, PAST[slot], Reading::Drain, bytes, BATCH, |key, value| {
             match (Past::read_from_bytes(key), PastThread::read_from_bytes(value)) {
-                (Ok(past), Ok(was)) if past.ended != 0 => {
-                    self.tell(&mut found, &was.thread, was.thread.times(was.until_ns));
-                    self.told.remove(&(was.thread.wait.key.tid, was.thread.first_ns));
-                }
+                (Ok(past), Ok(was)) if past.ended != 0 => ended.push(was),
                 (Ok(past), Ok(mut was)) => {
                     self.again.apply(&mut was.thread);
                     let id = (past.tid, past.from_ns);
                     let before = self.open.remove(&id).or_else(|| self.ending.remove(&id)).unwrap_or_default();
-                    found.interval(&was.thread, was.until_ns, before, true);
+                    if self.held_back == Some(id) {
+                        let [blocked_ns, runnable_ns] = before.rest(&was.thread, was.until_ns);
+                        let told = self.told.entry((past.tid, was.thread.first_ns)).or_default();
+                        told.times[1] += runnable_ns;
+                        told.times[2] += blocked_ns;
+                    } else {
+                        found.interval(&was.thread, was.until_ns, before, true);
+                    }
                 }
                 _ => found.undecodable += 1,
             }
         })?;
+        for was in ended {
+            self.tell(&mut found, &was.thread, was.thread.times(was.until_ns));
+            self.told.remove(&(was.thread.wait.key.tid, was.thread.first_ns));
+        }
         let mut open = HashMap::new();
         self.again.begin();
         for thread in look(session)?.values_mut() {
