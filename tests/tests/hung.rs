@@ -55,3 +55,13 @@ fn a_wait_that_ends_soon_after_the_start_has_its_stack() {
         assert!(asleep_ns > 900 * MS && in_nap_ns + MS > asleep_ns, "{in_nap_ns} of {asleep_ns} ns in nap");
     }
 }
+
+#[test]
+fn what_a_command_waits_for_perfprobe_is_not_its_own() {
+    let Some(lab) = Lab::open() else { return };
+    // Until all is attached, it waits for a byte from a pipe, and for nothing in one afterwards.
+    let recording = lab.record().option("--event", "cpu,offcpu,sched").shell("exec sleep 0.3").run();
+    assert_eq!(recording.report.waited_for("pipe/socket/terminal"), 0, "{:?}", recording.report.threads);
+    let main = recording.report.threads.iter().find(|thread| thread.tid == thread.tgid).expect("the main thread");
+    assert!(main.blocked_ns["sleep"] >= 300 * MS && !main.blocked_ns.contains_key("blocked"), "{main:?}");
+}
