@@ -253,7 +253,7 @@ pub struct FunctionReport {
 }
 
 /// A function of the program's own in which threads waited, by what it called for that and why.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PlaceReport {
     /// The innermost function of the program's own; of its language's runtime, or the C library's, where there is none.
     pub function: String,

@@ -116,3 +116,33 @@ fn longest_waits(thread: &ThreadTimes) -> String {
 fn shorten_thread(comm: &str, tid: &str, width: usize) -> String {
     format!("{} ({tid})", shorten(comm, width.saturating_sub(tid.len() + 3)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(blocked: &[(&str, u64)], function: &str, why: &str, value: u64) -> String {
+        let place = PlaceReport { function: function.into(), why: why.into(), value, ..PlaceReport::default() };
+        let blocked_ns = blocked.iter().map(|(why, ns)| ((*why).to_owned(), *ns)).collect();
+        longest_waits(&ThreadTimes { wall_ns: 1_000, blocked_ns, longest: Some(place), ..ThreadTimes::default() })
+    }
+
+    #[test]
+    fn a_place_is_told_where_it_is_most_of_a_reason() {
+        let waits = [("futex", 667), ("sleep", 91), ("poll", 5)];
+        assert_eq!(told(&waits, "worker", "futex", 640), "futex 66.7% in worker, sleep 9.1%");
+        assert_eq!(told(&waits, "worker", "futex", 400), "futex 66.7%, mostly in worker");
+        assert_eq!(told(&waits, "worker", "futex", 300), "futex 66.7%, sleep 9.1%");
+        assert_eq!(told(&waits, "worker", "sleep", 91), "futex 66.7%, sleep 9.1%");
+        assert_eq!(told(&[("poll", 9)], "worker", "poll", 9), "", "less than a hundredth is not told");
+        let long = told(
+            &[("pipe/socket/terminal", 1_000)],
+            "a::very::long::name::of_a_function",
+            "pipe/socket/terminal",
+            1_000,
+        );
+        assert_eq!(long, "pipe/socket/terminal 100.0%");
+        let cut = told(&waits, "a::very::long::name::of_a_function", "futex", 667);
+        assert!(cut.chars().count() <= WAITS && cut.ends_with("of_a_function"), "{cut}");
+    }
+}
