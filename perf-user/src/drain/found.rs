@@ -107,15 +107,17 @@ impl Found {
     /// the same place, in proportion to their time. So a thread's times stay what they are, by reason and by waker.
     pub(super) fn share_out(&mut self) {
         let of = |wait: &WaitKey| (wait.key.tid, wait.key.why, place::of(wait.place));
-        let mut own: HashMap<_, HashMap<Key, u64>> = HashMap::new();
+        // By their stacks: their time, and when the first of them began, which is when its code was there.
+        let mut own: HashMap<_, HashMap<Key, (u64, u64)>> = HashMap::new();
         let mut sampled = own.clone();
-        for Wait { wait, off, .. } in &self.waits {
+        for Wait { wait, off, first_ns, .. } in &self.waits {
             let standing = match place::how(wait.place) {
                 place::How::Own => &mut own,
                 place::How::Sampled => &mut sampled,
                 place::How::Unknown | place::How::Skipped => continue,
             };
-            *standing.entry(of(wait)).or_default().entry(wait.key).or_default() += off.iter().sum::<u64>();
+            let standing = standing.entry(of(wait)).or_default().entry(wait.key).or_insert((0, *first_ns));
+            *standing = (standing.0 + off.iter().sum::<u64>(), standing.1.min(*first_ns));
         }
         let waits = std::mem::take(&mut self.waits);
         for wait in waits {
@@ -132,12 +134,12 @@ impl Found {
                 continue;
             };
             // Every one of them is worth something.
-            let whole: u64 = standing.values().map(|ns| ns + 1).sum();
+            let whole: u64 = standing.values().map(|(ns, _)| ns + 1).sum();
             let mut before = 0;
-            for (key, ns) in standing {
+            for (key, &(ns, first_ns)) in standing {
                 let part = |value: u64| scaled(value, before + ns + 1, whole) - scaled(value, before, whole);
                 let (off, ended) = (wait.off.map(part), wait.ended.map(part));
-                self.waits.push(Wait { wait: WaitKey { key: *key, ..wait.wait }, off, ended, ..wait });
+                self.waits.push(Wait { wait: WaitKey { key: *key, ..wait.wait }, off, ended, first_ns });
                 before += ns + 1;
             }
         }
@@ -231,7 +233,7 @@ mod tests {
             wait(1, How::Own, 9, 5_000),
             wait(2, How::Sampled, 9, 300),
             wait(3, How::Sampled, 8, 100),
-            wait(0, How::Skipped, 9, 40_001),
+            Wait { first_ns: 1, ..wait(0, How::Skipped, 9, 40_001) },
         ];
         let mut found = Found { waits, ..Found::new(WaitFilter::ALL, false) };
         found.share_out();
@@ -240,6 +242,7 @@ mod tests {
         assert_eq!(own, 5_000, "what was taken for itself stands for itself");
         assert!(longer.abs_diff(30_300) < 200 && shorter.abs_diff(10_100) < 200, "{longer} {shorter}");
         assert_eq!(found.shared_ns, 44_001);
+        assert!(found.waits.iter().all(|wait| wait.first_ns == 5), "code that was there then may not have been before");
         // Who ended them is known of each.
         let ended_by_9: u64 =
             found.waits.iter().filter(|wait| wait.wait.waker == 9).map(|wait| wait.ended.iter().sum::<u64>()).sum();
