@@ -5,6 +5,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod files;
 pub mod found_call;
+pub mod memory;
 pub mod perf_ring;
 pub mod privileges;
 pub mod proc;

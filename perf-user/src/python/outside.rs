@@ -11,7 +11,7 @@ use perf_ebpf::{
 };
 
 use super::code::{Code, characters};
-use crate::unwind::Memory;
+use crate::host::memory::Memory;
 
 /// What a thread was found to run.
 #[derive(Debug)]

@@ -11,9 +11,8 @@ use crate::{
         session::{Session, SessionOptions, Sides},
     },
     drain::Walked,
-    host::found_call::entry,
+    host::{found_call::entry, memory::Memory},
     task::Tasks,
-    unwind::Memory,
 };
 
 /// Tables by which stacks are walked, and interpreters of Python.

@@ -11,13 +11,12 @@ use perf_ebpf::python::{CodeKey, Process};
 
 use crate::{
     collect::{AttachError, session::Session},
-    host::proc,
+    host::{memory::Memory, proc},
     python::{
         Code,
         outside::{self, Frames},
     },
     task::Tasks,
-    unwind::Memory,
 };
 
 /// The ring of code objects, if the kernel half reads Python frames.

@@ -14,9 +14,10 @@ use crate::{
         session::{Session, SessionOptions, Unwind, WalkRoom},
     },
     drain::wait_for_running_programs,
+    host::memory::Memory,
     symbolize::goroutine_end,
     task::{CodeMapping, Tasks},
-    unwind::{Cache, Loader, Memory, Room, Unwinder, by_frame_pointers},
+    unwind::{Cache, Loader, Room, Unwinder, by_frame_pointers},
 };
 
 /// How long a recording waits for tables before it begins: no longer than for a target on a file system that hangs.

@@ -14,7 +14,7 @@ pub use cache::{Cache, decode, encode};
 pub use kernel::{Room, Unwinder};
 pub use loader::Loader;
 pub use table::Table;
-pub use walk::{Memory, by_frame_pointers};
+pub use walk::by_frame_pointers;
 
 use std::{
     borrow::Cow,

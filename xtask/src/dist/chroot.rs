@@ -75,6 +75,8 @@ fn script(readme: &str) -> Result<String> {
         let line = line.split(" #").next().unwrap_or_default().trim();
         let line = line.trim_start_matches("sudo ").replace("target/release/", "");
         let line = line.replace("1234", "$!").replace("FILE.perfprobe", "\"$(ls *.perfprobe | head -n 1)\"");
+        // The recordings that are left are of where time goes.
+        let line = if line.contains("-e syscalls") { format!("{line} -o calls.svg") } else { line };
         if line.contains("$!") {
             script.push_str("./program &\n");
         }
