@@ -114,16 +114,6 @@ pub struct Drain {
     calls_before: Before,
 }
 
-/// A window that programs do not write to any more.
-#[derive(Clone, Copy)]
-struct Full {
-    generation: u32,
-    start_ns: u64,
-    end_ns: u64,
-    /// The same, of the last window.
-    last_ns: Option<u64>,
-}
-
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
 const DEEP_STACKS: [&str; 2] = ["DEEP_STACKS_0", "DEEP_STACKS_1"];
 const STACKS: [&str; 2] = ["STACKS_0", "STACKS_1"];
@@ -192,24 +182,13 @@ impl Drain {
         end_ns: Option<u64>,
         walk: WalkWaiting<'_>,
     ) -> Result<RawWindow, DrainError> {
-        let full = self.turn(session, end_ns)?;
-        self.take(session, full, walk)
-    }
-
-    /// Turns programs to the other generation.
-    fn turn(&mut self, session: &mut Session, last_ns: Option<u64>) -> Result<Full, DrainError> {
-        let end_ns = last_ns.unwrap_or_else(sys::monotonic_ns);
-        session.set_generation(1 - self.generation, end_ns)?;
-        let full = Full { generation: self.generation, start_ns: self.start_ns, end_ns, last_ns };
-        (self.generation, self.start_ns) = (1 - self.generation, end_ns);
-        Ok(full)
-    }
-
-    /// Takes all that a window holds.
-    fn take(&mut self, session: &mut Session, of: Full, walk: WalkWaiting<'_>) -> Result<RawWindow, DrainError> {
+        let (full, next) = (self.generation, 1 - self.generation);
+        let last_ns = end_ns;
+        let end_ns = end_ns.unwrap_or_else(sys::monotonic_ns);
+        session.set_generation(next, end_ns)?;
         wait_for_running_programs();
-        let Full { generation: full, start_ns, end_ns, last_ns } = of;
-        let mut window = RawWindow { start_ns, end_ns, ..RawWindow::default() };
+        let mut window = RawWindow { start_ns: self.start_ns, end_ns, ..RawWindow::default() };
+        (self.generation, self.start_ns) = (next, end_ns);
         let counted = session.take_counters(full)?;
         let slot = full as usize;
         window.timeline = self.timeline.as_mut().map(|timeline| timeline.take(full));
@@ -239,7 +218,7 @@ impl Drain {
             window.kinds.push(cpu);
         }
         if session.options().schedules() {
-            let found = self.threads.read(session, of, stacks, walk)?;
+            let found = self.threads.read(session, full, end_ns, last_ns.is_some(), stacks, walk)?;
             if let (Some(Timeline { min_ns, .. }), Some(events)) = (&self.timeline, &mut window.timeline)
                 && last_ns.is_some()
                 && session.options().records(EventKind::OffCpu)

@@ -12,7 +12,7 @@ use perf_ebpf::{
 use zerocopy::FromBytes as _;
 
 use super::{
-    DrainError, Full,
+    DrainError,
     again::{Again, WalkWaiting},
     found::{Found, Interval, Wait, stacks_of},
     read_map,
@@ -71,16 +71,18 @@ impl Threads {
         self.held_back
     }
 
-    /// Reads what threads did until the end of a window. Adds to `stacks`, the window's, those that are older, and those of threads
-    /// that still wait and could not be walked before.
+    /// Reads what threads did until `end_ns`, when the window ended whose maps are those of `generation`, and which may be the last. Adds to
+    /// `stacks`, the window's, those that are older, and those of threads that still wait and could not be walked before.
     pub(super) fn read(
         &mut self,
         session: &Session,
-        Full { generation, end_ns, last_ns, .. }: Full,
+        generation: u32,
+        end_ns: u64,
+        is_last: bool,
         stacks: &mut HashMap<u64, Arc<[u64]>>,
         walk: WalkWaiting<'_>,
     ) -> Result<Found, DrainError> {
-        let mut found = Found::new(session.options().waits, last_ns.is_some());
+        let mut found = Found::new(session.options().waits, is_last);
         let slot = generation as usize;
         if session.options().records(EventKind::OffWake) {
             let bytes = (size_of::<u64>(), size_of::<Key>());

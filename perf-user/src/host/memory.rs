@@ -21,12 +21,19 @@ impl Memory {
         Some(Self { file, near: RefCell::new((0, Vec::new())) })
     }
 
+    /// So many bytes, or those before the first page that cannot be read; `None` if there are none.
+    #[must_use]
+    pub fn at_most(&self, at: u64, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        let read = self.file.read_at(&mut bytes, at).ok()?;
+        bytes.truncate(read);
+        Some(bytes)
+    }
+
     /// So many bytes; `None` if they cannot all be read.
     #[must_use]
     pub fn bytes(&self, at: u64, count: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; count];
-        self.file.read_exact_at(&mut bytes, at).ok()?;
-        Some(bytes)
+        self.at_most(at, count).filter(|bytes| bytes.len() == count)
     }
 
     /// The word at an address.
@@ -38,10 +45,7 @@ impl Memory {
             Some(u64::from_ne_bytes(bytes.get(from..from.checked_add(8)?)?.try_into().ok()?))
         };
         word(&near).or_else(|| {
-            let mut bytes = vec![0; AT_ONCE];
-            let read = self.file.read_at(&mut bytes, at).ok()?;
-            bytes.truncate(read);
-            *near = (at, bytes);
+            *near = (at, self.at_most(at, AT_ONCE)?);
             word(&near)
         })
     }

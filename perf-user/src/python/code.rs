@@ -38,6 +38,12 @@ impl Code {
         Self { name, file: file.unwrap_or_default(), first_line, lines: lines.into() }
     }
 
+    /// Whether its file and its lines could be read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.file.is_empty() && !self.lines.is_empty()
+    }
+
     /// Bytes it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {

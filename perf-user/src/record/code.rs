@@ -54,13 +54,13 @@ impl CodeFollower {
     }
 
     /// The user stack of a thread that waits, walked from outside; `None` if it does not wait any more, or cannot be walked.
-    pub(super) fn walk_waiting(&self, thread: &Thread) -> Option<Walked> {
+    pub(super) fn walk_waiting(&self, tasks: &Tasks, thread: &Thread) -> Option<Walked> {
         let Key { tgid, tid, .. } = thread.wait.key;
         let before = entry(tgid, tid).filter(|_| self.of_user)?;
         let [sp, ip] = before.place;
         let memory = Memory::of(tgid, tid)?;
         let user = self.walks.walk(tgid, Registers { ip, sp, fp: thread.fp }, &memory)?;
-        let python = self.pythons.walk(tgid, tid, &memory);
+        let python = self.pythons.walk(tasks, tgid, tid, &memory);
         // What was read is its stack if it has been there all the time.
         if entry(tgid, tid)? != before {
             return None;

@@ -162,7 +162,7 @@ pub fn record(
         writer.event(kind.name(), unit, period_ns, source)?;
     }
     // What a command waits for from then on counts as its own, and its code is followed at once: nothing comes between.
-    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(thread))?;
+    let drain = Drain::begin(&mut session, &|thread| code.walk_waiting(&tasks, thread))?;
     release()?;
     let start_ns = drain.window_start_ns();
     recording.started_unix_ns = unix_ns();
@@ -300,7 +300,7 @@ impl Run {
         rings: &mut TaskRings,
         end_ns: Option<u64>,
     ) -> Result<bool, RecordError> {
-        let raw = self.drain.rotate(session, end_ns, &|thread| self.code.walk_waiting(thread))?;
+        let raw = self.drain.rotate(session, end_ns, &|thread| self.code.walk_waiting(&self.tasks, thread))?;
         rings.apply_until_now(&mut self.tasks);
         self.code.read(&mut self.tasks);
         let start_ns = raw.start_ns;

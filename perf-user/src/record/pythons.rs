@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use perf_ebpf::python::{CodeKey, Process};
+use perf_ebpf::python::CodeKey;
 
 use crate::{
     collect::{AttachError, session::Session},
@@ -22,41 +22,25 @@ use crate::{
 /// The ring of code objects, if the kernel half reads Python frames.
 pub(super) struct Pythons {
     ring: Option<RingBuf<MapData>>,
-    /// What the kernel half was told.
-    processes: HashMap<u32, Process>,
     /// Code objects that were met from outside, and are still to be told.
-    met: RefCell<Vec<(CodeKey, Code)>>,
-    /// All that were.
-    read: RefCell<HashSet<CodeKey>>,
+    met: RefCell<HashMap<CodeKey, Code>>,
 }
-
-/// Code objects that are remembered to have been read from outside.
-const MAX_READ: usize = 1 << 16;
 
 impl Pythons {
     pub(super) fn new(session: &mut Session) -> Result<Self, AttachError> {
-        Ok(Self {
-            ring: session.take_python_ring()?,
-            processes: HashMap::new(),
-            met: RefCell::default(),
-            read: RefCell::default(),
-        })
+        Ok(Self { ring: session.take_python_ring()?, met: RefCell::default() })
     }
 
     /// The Python frames of a thread that waits; `None` if it has none.
-    pub(super) fn walk(&self, tgid: u32, tid: u32, memory: &Memory) -> Option<Frames> {
-        let read = self.read.borrow();
-        let native_id = u64::from(proc::own_tid(tgid, tid));
-        outside::read(self.processes.get(&tgid)?, native_id, memory, |key| !read.contains(key))
+    pub(super) fn walk(&self, tasks: &Tasks, tgid: u32, tid: u32, memory: &Memory) -> Option<Frames> {
+        let process = tasks.python(tgid).filter(|_| self.ring.is_some())?;
+        let met = self.met.borrow();
+        let is_new = |key: &CodeKey| !met.contains_key(key) && !tasks.knows_whole(key);
+        outside::read(&process, u64::from(proc::own_tid(tgid, tid)), memory, is_new)
     }
 
     /// The stack that they are, of which the code will be known.
     pub(super) fn keep(&self, Frames { id, words, codes }: Frames) -> (u64, Arc<[u64]>) {
-        let mut read = self.read.borrow_mut();
-        if read.len() > MAX_READ {
-            read.clear();
-        }
-        read.extend(codes.iter().map(|(key, _)| *key));
         self.met.borrow_mut().extend(codes);
         (id, words.into())
     }
@@ -69,8 +53,8 @@ impl Pythons {
         for tgid in changed {
             let mappings = tasks.code(*tgid);
             match tasks.place_python(*tgid, &mappings) {
-                Some(Some(process)) => self.set(session, *tgid, process),
-                Some(None) => self.remove(session, *tgid),
+                Some(Some(process)) => session.set_python(*tgid, process),
+                Some(None) => session.remove_python(*tgid),
                 None => {}
             }
         }
@@ -85,30 +69,20 @@ impl Pythons {
             }
         }
         // After that: from outside, pages are read that the kernel half found missing.
-        self.met.get_mut().drain(..).for_each(|(key, code)| tasks.learn_code(key, code));
+        self.met.get_mut().drain().for_each(|(key, code)| tasks.learn_code(key, code));
     }
 
     /// Processes have ended.
     pub(super) fn forget(&mut self, session: &mut Session, tasks: &mut Tasks, ended: &[u32]) {
         for tgid in ended {
             if tasks.forget_python(*tgid) {
-                self.remove(session, *tgid);
+                session.remove_python(*tgid);
             }
         }
     }
 
     /// The last window has been located: nothing refers any more to what was forgotten before it ended.
     pub(super) fn settle(&mut self, session: &mut Session, tasks: &mut Tasks) {
-        tasks.settle_pythons().into_iter().for_each(|(tgid, process)| self.set(session, tgid, process));
-    }
-
-    fn set(&mut self, session: &mut Session, tgid: u32, process: Process) {
-        self.processes.insert(tgid, process);
-        session.set_python(tgid, process);
-    }
-
-    fn remove(&mut self, session: &mut Session, tgid: u32) {
-        self.processes.remove(&tgid);
-        session.remove_python(tgid);
+        tasks.settle_pythons().into_iter().for_each(|(tgid, process)| session.set_python(tgid, process));
     }
 }

@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use crate::{
     collect::EventKind,
-    profile::{Accounting, FrameKind, Hidden, Overhead, Profile, Recording, Timeline},
+    profile::{Accounting, FrameKind, Hidden, Overhead, Profile, Recording, Series, Timeline},
 };
+use places::Places;
 
 pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
@@ -342,8 +343,10 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let others = [EventKind::Sched.name(), EventKind::OffWake.name()];
     let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
-    let series = shown().map(|series| (series.event.clone(), series::figures(profile, series, options))).collect();
-    let mut threads = threads::times(profile);
+    let mut known = Places::new();
+    let figures = |series: &Series| (series.event.clone(), series::figures(profile, series, options, &mut known));
+    let series = shown().map(figures).collect();
+    let mut threads = threads::times(profile, &mut known);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);

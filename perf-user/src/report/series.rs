@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{
     FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WaitReport, WalkEndReport,
     human,
+    places::{Places, places},
 };
 use crate::collect::EventKind;
 use crate::profile::{Frame, FrameKind, Profile, Series, StackId, StringId, ThreadIndex};
@@ -15,7 +16,7 @@ const MODULES: usize = 10;
 /// What makes two frames the same function; the function is the empty string where it has no name.
 type FunctionKey = (StringId, StringId, FrameKind);
 
-pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOptions) -> SeriesReport {
+pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOptions, known: &mut Places) -> SeriesReport {
     let mut stacks: HashMap<StackId, u64> = HashMap::new();
     let mut threads: BTreeMap<ThreadIndex, u64> = BTreeMap::new();
     for sample in &series.samples {
@@ -34,7 +35,7 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
     };
     count_functions(profile, &stacks, &mut report);
     if series.event == EventKind::OffCpu.name() {
-        report.places = super::places::places(profile, &stacks, &mut HashMap::new());
+        report.places = places(profile, &stacks, known);
         report.places_total = report.places.iter().map(|place| place.value).sum();
     }
     count_threads(profile, &threads, &mut report);

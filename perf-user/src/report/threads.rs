@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::{ThreadTimes, places::places};
+use super::{
+    ThreadTimes,
+    places::{Places, places},
+};
 use crate::{
     collect::{Did, EventKind},
     profile::{FrameKind, Profile, Sample, StackId},
@@ -13,7 +16,7 @@ use crate::{
 };
 
 /// Of all threads, those first that ran or waited for a CPU longest; of one time, in the order of their ids.
-pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
+pub(super) fn times(profile: &Profile, known: &mut Places) -> Vec<ThreadTimes> {
     let Some(sched) = profile.series(EventKind::Sched.name()) else { return Vec::new() };
     let mut threads: BTreeMap<(u32, u32), ThreadTimes> = BTreeMap::new();
     for sample in &sched.samples {
@@ -37,10 +40,9 @@ pub(super) fn times(profile: &Profile) -> Vec<ThreadTimes> {
         *why.entry(id).or_default().entry(did.to_owned()).or_default() += sample.value;
         *stacks.entry(id).or_default().entry(sample.stack).or_default() += sample.value;
     }
-    let mut known = HashMap::new();
     for (id, stacks) in stacks {
         let Some(times) = threads.get_mut(&id) else { continue };
-        times.longest = places(profile, &stacks, &mut known).into_iter().next();
+        times.longest = places(profile, &stacks, known).into_iter().next();
     }
     for (id, reasons) in why {
         let Some(times) = threads.get_mut(&id) else { continue };
@@ -103,7 +105,7 @@ mod tests {
             ..Series::default()
         };
         profile.series = vec![series(EventKind::Sched, &samples[..3]), series(EventKind::OffCpu, &samples[3..])];
-        let times = times(&profile);
+        let times = times(&profile, &mut Places::new());
         for thread in &times {
             let sum = thread.running_ns + thread.runnable_ns + thread.blocked_ns.values().sum::<u64>();
             assert_eq!(sum, thread.wall_ns, "{thread:?}");

@@ -53,7 +53,6 @@ pub(super) fn load(
     strings: &HashMap<u32, String>,
     wanted: BTreeSet<u32>,
 ) -> Result<Stacks, Unreadable> {
-    const EMPTY: Stack = Stack { id: StackId::EMPTY, text_bytes: 0, depth: 0 };
     let mut rows: HashMap<u32, Row> = HashMap::new();
     each(connection, "SELECT id, caller, kept, frames FROM stack", |row| {
         rows.insert(row.get(0)?, Row { caller: row.get(1)?, kept: row.get(2)?, frames: row.get(3)? });
@@ -114,16 +113,16 @@ pub(super) fn load(
         }
         stacks.insert(id, stack.id);
     }
-    return Ok(Stacks(stacks));
+    Ok(Stacks(stacks))
+}
 
-    /// What a row keeps of its caller.
-    fn kept(rows: &HashMap<u32, Row>, known: &HashMap<u32, Vec<Stack>>, row: &Row) -> Option<Stack> {
-        if row.caller == 0 {
-            return Some(EMPTY);
-        }
-        let at = row.kept.checked_sub(rows.get(&row.caller)?.kept)?;
-        known.get(&row.caller)?.get(at as usize).copied()
+/// What a row keeps of its caller; `known` are the stacks that end at the own frames of rows.
+fn kept(rows: &HashMap<u32, Row>, known: &HashMap<u32, Vec<Stack>>, row: &Row) -> Option<Stack> {
+    if row.caller == 0 {
+        return Some(Stack { id: StackId::EMPTY, text_bytes: 0, depth: 0 });
     }
+    let at = row.kept.checked_sub(rows.get(&row.caller)?.kept)?;
+    known.get(&row.caller)?.get(at as usize).copied()
 }
 
 impl Stacks {

@@ -1,6 +1,6 @@
 //! System calls of a window with what only its moment knows: the names of processes, and which files descriptors meant.
 
-use std::{collections::HashMap, fs::File as Memory, os::unix::fs::FileExt as _};
+use std::collections::HashMap;
 
 use perf_ebpf::{
     calls::{OpenCall, SlowCall, TEXT_BYTES, Text},
@@ -12,7 +12,7 @@ use super::{Tasks, files};
 use crate::{
     collect::{calls::text_of, target::comm_text},
     drain::{RawCalls, RawWindow},
-    host::{found_call::found_call, proc},
+    host::{found_call::found_call, memory::Memory, proc},
 };
 
 /// Calls that have not returned that are told one by one: those that have lasted longest.
@@ -155,14 +155,13 @@ fn read_text(call: &mut SlowCall) {
         Text::Time { argument } => (argument, 16),
     };
     let from = call.arguments[argument as usize];
-    let memory = Memory::open(format!("/proc/{}/task/{}/mem", call.tgid, call.tid));
-    // Up to the end of a page, if nothing follows.
-    let read = memory.and_then(|memory| memory.read_at(&mut call.text[..wanted], from)).unwrap_or(0);
+    let read = Memory::of(call.tgid, call.tid).and_then(|memory| memory.at_most(from, wanted)).unwrap_or_default();
     let bytes = match text {
-        Text::Path { .. } => call.text[..read].iter().position(|byte| *byte == 0).map_or(read, |end| end + 1),
-        _ if read == wanted => read,
+        Text::Path { .. } => read.iter().position(|byte| *byte == 0).map_or(read.len(), |end| end + 1),
+        _ if read.len() == wanted => wanted,
         _ => 0,
     };
+    call.text[..bytes].copy_from_slice(&read[..bytes]);
     call.text_bytes = bytes as u32;
 }
 

@@ -25,6 +25,13 @@ struct Running {
     module: ModuleId,
 }
 
+impl Running {
+    /// As the kernel half is told of it.
+    fn told(&self) -> Process {
+        Process { runtime: self.runtime, layout: self.interpreter.layout, number: self.number, reserved: 0 }
+    }
+}
+
 /// The interpreters in processes, and the code objects they have run.
 #[derive(Debug, Default)]
 pub(super) struct Pythons {
@@ -66,9 +73,8 @@ impl Pythons {
     fn begin(&mut self, tgid: u32, running: Running) -> Process {
         self.last_number = self.last_number.wrapping_add(1);
         let running = Running { number: self.last_number, ..running };
-        let Running { number, runtime, ref interpreter, .. } = running;
-        let told = Process { runtime, layout: interpreter.layout, number, reserved: 0 };
-        self.numbers.insert(number, running.clone());
+        let told = running.told();
+        self.numbers.insert(running.number, running.clone());
         self.processes.insert(tgid, running);
         told
     }
@@ -104,6 +110,19 @@ impl Tasks {
     /// or that it does not.
     pub fn place_python(&mut self, tgid: u32, mappings: &[CodeMapping]) -> Option<Option<Process>> {
         self.pythons.place(tgid, mappings)
+    }
+
+    /// The interpreter that a process runs.
+    #[must_use]
+    pub fn python(&self, tgid: u32) -> Option<Process> {
+        self.pythons.processes.get(&tgid).map(Running::told)
+    }
+
+    /// Whether all is known of a code object.
+    #[must_use]
+    pub fn knows_whole(&self, key: &CodeKey) -> bool {
+        let module = self.pythons.codes.get(key);
+        module.and_then(|module| module.code.as_ref()).is_some_and(|code| code.is_whole())
     }
 
     /// A process has ended; whether it ran an interpreter.
