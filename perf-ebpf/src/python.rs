@@ -80,6 +80,87 @@ pub struct Layout {
     pub characters: u16,
 }
 
+/// Words of what is read of a frame, rounded up to a power of two: no offset leads out of them.
+pub const FRAME_WORDS: usize = (FRAME_BYTES / 8).next_power_of_two();
+/// The same of a code object.
+pub const CODE_WORDS: usize = (CODE_BYTES / 8).next_power_of_two();
+
+/// What a frame of the interpreter's says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSays {
+    /// Whether it is the outermost of its call of the interpreter's loop.
+    pub outermost: bool,
+    /// The address of its code object.
+    pub code: u64,
+    /// Of its caller's frame.
+    pub previous: u64,
+    /// Of the instruction that runs, or is next.
+    pub instruction: u64,
+}
+
+/// What a code object says: addresses of objects, and a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeSays {
+    /// Its qualified name; 0 for code of the interpreter's own.
+    pub name: u64,
+    /// The source file.
+    pub file: u64,
+    /// The table of lines.
+    pub lines: u64,
+    /// The line of its definition.
+    pub first_line: u32,
+}
+
+impl Layout {
+    /// What a frame says that was read.
+    #[inline(always)]
+    #[must_use]
+    pub const fn frame(&self, words: &[u64; FRAME_WORDS]) -> FrameSays {
+        let mark = (frame_word(words, self.mark) >> ((self.mark & 7) * 8)) as u8;
+        FrameSays {
+            outermost: mark as u16 == self.marked,
+            code: frame_word(words, self.code),
+            previous: frame_word(words, self.previous),
+            instruction: frame_word(words, self.instruction),
+        }
+    }
+
+    /// What a code object says that was read.
+    #[inline(always)]
+    #[must_use]
+    pub const fn code(&self, words: &[u64; CODE_WORDS]) -> CodeSays {
+        CodeSays {
+            name: code_word(words, self.name),
+            file: code_word(words, self.file),
+            lines: code_word(words, self.lines),
+            first_line: (code_word(words, self.first_line) >> ((self.first_line & 7) * 8)) as u32,
+        }
+    }
+
+    /// The frame as it is kept; its name has this hash, 0 if that cannot be read.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kept(&self, frame: FrameSays, code: CodeSays, name_hash: u64) -> Frame {
+        let begin = frame.code.wrapping_add(self.instructions as u64);
+        Frame {
+            code: frame.code,
+            outermost: frame.outermost,
+            check: check([code.name, code.file, code.lines], code.first_line, name_hash),
+            offset: frame.instruction.wrapping_sub(begin) as i32,
+        }
+    }
+}
+
+#[inline(always)]
+const fn frame_word(words: &[u64; FRAME_WORDS], offset: u16) -> u64 {
+    words[(offset as usize >> 3) & (FRAME_WORDS - 1)]
+}
+
+#[inline(always)]
+const fn code_word(words: &[u64; CODE_WORDS], offset: u16) -> u64 {
+    words[(offset as usize >> 3) & (CODE_WORDS - 1)]
+}
+
 /// A process that runs an interpreter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoBytes, Immutable)]
 #[repr(C)]
@@ -149,6 +230,9 @@ pub struct Frame {
 const OUTERMOST: u64 = 1 << 63;
 
 impl Frame {
+    /// One that stands for a call of the interpreter's loop alone.
+    pub const CALL: Self = Self { code: 0, outermost: true, check: 1, offset: 0 };
+
     /// As two words, neither of them zero.
     #[inline(always)]
     #[must_use]

@@ -13,8 +13,8 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     python::{
-        ABSENT, BYTES_SIZE, BYTES_START, CODE_BYTES, CodeHead, CodeKey, Ending, FRAME_BYTES, Frame, Header,
-        LINES_BYTES, Process, TEXT_HASH, TEXT_LENGTH, TEXT_STATE, Text, check, text_form,
+        ABSENT, BYTES_SIZE, BYTES_START, CODE_BYTES, CODE_WORDS, CodeHead, CodeKey, CodeSays, Ending, FRAME_BYTES,
+        FRAME_WORDS, Frame, Header, LINES_BYTES, Process, TEXT_HASH, TEXT_LENGTH, TEXT_STATE, Text, text_form,
     },
     stack::{DeepFrames, MAX_DEEP_FRAMES, STACK_ID_SEED, finish, mix},
 };
@@ -56,10 +56,6 @@ const MAX_THREADS: u32 = 512;
 
 /// Steps from frame to frame: frames that are kept, and as many that stand for calls of the interpreter's loop.
 const MAX_STEPS: u32 = MAX_DEEP_FRAMES as u32;
-
-/// Words of what is read of a frame and of a code object, rounded up to powers of two: no offset leads out of them.
-const FRAME_WORDS: usize = (FRAME_BYTES / 8).next_power_of_two();
-const CODE_WORDS: usize = (CODE_BYTES / 8).next_power_of_two();
 
 /// A walk, as it goes.
 #[repr(C)]
@@ -188,37 +184,31 @@ fn next_frame(walk: &mut Walk, memory: u32) -> Option<()> {
     if failed != 0 {
         return None;
     }
-    let of_frame = |offset: u16| walk.frame_words[(offset as usize >> 3) & (FRAME_WORDS - 1)];
-    let mark = (of_frame(layout.mark) >> ((layout.mark & 7) * 8)) as u8;
-    let outermost = u16::from(mark) == layout.marked;
-    let (code, previous, instruction) =
-        (of_frame(layout.code), of_frame(layout.previous), of_frame(layout.instruction));
-    if outermost && layout.is_shim != 0 {
-        walk.keep(Frame { code: 0, outermost, check: 1, offset: 0 });
-        walk.frame = previous;
+    let says = layout.frame(&walk.frame_words);
+    if says.outermost && layout.is_shim != 0 {
+        walk.keep(Frame::CALL);
+        walk.frame = says.previous;
         return Some(());
     }
     // SAFETY: as above.
-    let failed = unsafe { read_bytes((&raw mut walk.code_words).cast(), CODE_BYTES as u32, code as *const c_void) };
+    let failed =
+        unsafe { read_bytes((&raw mut walk.code_words).cast(), CODE_BYTES as u32, says.code as *const c_void) };
     if failed != 0 {
         return None;
     }
-    let of_code = |offset: u16| walk.code_words[(offset as usize >> 3) & (CODE_WORDS - 1)];
-    let (name, file, lines) = (of_code(layout.name), of_code(layout.file), of_code(layout.lines));
-    let first_line = (of_code(layout.first_line) >> ((layout.first_line & 7) * 8)) as u32;
+    let code = layout.code(&walk.code_words);
     // Code of the interpreter's own, which is no function of the program's, has no name.
-    if name != 0 {
+    if code.name != 0 {
         // A name that nobody has looked for yet has no hash, and one whose page is not there has none now: the code is told of
         // again once that changes.
-        let check = check([name, file, lines], first_line, word(name, TEXT_HASH).unwrap_or(0));
-        let begin = code + u64::from(layout.instructions);
-        let key = CodeKey { number: walk.process.number, check, code };
-        if PYTHON_KNOWN.get_ptr(&key).is_none() && tell(memory, walk, key, [name, file, lines], first_line).is_some() {
+        let frame = layout.kept(says, code, word(code.name, TEXT_HASH).unwrap_or(0));
+        let key = CodeKey { number: walk.process.number, check: frame.check, code: frame.code };
+        if PYTHON_KNOWN.get_ptr(&key).is_none() && tell(memory, walk, key, code).is_some() {
             let _ = PYTHON_KNOWN.insert(&key, &1, u64::from(BPF_ANY));
         }
-        walk.keep(Frame { code, outermost, check, offset: instruction.wrapping_sub(begin) as i32 });
+        walk.keep(frame);
     }
-    walk.frame = previous;
+    walk.frame = says.previous;
     Some(())
 }
 
@@ -236,7 +226,8 @@ impl Walk {
 /// Tells user space of a code object; `None` if not all of it can be read now, or there is no room. A name is worth telling
 /// alone: pages of a file that nobody has needed yet are not there, as those of tables of lines often are.
 #[inline(always)]
-fn tell(memory: u32, walk: &Walk, key: CodeKey, [name, file, lines]: [u64; 3], first_line: u32) -> Option<()> {
+fn tell(memory: u32, walk: &Walk, key: CodeKey, code: CodeSays) -> Option<()> {
+    let CodeSays { name, file, lines, first_line } = code;
     let record = PYTHON_RECORD.get_ptr_mut(memory)?;
     // SAFETY: this CPU's.
     let record = unsafe { &mut *record };

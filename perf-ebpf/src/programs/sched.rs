@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    counters::Counter,
+    counters::{Counter, Counters},
     sched::{
         INTERRUPTED, Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
         place::{self, How},
@@ -257,10 +257,16 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
     if thread.state == State::Runnable as u32 && run_queue::is_recorded() {
         run_queue::waited(thread, now_ns, generation);
     }
-    if WAITS_TOLD.load() == 0 {
-        change(thread, |thread| thread.turn(now_ns, was, State::Running));
-        return 0;
+    if WAITS_TOLD.load() != 0 {
+        tell_wait(thread, now_ns, generation, counters);
     }
+    change(thread, |thread| thread.turn(now_ns, was, State::Running));
+    0
+}
+
+/// A wait has ended: it is counted, or handed over, or left out.
+#[inline(always)]
+fn tell_wait(thread: &mut Thread, now_ns: u64, generation: u32, counters: *mut Counters) {
     let begun_before = WINDOW_STARTS.get(generation).is_some_and(|start_ns| thread.off_ns < *start_ns);
     let [blocked_ns, runnable_ns] = thread.off(now_ns);
     let filter = WaitFilter { min_ns: MIN_WAIT_NS.load(), states: WAIT_STATES.load() };
@@ -269,8 +275,7 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
         timeline::waited(thread, [blocked_ns, runnable_ns], generation, counters);
     } else if !begun_before {
         add(counters, Counter::OffLeftOut, blocked_ns + runnable_ns);
-        change(thread, |thread| thread.turn(now_ns, was, State::Running));
-        return 0;
+        return;
     }
     let kept = if begun_before {
         let past = Past { tid: thread.wait.key.tid, ended: 0, from_ns: thread.off_ns };
@@ -291,8 +296,6 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
         let cause = insert_failure(error, Counter::OffLostFull, Counter::OffLostBusy);
         add(counters, cause, blocked_ns + runnable_ns);
     }
-    change(thread, |thread| thread.turn(now_ns, was, State::Running));
-    0
 }
 
 #[inline(always)]

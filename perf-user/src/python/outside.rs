@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use perf_ebpf::{
     python::{
-        ABSENT, BYTES_SIZE, BYTES_START, CODE_BYTES, CodeKey, Ending, FILE_BYTES, FRAME_BYTES, Frame, Header,
-        LINES_BYTES, Layout, NAME_BYTES, Process, TEXT_HASH, TEXT_LENGTH, TEXT_STATE, check, text_form,
+        ABSENT, BYTES_SIZE, BYTES_START, CODE_BYTES, CodeKey, CodeSays, Ending, FILE_BYTES, FRAME_BYTES, Frame, Header,
+        LINES_BYTES, Layout, NAME_BYTES, Process, TEXT_HASH, TEXT_LENGTH, TEXT_STATE, text_form,
     },
     stack::{MAX_DEEP_FRAMES, id_of},
 };
@@ -73,17 +73,9 @@ struct Found {
     /// As it is kept; `None` for code of the interpreter's own.
     frame: Option<Frame>,
     /// What its code object says; `None` for a call of the interpreter's loop.
-    code: Option<Says>,
+    code: Option<CodeSays>,
     /// The caller's frame.
     previous: u64,
-}
-
-/// What a code object says, by addresses.
-struct Says {
-    name: u64,
-    file: u64,
-    lines: u64,
-    first_line: u32,
 }
 
 struct Walk<'walk> {
@@ -96,8 +88,12 @@ impl Walk<'_> {
         self.memory.word(base.wrapping_add(u64::from(offset)))
     }
 
-    fn bytes<const BYTES: usize>(&self, at: u64) -> Option<[u8; BYTES]> {
-        self.memory.bytes(at, BYTES)?.try_into().ok()
+    /// So many bytes as words, and zeros.
+    fn words<const WORDS: usize>(&self, at: u64, bytes: usize) -> Option<[u64; WORDS]> {
+        let read = self.memory.bytes(at, bytes)?;
+        let mut words = [0; WORDS];
+        words.iter_mut().zip(read.as_chunks().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+        Some(words)
     }
 
     /// The innermost frame of a thread.
@@ -129,35 +125,23 @@ impl Walk<'_> {
     }
 
     fn frame(&self, at: u64) -> Option<Found> {
-        let layout = self.layout;
-        let of_frame: [u8; FRAME_BYTES] = self.bytes(at)?;
-        let outermost = u16::from(*of_frame.get(usize::from(layout.mark))?) == layout.marked;
-        let previous = word_in(&of_frame, layout.previous)?;
-        if outermost && layout.is_shim != 0 {
-            return Some(Found {
-                frame: Some(Frame { code: 0, outermost, check: 1, offset: 0 }),
-                code: None,
-                previous,
-            });
+        let says = self.layout.frame(&self.words(at, FRAME_BYTES)?);
+        let previous = says.previous;
+        if says.outermost && self.layout.is_shim != 0 {
+            return Some(Found { frame: Some(Frame::CALL), code: None, previous });
         }
-        let (code, instruction) = (word_in(&of_frame, layout.code)?, word_in(&of_frame, layout.instruction)?);
-        let of_code: [u8; CODE_BYTES] = self.bytes(code)?;
-        let [name, file, lines] = [layout.name, layout.file, layout.lines].map(|offset| word_in(&of_code, offset));
-        let (name, file, lines) = (name?, file?, lines?);
-        let first_line = usize::from(layout.first_line);
-        let first_line = u32::from_le_bytes(of_code.get(first_line..first_line + 4)?.try_into().ok()?);
+        let code = self.layout.code(&self.words(says.code, CODE_BYTES)?);
         // Code of the interpreter's own, which is no function of the program's, has no name.
-        if name == 0 {
+        if code.name == 0 {
             return Some(Found { frame: None, code: None, previous });
         }
-        let check = check([name, file, lines], first_line, self.word(name, TEXT_HASH).unwrap_or(0));
-        let begin = code.wrapping_add(u64::from(layout.instructions));
-        let frame = Frame { code, outermost, check, offset: instruction.wrapping_sub(begin) as i32 };
-        Some(Found { frame: Some(frame), code: Some(Says { name, file, lines, first_line }), previous })
+        let frame = self.layout.kept(says, code, self.word(code.name, TEXT_HASH).unwrap_or(0));
+        Some(Found { frame: Some(frame), code: Some(code), previous })
     }
 
     /// The code object; `None` if its name cannot be read.
-    fn code(&self, Says { name, file, lines, first_line }: Says) -> Option<Code> {
+    fn code(&self, says: CodeSays) -> Option<Code> {
+        let CodeSays { name, file, lines, first_line } = says;
         let table = || {
             let bytes = self.word(lines, BYTES_SIZE)?.min(LINES_BYTES as u64) as usize;
             self.memory.bytes(lines.wrapping_add(BYTES_START), bytes)
