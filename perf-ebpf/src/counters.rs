@@ -82,10 +82,40 @@ pub enum Counter {
     TimelineWaits,
     /// Of those, the ones for which its ring had no room.
     TimelineWaitsLost,
+    /// Requests to devices that the target asked for.
+    IoStarted,
+    /// Requests that were completed.
+    IoDone,
+    /// Of those, the ones for which the map of sums was full.
+    IoLostSumsFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    IoLostSumsBusy,
+    /// Requests that were not kept because the map of requests was full.
+    IoLostFull,
+    /// Requests that were not kept because their CPU was busy with another.
+    IoLostBusy,
+    /// Requests whose completion was not seen.
+    IoLostEnd,
+    /// Requests that were made part of others before they were issued.
+    IoMerged,
+    /// Nanoseconds of requests that were completed.
+    IoTime,
+    /// Of those, the ones for which the map of requests with stacks was full.
+    IoTimeLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    IoTimeLostBusy,
+    /// Bytes of requests that were completed.
+    IoBytes,
+    /// Of those, the ones for which the map of requests with stacks was full.
+    IoBytesLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    IoBytesLostBusy,
+    /// Requests whose stack found no place.
+    IoStackless,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::TimelineWaitsLost as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::IoStackless as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -131,6 +161,21 @@ impl Counter {
         Self::TimelineSamplesLost,
         Self::TimelineWaits,
         Self::TimelineWaitsLost,
+        Self::IoStarted,
+        Self::IoDone,
+        Self::IoLostSumsFull,
+        Self::IoLostSumsBusy,
+        Self::IoLostFull,
+        Self::IoLostBusy,
+        Self::IoLostEnd,
+        Self::IoMerged,
+        Self::IoTime,
+        Self::IoTimeLostFull,
+        Self::IoTimeLostBusy,
+        Self::IoBytes,
+        Self::IoBytesLostFull,
+        Self::IoBytesLostBusy,
+        Self::IoStackless,
     ];
 
     /// Its name in recordings and reports.
@@ -174,6 +219,21 @@ impl Counter {
             Self::TimelineSamples | Self::TimelineWaits => "taken",
             Self::TimelineSamplesLost => "ring_full_samples",
             Self::TimelineWaitsLost => "ring_full_waits",
+            Self::IoStarted => "io_started",
+            Self::IoDone => "taken",
+            Self::IoLostSumsFull => "io_full",
+            Self::IoLostSumsBusy => "map_busy",
+            Self::IoLostFull => "requests_full",
+            Self::IoLostBusy => "cpu_busy",
+            Self::IoLostEnd => "completion_missed",
+            Self::IoMerged => "merged",
+            Self::IoTime => "taken",
+            Self::IoTimeLostFull => "io_stacks_full",
+            Self::IoTimeLostBusy => "map_busy",
+            Self::IoBytes => "taken",
+            Self::IoBytesLostFull => "io_stacks_full",
+            Self::IoBytesLostBusy => "map_busy",
+            Self::IoStackless => "stacks_full",
         }
     }
 }
@@ -240,6 +300,27 @@ pub const TIMELINE: [Balance; 2] = [
     Balance { taken: Counter::TimelineWaits, lost: &[Counter::TimelineWaitsLost], facts: &[] },
 ];
 
+/// Of requests to devices.
+pub const IO: Balance = Balance {
+    taken: Counter::IoDone,
+    lost: &[Counter::IoLostSumsFull, Counter::IoLostSumsBusy],
+    facts: &[Counter::IoStarted, Counter::IoMerged],
+};
+
+/// Of requests to devices that never came to be counted as completed.
+pub const IO_LOST: [Counter; 3] = [Counter::IoLostFull, Counter::IoLostBusy, Counter::IoLostEnd];
+
+/// Of their time, in nanoseconds, by stack.
+pub const IO_TIME: Balance = Balance {
+    taken: Counter::IoTime,
+    lost: &[Counter::IoTimeLostFull, Counter::IoTimeLostBusy],
+    facts: &[Counter::IoStackless],
+};
+
+/// Of their bytes, by stack.
+pub const IO_BYTES: Balance =
+    Balance { taken: Counter::IoBytes, lost: &[Counter::IoBytesLostFull, Counter::IoBytesLostBusy], facts: &[] };
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -261,8 +342,8 @@ mod tests {
         };
         for counter in Counter::ALL {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
-            let facts = SCHED_FACTS.iter().filter(|fact| **fact == counter).count();
-            let balances = [CPU, OFF_CPU, CALLS, CALL_TIME];
+            let facts = SCHED_FACTS.iter().chain(&IO_LOST).filter(|fact| **fact == counter).count();
+            let balances = [CPU, OFF_CPU, CALLS, CALL_TIME, IO, IO_TIME, IO_BYTES];
             let balances = balances.into_iter().chain(TIMELINE);
             assert_eq!(balances.map(of).sum::<usize>() + facts, 1, "{counter:?}");
         }

@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod before;
+pub mod block;
 pub mod calls;
 pub mod comm;
 pub mod counters;

@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod account;
+mod block;
 mod bpf_objects;
 mod calls;
 mod cgroup;
@@ -20,6 +21,7 @@ mod finished;
 mod folded;
 mod lab;
 mod launcher;
+mod loop_device;
 mod machine;
 mod memory_limit;
 mod meter;
@@ -34,6 +36,7 @@ mod small_disk;
 mod workload;
 
 pub use account::Account;
+pub use block::{Block, BlockKind, Lengths, Request};
 pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of, followed_processes};
 pub use calls::{Call, CallKind, Calls};
 pub use cgroup::Cgroup;
@@ -42,6 +45,7 @@ pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;
 pub use launcher::Launcher;
+pub use loop_device::LoopDevice;
 pub use machine::{MovedClock, OfflineCpu, Setting, in_guest, may_be_changed};
 pub use memory_limit::MemoryLimit;
 pub use meter::{CpuMeter, Used};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Calls;
+use crate::{Block, Calls};
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -40,6 +40,10 @@ pub struct Report {
     pub syscalls: Option<OffCpu>,
     /// System calls.
     pub calls: Option<Calls>,
+    /// The time of requests to disks, by stack.
+    pub io: Option<OffCpu>,
+    /// Requests to disks.
+    pub block: Option<Block>,
 }
 
 /// How long threads waited for a CPU.
@@ -156,12 +160,26 @@ pub struct OffCpu {
     /// By reason.
     #[serde(default)]
     pub waits: Vec<Wait>,
+    /// By function of the program's own.
+    #[serde(default)]
+    pub places: Vec<Place>,
     /// By function.
     pub functions: Vec<Function>,
     /// By thread.
     pub threads: Vec<ThreadRow>,
     /// Facts that are no losses, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// Where in the program threads waited, and why.
+#[derive(Debug, Deserialize)]
+pub struct Place {
+    /// The function.
+    pub function: String,
+    /// Why.
+    pub why: String,
+    /// How long.
+    pub value: u64,
 }
 
 /// How long threads waited for one reason.

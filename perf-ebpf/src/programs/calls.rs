@@ -1,8 +1,8 @@
 //! System calls: how many, how long, with which errors, where in the program, and which took longest.
 
 use aya_ebpf::{
-    EbpfContext as _, Global,
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    Global,
+    bindings::{BPF_ANY, BPF_NOEXIST, bpf_raw_tracepoint_args},
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32, bpf_get_smp_processor_id},
     macros::{map, raw_tracepoint},
     maps::{HashMap, PerCpuArray},
@@ -14,14 +14,15 @@ use perf_ebpf::{
     counters::{Counter, Counters},
     histogram::Lengths,
     sample::Key,
-    target::BOTH_SIDES,
+    target::SIDE_USER,
 };
 
 use super::{
     call_arguments::{CLONES, number},
     counters::{add, count, count_length, counters, generation},
+    place::{Asked, stacks_at, stacks_by_pointers},
     slow_calls::keep_slow,
-    stacks::{CALLS, StackIds, Walked, insert_failure, take},
+    stacks::{Busy, PROCESS, StackIds, insert_failure},
     target::{exec_count, is_target, now, read_comm, read_u32},
 };
 
@@ -60,10 +61,9 @@ static CALL_TIMES_1: HashMap<Key, CallTime> = HashMap::with_max_entries(1, 0);
 #[map]
 static NO_CALLS: PerCpuArray<Lengths> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 while a program of this CPU takes a stack. Where the kernel lets another thread preempt one that runs such a program, it may
-/// return from a call meanwhile.
+/// What time is counted under, in the making, for the same reason.
 #[map]
-static CALL_BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+static CALL_MEMORY: PerCpuArray<Key> = PerCpuArray::with_max_entries(1, 0);
 
 /// `sys_enter(struct pt_regs *regs, long id)`.
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -96,14 +96,14 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
 /// `sys_exit(struct pt_regs *regs, long ret)`.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(super) fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    returns(&ctx, |_| None, |_| None)
+    returns(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory))
 }
 
 /// The same, with user stacks walked by tables, and with Python frames: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(super) fn sys_exit_walk(ctx: RawTracePointContext) -> i32 {
-    returns(&ctx, |tgid| super::unwind::walk(CALLS, tgid, None), |tgid| super::python::read(CALLS, tgid))
+    returns(&ctx, |ctx, memory| super::place::stacks_by_tables(ctx, memory))
 }
 
 /// `sched_process_exit(struct task_struct *p)`; runs in the thread that ends. A call that it was in when it was killed has
@@ -130,11 +130,7 @@ fn is_other_abi(call: u64) -> bool {
 }
 
 #[inline(always)]
-fn returns(
-    ctx: &RawTracePointContext,
-    walk: impl FnOnce(u32) -> Option<Walked<'static>>,
-    read_python: impl FnOnce(u32) -> Option<Walked<'static>>,
-) -> i32 {
+fn returns(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     if !is_target(tgid) {
@@ -149,23 +145,21 @@ fn returns(
     };
     // SAFETY: as in `sys_enter`.
     let open = unsafe { *entry };
-    // SAFETY: as above.
-    unsafe { (*entry).start_ns = 0 };
     if !is_begun(&open) {
+        // SAFETY: as above.
+        unsafe { (*entry).start_ns = 0 };
         count(counters, if open.start_ns == 0 { Counter::CallsBegunBefore } else { Counter::CallsOtherAbi });
         return 0;
     }
     let length_ns = now().saturating_sub(open.start_ns);
-    keep(&open, result as i64, length_ns, generation, counters);
-    keep_slow(&open, tid, registers, result as i64, length_ns, generation);
+    calls_keep(open.tgid, open.call, result as i64, length_ns, generation);
+    calls_keep_slow(tid, registers as u64, result as i64, length_ns, generation);
+    // SAFETY: as above.
+    unsafe { (*entry).start_ns = 0 };
     // SAFETY: takes no pointer.
     if is_sampled(length_ns, unsafe { bpf_get_prandom_u32() }) {
         count(counters, Counter::CallsSampled);
-        let stacks = stacks(ctx, || walk(tgid), || read_python(tgid), generation, counters).unwrap_or_else(|| {
-            count(counters, Counter::CallStackless);
-            StackIds { user: 0, kernel: 0, python: 0 }
-        });
-        keep_time(&open, tid, length_ns, &stacks, generation, counters);
+        keep_time(ctx, &open, tid, length_ns, generation, counters, take);
     }
     0
 }
@@ -182,26 +176,29 @@ fn begins_to_be_heard_of(tid: u32, tgid: u32, registers: *const c_void, result: 
     }
 }
 
-/// Counts a call, and its error if it had one.
-#[inline(always)]
-fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters: *mut Counters) {
+/// Counts a call, and its error if it had one. Not inlined: what it needs of the stack is free again when stacks are walked, for
+/// which 512 bytes have to do. Of a name of its own and numbers alone, so that verifiers look at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn calls_keep(tgid: u32, call: u32, result: i64, length_ns: u64, generation: u32) -> i64 {
+    let Some(counters) = counters(generation) else { return 1 };
     count(counters, Counter::CallsTaken);
     // SAFETY: takes no pointer.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let mut key = CallKey { tgid: open.tgid, call: open.call, cpu, error: 0 };
+    let mut key = CallKey { tgid, call, cpu, error: 0 };
     let calls = if generation == 0 { &CALLS_0 } else { &CALLS_1 };
     let sum = match calls.get_ptr_mut(&key) {
         Some(sum) => sum,
         None => {
-            let Some(none) = NO_CALLS.get_ptr(0) else { return };
+            let Some(none) = NO_CALLS.get_ptr(0) else { return 1 };
             // SAFETY: memory of the map, which is never written to.
             if let Err(error) = calls.insert(key, unsafe { &*none }, u64::from(BPF_NOEXIST)) {
                 count(counters, insert_failure(error, Counter::CallsLostFull, Counter::CallsLostBusy));
-                return;
+                return 0;
             }
             let Some(sum) = calls.get_ptr_mut(&key) else {
                 count(counters, Counter::CallsLostBusy);
-                return;
+                return 0;
             };
             sum
         }
@@ -209,7 +206,7 @@ fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters:
     // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
     count_length(unsafe { &mut *sum }, length_ns);
     if !(-MAX_ERRNO..0).contains(&result) {
-        return;
+        return 0;
     }
     key.error = -result as u32;
     let errors = if generation == 0 { &CALL_ERRORS_0 } else { &CALL_ERRORS_1 };
@@ -219,50 +216,59 @@ fn keep(open: &OpenCall, result: i64, length_ns: u64, generation: u32, counters:
     } else if errors.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() {
         count(counters, Counter::CallErrorsMissed);
     }
+    0
+}
+
+/// Keeps the thread's call if it is one of the slowest so far. Not inlined, as [`calls_keep`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn calls_keep_slow(tid: u32, registers: u64, result: i64, length_ns: u64, generation: u32) -> i64 {
+    let Some(open) = OPEN_CALLS.get_ptr(&tid) else { return 1 };
+    // SAFETY: as in `sys_enter`.
+    keep_slow(unsafe { &*open }, tid, registers as *const c_void, result, length_ns, generation);
+    0
 }
 
 /// Results from -4095 to -1 are errors (`MAX_ERRNO`).
 const MAX_ERRNO: i64 = 4095;
 
-/// The stacks of a call that returns; `None` if they found no place.
-#[inline(always)]
-fn stacks(
-    ctx: &RawTracePointContext,
-    walk: impl FnOnce() -> Option<Walked<'static>>,
-    read_python: impl FnOnce() -> Option<Walked<'static>>,
-    generation: u32,
-    counters: *mut Counters,
-) -> Option<StackIds> {
-    let busy = CALL_BUSY.get_ptr_mut(0)?;
-    // SAFETY: this CPU's; volatile, so that nothing is moved out from between the two writes.
-    unsafe {
-        if busy.read_volatile() != 0 {
-            return None;
-        }
-        busy.write_volatile(1);
-    }
-    // The way back from a call is no news: only what called.
-    let taken = take(CALLS, BOTH_SIDES, ctx.as_ptr(), false, walk, read_python, generation, counters);
-    // SAFETY: as above.
-    unsafe { busy.write_volatile(0) };
-    taken.ok()
-}
-
 /// Adds the time that a call stands for.
 #[inline(always)]
-fn keep_time(open: &OpenCall, tid: u32, length_ns: u64, stacks: &StackIds, generation: u32, counters: *mut Counters) {
+fn keep_time(
+    ctx: &RawTracePointContext,
+    open: &OpenCall,
+    tid: u32,
+    length_ns: u64,
+    generation: u32,
+    counters: *mut Counters,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
+) {
     let ns = weight(length_ns);
     add(counters, Counter::CallTime, ns);
-    let StackIds { user: user_stack, kernel: kernel_stack, python: python_stack } = *stacks;
-    let (tgid, exec_count, why) = (open.tgid, exec_count(), open.call);
-    let mut key = Key { tgid, tid, exec_count, why, user_stack, kernel_stack, python_stack, ..Key::default() };
-    read_comm(&mut key.comm);
-    let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
-    if let Some(time) = times.get_ptr_mut(&key) {
-        // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no
-        // program writes to it any more.
-        unsafe { (*time).ns += ns };
-    } else if let Err(error) = times.insert(key, CallTime { ns, first_ns: now() }, u64::from(BPF_NOEXIST)) {
-        add(counters, insert_failure(error, Counter::CallTimeLostFull, Counter::CallTimeLostBusy), ns);
+    let Some(busy) = Busy::claim() else {
+        add(counters, Counter::CallTimeLostBusy, ns);
+        return;
+    };
+    if let Some(key) = CALL_MEMORY.get_ptr_mut(0) {
+        // SAFETY: this CPU's, and it is claimed.
+        let key = unsafe { &mut *key };
+        (key.tgid, key.tid, key.exec_count, key.why) = (open.tgid, tid, exec_count(), open.call);
+        read_comm(&mut key.comm);
+        // The way back from a call is no news: only what called.
+        let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at: 0, now_ns: 0, generation };
+        let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
+            count(counters, Counter::CallStackless);
+            (0, StackIds::NONE)
+        });
+        (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+        let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
+        if let Some(time) = times.get_ptr_mut(&*key) {
+            // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no
+            // program writes to it any more.
+            unsafe { (*time).ns += ns };
+        } else if let Err(error) = times.insert(&*key, CallTime { ns, first_ns: now() }, u64::from(BPF_NOEXIST)) {
+            add(counters, insert_failure(error, Counter::CallTimeLostFull, Counter::CallTimeLostBusy), ns);
+        }
     }
+    busy.give_back();
 }

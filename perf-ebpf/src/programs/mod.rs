@@ -1,6 +1,7 @@
 //! The programs, their maps and globals.
 
 mod before;
+mod block;
 mod call_arguments;
 mod calls;
 mod counters;
@@ -13,6 +14,7 @@ mod python;
 mod run_queue;
 mod sched;
 mod slow_calls;
+mod slowest;
 mod stacks;
 mod system_call;
 mod target;

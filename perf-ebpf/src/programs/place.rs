@@ -21,7 +21,7 @@ use perf_ebpf::{
 use super::{
     counters::{count, counters},
     sched::WINDOW_STARTS,
-    stacks::{StackIds, TRACEPOINT, Walked, take},
+    stacks::{MEMORIES, StackIds, TRACEPOINT, Walked, take},
 };
 
 /// The last stacks of threads, by thread and place.
@@ -47,12 +47,14 @@ struct Taking {
     fp: u64,
 }
 
-/// What is taken now on this CPU: nothing that takes stacks here interrupts another.
+/// What is taken now on this CPU: nothing that takes stacks in one of its [memories](MEMORIES) interrupts another.
 #[map]
-static TAKING: PerCpuArray<Taking> = PerCpuArray::with_max_entries(1, 0);
+static TAKING: PerCpuArray<Taking> = PerCpuArray::with_max_entries(MEMORIES, 0);
 
 /// When, in which generation of maps, and which stacks of whom.
 pub(super) struct Asked {
+    /// In which memory: that of what takes the stacks.
+    pub(super) memory: u32,
     pub(super) sides: u32,
     pub(super) tid: u32,
     pub(super) at: u64,
@@ -64,22 +66,21 @@ pub(super) struct Asked {
 #[inline(always)]
 pub(super) fn first_fp() -> u64 {
     // SAFETY: this CPU's.
-    TAKING.get_ptr(0).map_or(0, |taking| unsafe { (*taking).fp })
+    TAKING.get_ptr(TRACEPOINT).map_or(0, |taking| unsafe { (*taking).fp })
 }
 
 /// The stacks of the running thread, and [`perf_ebpf::sched::WaitKey::place`]: in a storm those that were taken last at this
-/// place.
+/// place. `None` if they found no place.
 #[inline(always)]
 pub(super) fn stacks_at(
     ctx: &RawTracePointContext,
     asked: Asked,
-    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
-) -> (u64, StackIds) {
-    let none = (0, StackIds { user: 0, kernel: 0, python: 0 });
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
+) -> Option<(u64, StackIds)> {
     if asked.sides == 0 {
-        return none;
+        return Some((0, StackIds::NONE));
     }
-    let Some(taking) = TAKING.get_ptr_mut(0) else { return none };
+    let taking = TAKING.get_ptr_mut(asked.memory)?;
     // SAFETY: this CPU's.
     unsafe {
         (*taking).sides = asked.sides;
@@ -90,46 +91,47 @@ pub(super) fn stacks_at(
         (*taking).place = 0;
         (*taking).fp = 0;
     }
-    if take(ctx.as_ptr().cast()) != 0 {
-        return none;
+    if take(ctx.as_ptr().cast(), asked.memory) != 0 {
+        return None;
     }
     // SAFETY: as above.
     let Taking { place, stacks: [user, kernel, python], .. } = unsafe { &*taking };
-    (*place, StackIds { user: *user, kernel: *kernel, python: *python })
+    Some((*place, StackIds { user: *user, kernel: *kernel, python: *python }))
 }
 
-/// Takes user stacks by frame pointers. The type of the context is what verifiers know it by, in functions that they look at once,
-/// whatever calls them.
+/// Takes user stacks by frame pointers, in this memory. The type of the context is what verifiers know it by, in functions that
+/// they look at once, whatever calls them.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn stacks_by_pointers(ctx: *mut bpf_raw_tracepoint_args) -> i64 {
-    taken(ctx.cast(), || None, || None)
+pub(super) extern "C" fn stacks_by_pointers(ctx: *mut bpf_raw_tracepoint_args, memory: u32) -> i64 {
+    taken(memory, ctx.cast(), || None, || None)
 }
 
 /// Takes user stacks by tables, and Python frames.
 #[cfg(bpf_target_arch = "x86_64")]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn stacks_by_tables(ctx: *mut bpf_raw_tracepoint_args) -> i64 {
+pub(super) extern "C" fn stacks_by_tables(ctx: *mut bpf_raw_tracepoint_args, memory: u32) -> i64 {
     let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
     let walk = || {
-        if let Some(taking) = TAKING.get_ptr_mut(0) {
+        if let Some(taking) = TAKING.get_ptr_mut(memory) {
             // SAFETY: this CPU's.
             unsafe { (*taking).fp = super::unwind::entered_fp() };
         }
-        super::unwind::walk(TRACEPOINT, tgid, None)
+        super::unwind::walk(memory, tgid, None)
     };
-    taken(ctx.cast(), walk, || super::python::read(TRACEPOINT, tgid))
+    taken(memory, ctx.cast(), walk, || super::python::read(memory, tgid))
 }
 
 /// 0 if [`TAKING`] holds the answer.
 #[inline(always)]
 fn taken(
+    memory: u32,
     ctx: *mut c_void,
     walk: impl FnOnce() -> Option<Walked<'static>>,
     read_python: impl FnOnce() -> Option<Walked<'static>>,
 ) -> i64 {
-    let Some(taking) = TAKING.get_ptr_mut(0) else { return 1 };
+    let Some(taking) = TAKING.get_ptr_mut(memory) else { return 1 };
     // SAFETY: this CPU's.
     let taking = unsafe { &mut *taking };
     let generation = taking.generation;
@@ -153,8 +155,11 @@ fn taken(
             how = How::Sampled;
         }
     }
-    let Ok(stacks) = take(TRACEPOINT, taking.sides, ctx, true, walk, read_python, generation, counters) else {
-        count(counters, Counter::OffStackless);
+    let Ok(stacks) = take(memory, taking.sides, ctx, true, walk, read_python, generation, counters) else {
+        // The others count for themselves.
+        if memory == TRACEPOINT {
+            count(counters, Counter::OffStackless);
+        }
         return 1;
     };
     taking.stacks = [stacks.user, stacks.kernel, stacks.python];

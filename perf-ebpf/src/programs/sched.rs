@@ -26,7 +26,7 @@ use super::{
     marks::{is_marked, mark},
     place::{Asked, first_fp, stacks_at, stacks_by_pointers},
     run_queue,
-    stacks::insert_failure,
+    stacks::{StackIds, TRACEPOINT, insert_failure},
     system_call::{Entry, by_offset},
     target::{exec_count, is_target, now, read_comm, read_u32},
     timeline,
@@ -80,14 +80,14 @@ static SCHED_MEMORY: PerCpuArray<PastThread> = PerCpuArray::with_max_entries(1, 
 /// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next[, unsigned int prev_state])`; runs in `prev`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, |ctx| stacks_by_pointers(ctx), by_offset)
+    switch(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset)
 }
 
 /// The same, with user stacks walked by tables, with Python frames and system calls: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_walk(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, |ctx| super::place::stacks_by_tables(ctx), super::system_call::by_helper)
+    switch(&ctx, |ctx, memory| super::place::stacks_by_tables(ctx, memory), super::system_call::by_helper)
 }
 
 /// `sched_wakeup_new(struct task_struct *p)`; runs in the thread that has made `p`.
@@ -159,7 +159,7 @@ fn end_change(thread: &mut Thread) {
 #[inline(always)]
 fn switch(
     ctx: &RawTracePointContext,
-    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
 ) -> i32 {
     // Before anything is looked up: on a CPU that was idle that takes microseconds, which are the next thread's.
@@ -214,7 +214,8 @@ fn switch(
         place => mix(place, u64::from(state)),
     };
     let sides = if WAITS_TOLD.load() == 0 { 0 } else { BOTH_SIDES };
-    let (place, stacks) = stacks_at(ctx, Asked { sides, tid, at, now_ns, generation }, take);
+    let asked = Asked { memory: TRACEPOINT, sides, tid, at, now_ns, generation };
+    let (place, stacks) = stacks_at(ctx, asked, take).unwrap_or((0, StackIds::NONE));
     let is_skipped = place::how(place) == How::Skipped;
     if is_skipped {
         count(counters, Counter::OffSkipped);

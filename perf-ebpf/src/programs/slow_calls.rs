@@ -8,7 +8,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::calls::{OpenCall, SLOWEST, SlowCall, SlowLengths, TEXT_BYTES, TEXT_BYTES_OF, TEXT_PATH, TEXT_TIME};
 
-use super::{call_arguments::arguments, target::read_comm};
+use super::{call_arguments::arguments, slowest, target::read_comm};
 
 /// What to keep of the arguments of each call: [`perf_ebpf::calls::Text`]; 0 for nothing.
 #[map]
@@ -35,10 +35,7 @@ pub(super) fn keep_slow(
     let Some(lengths) = SLOW_LENGTHS.get_ptr_mut(generation) else { return };
     // SAFETY: this CPU's.
     let lengths = unsafe { &mut *lengths };
-    if length_ns <= lengths.least_ns {
-        return;
-    }
-    let at = lengths.least_at as usize & (SLOWEST - 1);
+    let Some(at) = slowest::place(lengths, length_ns) else { return };
     let Some(slow) = SLOW_CALLS.get_ptr_mut(generation * SLOWEST as u32 + at as u32) else { return };
     // SAFETY: this CPU's.
     let slow = unsafe { &mut *slow };
@@ -51,16 +48,7 @@ pub(super) fn keep_slow(
         slow.arguments = [a, b, c, d, e, f, 0, 0];
         read_text(slow);
     }
-    lengths.ns[at] = length_ns;
-    let (mut least_ns, mut least_at) = (u64::MAX, 0);
-    let mut at = 0;
-    while at < SLOWEST {
-        if lengths.ns[at] < least_ns {
-            (least_ns, least_at) = (lengths.ns[at], at as u64);
-        }
-        at += 1;
-    }
-    (lengths.least_ns, lengths.least_at) = (least_ns, least_at);
+    slowest::put(lengths, at, length_ns);
 }
 
 /// Reads what an argument leads to. What other threads have written there since the call began is read instead.

@@ -37,19 +37,56 @@ static DEEP_STACKS_1: HashMap<u64, DeepFrames> = HashMap::with_max_entries(1, 0)
 pub(super) const SAMPLER: u32 = 0;
 /// As [`SAMPLER`]: of programs that no other one of these interrupts.
 pub(super) const TRACEPOINT: u32 = 1;
-/// As [`SAMPLER`]: of programs that run where system calls return. Some kernels let other programs interrupt these.
-pub(super) const CALLS: u32 = 2;
+/// As [`SAMPLER`]: of programs that run in the middle of what a thread does, and that others of these may interrupt: who
+/// works in it has to [claim](Busy::claim) it.
+pub(super) const PROCESS: u32 = 2;
 /// How many there are.
 pub(super) const MEMORIES: u32 = 3;
 
 #[map]
 static SCRATCH: PerCpuArray<Frames> = PerCpuArray::with_max_entries(MEMORIES, 0);
 
+/// 1 while a program of this CPU works in [`PROCESS`]. Where the kernel lets another thread preempt one that runs such a program,
+/// or an interrupt asks for something, another may begin meanwhile.
+#[map]
+static BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// That the memory [`PROCESS`] of this CPU is in use.
+pub(super) struct Busy(*mut u32);
+
+impl Busy {
+    /// `None` if it is already.
+    #[inline(always)]
+    pub(super) fn claim() -> Option<Self> {
+        let busy = BUSY.get_ptr_mut(0)?;
+        // SAFETY: this CPU's; volatile, so that nothing is moved out from between this and the end.
+        unsafe {
+            if busy.read_volatile() != 0 {
+                return None;
+            }
+            busy.write_volatile(1);
+        }
+        Some(Self(busy))
+    }
+
+    /// It is not any more.
+    #[inline(always)]
+    pub(super) fn give_back(self) {
+        // SAFETY: as above.
+        unsafe { self.0.write_volatile(0) };
+    }
+}
+
 /// The ids of a sample's stacks, 0 for none.
 pub(super) struct StackIds {
     pub(super) user: u64,
     pub(super) kernel: u64,
     pub(super) python: u64,
+}
+
+impl StackIds {
+    /// Of nothing.
+    pub(super) const NONE: Self = Self { user: 0, kernel: 0, python: 0 };
 }
 
 /// A user stack that was walked by tables, or the Python frames of one.
@@ -83,7 +120,7 @@ pub(super) fn take(
         }
     };
     let Some(scratch) = SCRATCH.get_ptr_mut(memory) else { return Err(Counter::LostMapBusy) };
-    let mut ids = StackIds { user: 0, kernel: 0, python: 0 };
+    let mut ids = StackIds::NONE;
     if sides & SIDE_USER != 0
         && let Some(walked) = walk()
     {

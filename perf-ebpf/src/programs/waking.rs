@@ -22,6 +22,7 @@ use super::{
     follow::TASK_PID_OFFSET,
     place::{Asked, stacks_at, stacks_by_pointers},
     sched::{THREADS, change, known},
+    stacks::{StackIds, TRACEPOINT},
     system_call::{Entry, by_offset},
     target::{exec_count, now, read_comm, read_u32},
 };
@@ -44,20 +45,20 @@ static WAKER_MEMORY: PerCpuArray<Key> = PerCpuArray::with_max_entries(1, 0);
 /// `sched_waking(struct task_struct *p)`: something wakes `p`, which is blocked.
 #[raw_tracepoint(tracepoint = "sched_waking")]
 pub(super) fn sched_waking(ctx: RawTracePointContext) -> i32 {
-    waking(&ctx, |ctx| stacks_by_pointers(ctx), by_offset)
+    waking(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset)
 }
 
 /// The same, with user stacks walked by tables and with Python frames: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sched_waking")]
 pub(super) fn sched_waking_walk(ctx: RawTracePointContext) -> i32 {
-    waking(&ctx, |ctx| super::place::stacks_by_tables(ctx), super::system_call::by_helper)
+    waking(&ctx, |ctx, memory| super::place::stacks_by_tables(ctx, memory), super::system_call::by_helper)
 }
 
 #[inline(always)]
 fn waking(
     ctx: &RawTracePointContext,
-    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
 ) -> i32 {
     let tid = read_u32(ctx.arg(0), TASK_PID_OFFSET.load());
@@ -86,7 +87,7 @@ fn waker(
     ctx: &RawTracePointContext,
     off_ns: u64,
     now_ns: u64,
-    take: impl FnOnce(*mut bpf_raw_tracepoint_args) -> i64,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
 ) -> Option<(u64, u64)> {
     let generation = generation();
@@ -118,7 +119,8 @@ fn waker(
     // An interrupt may come anywhere, and for anything: nothing that was taken there stands for it.
     let is_known = from.place != 0 && from.system_call != INTERRUPTED;
     let place = if is_known { mix(from.place, WAKES) } else { 0 };
-    let (_, stacks) = stacks_at(ctx, Asked { sides, tid, at: place, now_ns, generation }, take);
+    let asked = Asked { memory: TRACEPOINT, sides, tid, at: place, now_ns, generation };
+    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or((0, StackIds::NONE));
     (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
     let mut id = mix(mix(STACK_ID_SEED, pid_tgid), u64::from(key.exec_count) << 32 | u64::from(key.why));
     let [low, high] = comm_words(&key.comm);

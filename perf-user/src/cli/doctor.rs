@@ -13,7 +13,7 @@ use crate::{
         object::{ProgramTrial, Trial, try_load},
         session,
     },
-    host::{self, Host, Unsupported, cgroup, sys},
+    host::{self, Host, Unsupported, block::block_offsets, cgroup, sys},
 };
 
 /// Tell what this machine allows, and the remedy for what is missing
@@ -79,6 +79,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         btf(),
         scheduler(),
         calls(&host),
+        block(&host),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -151,6 +152,25 @@ fn calls(host: &Host) -> Check {
         Err(error) => {
             let detail = format!("what programs ask of the kernel cannot be recorded: {error}");
             Check::lacks(NAME, State::Limited, detail, "a kernel with CONFIG_FTRACE_SYSCALLS, and what recording needs")
+        }
+    }
+}
+
+fn block(host: &Host) -> Check {
+    const NAME: &str = "block device events";
+    match session::try_block(host) {
+        Ok(()) if block_offsets().is_ok_and(|offsets| offsets.tells_start) => {
+            Check::ok(NAME, "what programs ask of disks can be recorded (-e io)")
+        }
+        Ok(()) => Check::lacks(
+            NAME,
+            State::Fallback,
+            "requests to disks can be recorded (-e io) from when they are queued; flushes are not attributed",
+            "Linux 6.5 or newer, which tells who asks for them",
+        ),
+        Err(error) => {
+            let detail = format!("what programs ask of disks cannot be recorded: {error}");
+            Check::lacks(NAME, State::Limited, detail, "a kernel with CONFIG_BLOCK and BTF, and what recording needs")
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         session::{SessionOptions, Sides, Unwind, can_walk},
         target::Target,
     },
-    host::{Host, privileges, sys, task_offsets},
+    host::{Host, block::block_offsets, privileges, sys, task_offsets},
     profile::Recording,
     record::{Ended, RecordError, RecordOptions, record},
     store::{self, Selection},
@@ -40,8 +40,8 @@ pub(super) struct Args {
     target: TargetArgs,
 
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
-    /// offwake (who ends waits), syscalls (what they ask of the kernel); default: all but syscalls, for which every
-    /// program on the machine pays: some tenths of a microsecond for each system call
+    /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel); default: all but
+    /// syscalls, for which every program on the machine pays: some tenths of a microsecond for each system call
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
@@ -292,12 +292,23 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
 /// listening to them costs, every program on the machine pays.
 const DEFAULT: [EventKind; 4] = [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake];
 
+/// The same, where the kernel tells what it knows of requests to disks.
+const DEFAULT_WITH_IO: [EventKind; 5] =
+    [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io];
+
 /// What to record: once each, in the order of the recording.
 fn kinds(args: &Args) -> Vec<EventKind> {
     // Without its types, the kernel does not tell what threads do that are not running.
-    let default = if task_offsets().is_ok() { &DEFAULT[..] } else { &[EventKind::Cpu] };
+    let default = match (task_offsets(), block_offsets()) {
+        (Ok(_), Ok(_)) => &DEFAULT_WITH_IO[..],
+        (Ok(_), Err(_)) => &DEFAULT[..],
+        (Err(_), _) => &[EventKind::Cpu],
+    };
     let asked = if args.event.is_empty() { default } else { &args.event };
-    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind)).collect()
+    // The same requests by their time and by their bytes: one is not had without the other.
+    let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
+    let io = asked.iter().any(is_io);
+    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || (io && is_io(kind))).collect()
 }
 
 fn sides(args: &Args) -> Sides {

@@ -1,6 +1,7 @@
 //! Kinds of events: what each needs of the kernel, how it is set up, attached and read back.
 
 pub(crate) mod before;
+pub mod block;
 pub mod calls;
 pub mod cpu;
 pub mod object;
@@ -73,6 +74,8 @@ impl RawSample {
 
 /// The unit of times.
 pub const NANOSECONDS: &str = "nanoseconds";
+/// The unit of sizes.
+pub const BYTES: &str = "bytes";
 
 /// What a thread does, as far as the scheduler is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +90,8 @@ pub enum Did {
     Waited(u32),
     /// It was in the system call of this number.
     Called(u32),
+    /// It asked a device for this: an [`perf_ebpf::block::Operation`], and the disk as [`perf_ebpf::block::OpenRequest::device`].
+    Asked(u32, u32),
 }
 
 /// Why the kernel half could not be set to work.
@@ -225,11 +230,16 @@ pub enum EventKind {
     OffWake,
     /// System calls: how many, how long, and from where.
     Syscalls,
+    /// Requests to block devices: how many, how long, and from where.
+    Io,
+    /// The same requests, by their bytes.
+    IoBytes,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake, Self::Syscalls];
+    pub const ALL: [Self; 7] =
+        [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake, Self::Syscalls, Self::Io, Self::IoBytes];
 
     /// Its name on the command line and in recordings.
     #[must_use]
@@ -240,6 +250,8 @@ impl EventKind {
             Self::Sched => "sched",
             Self::OffWake => "offwake",
             Self::Syscalls => "syscalls",
+            Self::Io => "io",
+            Self::IoBytes => "io-bytes",
         }
     }
 }

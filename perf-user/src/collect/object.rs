@@ -12,8 +12,10 @@ use serde::Serialize;
 
 use super::{
     AttachError, Collector as _, EventKind, before,
+    block::{BlockCollector, Globals},
     calls::CallsCollector,
     cpu::{Clock, CpuCollector},
+    entries_for_tests,
     sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python, timeline},
     target::{Target, comm_from},
@@ -32,7 +34,7 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aa
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// All programs in it that every kernel and architecture takes.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 17] = [
     "cpu_sample",
     "follow_fork",
     "follow_rename",
@@ -43,9 +45,18 @@ const PROGRAMS: [&str; 10] = [
     "sys_enter",
     "sys_exit",
     "calls_end",
+    "io_start",
+    "io_issue",
+    "io_requeue",
+    "io_merge",
+    "io_done",
+    "io_error",
+    "io_complete",
 ];
 /// The programs that walk stacks by tables, which needs `bpf_loop`.
-const WALKING: [&str; 4] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk"];
+const WALKING: [&str; 5] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk", "io_start_walk"];
+/// Places, of all threads, whose last stacks are remembered.
+const PLACES: u32 = 8_192;
 /// One of the maps that windows are read from.
 const BATCHED: &str = "CPU_COUNTS_0";
 
@@ -55,6 +66,7 @@ pub(super) fn load(
     options: &SessionOptions,
     collector: &CpuCollector,
 ) -> Result<(Ebpf, bool), AttachError> {
+    let io = Globals::of(host, options)?;
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -122,7 +134,7 @@ pub(super) fn load(
         .override_global("FS_BASE_OFFSET", &fs_base, cfg!(target_arch = "x86_64"));
     // A user stack, a kernel stack and one of Python frames.
     let (deep_kinds, stack_kinds) = (u32::from(options.unwind != Unwind::FramePointers), 2);
-    let entries = if options.schedules() || options.records(EventKind::Syscalls) {
+    let entries = if options.schedules() || options.records(EventKind::Syscalls) || options.records(EventKind::Io) {
         options.entries.max(sched::STACKS)
     } else {
         options.entries
@@ -158,6 +170,10 @@ pub(super) fn load(
     }
     if options.records(EventKind::Syscalls) {
         CallsCollector::configure(&mut loader, host.cpus.len());
+    }
+    BlockCollector::configure(&mut loader, &io, host.cpus.len(), options.records(EventKind::Io));
+    if options.schedules() || options.records(EventKind::Io) {
+        loader.map_max_entries("PLACES", entries_for_tests().map_or(PLACES, |most| most.min(PLACES)));
     }
     collector.configure(&mut loader);
     Ok((load_object(&mut loader)?, fs_base != 0))

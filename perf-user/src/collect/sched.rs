@@ -28,20 +28,12 @@ const THREADS: u32 = 65_536;
 const WAITS: u32 = 16_384;
 /// Distinct wakers, each with the stack that it woke from, in a window.
 const WAKERS: u32 = 8_192;
-/// Places, of all threads, whose last stacks are remembered.
-const PLACES: u32 = 8_192;
 /// Stacks of waits in a window.
 pub(super) const STACKS: u32 = 8_192;
 
 /// The maps, each with the room it needs.
-const MAPS: [(&str, u32); 6] = [
-    ("THREADS", THREADS),
-    ("WAITS_0", WAITS),
-    ("WAITS_1", WAITS),
-    ("PAST_0", THREADS),
-    ("PAST_1", THREADS),
-    ("PLACES", PLACES),
-];
+const MAPS: [(&str, u32); 5] =
+    [("THREADS", THREADS), ("WAITS_0", WAITS), ("WAITS_1", WAITS), ("PAST_0", THREADS), ("PAST_1", THREADS)];
 
 /// Those that are needed to know wakers.
 const WAKER_MAPS: [(&str, u32); 2] = [("WAKERS_0", WAKERS), ("WAKERS_1", WAKERS)];

@@ -1,11 +1,13 @@
 //! A running recording's kernel side: load, configure, attach, hold the links.
 
+mod block;
 mod calls;
 pub(super) mod python;
 pub(super) mod timeline;
 mod timing;
 mod walk;
 
+pub use block::try_block;
 pub use calls::try_calls;
 pub use python::try_python;
 pub use timing::Cost;
@@ -31,6 +33,7 @@ use perf_ebpf::{
 
 use super::{
     AttachError, Collector, EventKind,
+    block::BlockCollector,
     calls::CallsCollector,
     cpu::CpuCollector,
     object::{follows, load},
@@ -100,6 +103,7 @@ pub struct Session {
     collector: CpuCollector,
     sched: Option<SchedCollector>,
     calls: Option<CallsCollector>,
+    block: Option<BlockCollector>,
     follow: Vec<RawTracePointLink>,
     timing: Option<Timing>,
     /// Whether the kernel half reads Python frames.
@@ -133,8 +137,10 @@ impl Session {
             .records(EventKind::Syscalls)
             .then(|| CallsCollector::load(&mut bpf, options.unwind, reads_python))
             .transpose()?;
-        let (sched, options) = (sched.transpose()?, options.clone());
-        Ok(Self { bpf, options, collector, sched, calls, follow, timing: None, reads_python })
+        let block =
+            options.records(EventKind::Io).then(|| BlockCollector::load(&mut bpf, options.unwind, reads_python));
+        let (sched, block, options) = (sched.transpose()?, block.transpose()?, options.clone());
+        Ok(Self { bpf, options, collector, sched, calls, block, follow, timing: None, reads_python })
     }
 
     /// Starts sampling; why it is not known where threads wait already, if it is not.
@@ -145,6 +151,9 @@ impl Session {
         self.timing = Some(Timing::start(|| counted(&self.bpf), sys::monotonic_ns()));
         if let Some(calls) = &mut self.calls {
             calls.attach(&mut self.bpf)?;
+        }
+        if let Some(block) = &mut self.block {
+            block.attach(&mut self.bpf)?;
         }
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
@@ -215,7 +224,7 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn set_generation(&mut self, generation: u32, now_ns: u64) -> Result<(), AttachError> {
-        if self.sched.is_some() {
+        if self.sched.is_some() || self.block.is_some() {
             sched::set_window_start(&mut self.bpf, generation, now_ns)?;
         }
         const MAP: &str = "GENERATION";
@@ -266,6 +275,9 @@ impl Session {
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
         if let Some(calls) = &mut self.calls {
             calls.detach();
+        }
+        if let Some(block) = &mut self.block {
+            block.detach();
         }
         if let Some(sched) = &mut self.sched {
             sched.detach();

@@ -1,9 +1,10 @@
 //! From kernel maps to raw samples: windows are rotated so that nothing is written to what is being read.
 
+mod again;
+mod block;
+mod calls;
 mod found;
 mod run_queue;
-mod again;
-mod calls;
 mod timeline;
 mod waits;
 
@@ -26,9 +27,12 @@ use crate::{
     host::sys::{self, Reading},
 };
 pub use again::{WalkWaiting, Walked};
+pub use block::RawBlock;
+use block::Requests;
 use calls::Before;
 pub use calls::RawCalls;
 pub use found::SHARED_NS;
+
 pub use run_queue::RawQueues;
 use timeline::Timeline;
 pub use timeline::{Moment, RawTimeline};
@@ -51,6 +55,8 @@ pub struct RawWindow {
     pub queues: RawQueues,
     /// System calls, if they are recorded.
     pub calls: Option<RawCalls>,
+    /// Requests to devices, if they are recorded.
+    pub block: Option<RawBlock>,
     /// Single events, if they are kept.
     pub timeline: Option<RawTimeline>,
 }
@@ -112,6 +118,7 @@ pub struct Drain {
     threads: Threads,
     timeline: Option<Timeline>,
     calls_before: Before,
+    requests: Requests,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -148,7 +155,8 @@ impl Drain {
             true => Before::look(&session.options().target),
             false => Before::default(),
         };
-        let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before };
+        let mut drain =
+            Self { generation: 0, start_ns: 0, threads, timeline, calls_before, requests: Requests::default() };
         drain.rotate(session, None, walk)?;
         if let Target::Command { tgid, .. } = &session.options().target {
             let held_back = drain.threads.holds_back(*tgid);
@@ -243,6 +251,11 @@ impl Drain {
             let (calls, kind) = calls::read(session, full, &counted, last_ns, &mut self.calls_before)?;
             window.calls = Some(calls);
             window.kinds.push(kind);
+        }
+        if session.options().records(EventKind::Io) {
+            let (block, kinds) = self.requests.read(session, full, &counted, last_ns, &mut window.stacks)?;
+            window.block = Some(block);
+            window.kinds.extend(kinds);
         }
         if let Some(events) = &mut window.timeline {
             events.count(&counted);

@@ -72,6 +72,12 @@ impl<'data> Btf<'data> {
         None
     }
 
+    /// Whether anything has this name.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        self.strings.split(|byte| *byte == 0).any(|known| known == name.as_bytes())
+    }
+
     fn is_named(&self, offset: u32, name: &str) -> bool {
         self.strings
             .get(offset as usize..)
@@ -138,6 +144,7 @@ mod tests {
         assert_eq!(btf.member_offset("a", "x"), Some(0));
         assert_eq!(btf.member_offset("a", "tgid"), None);
         assert_eq!(btf.member_offset("tas", "pid"), None);
+        assert!(btf.has_name("tgid") && !btf.has_name("tgi"));
     }
 
     #[test]

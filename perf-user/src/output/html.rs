@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flamegraphs::{Column, Page, Picture, Section};
 
-use super::{ExportOptions, OutputError, html_calls, report_of, svg};
+use super::{ExportOptions, OutputError, html_block, html_calls, report_of, svg};
 use crate::collect::NANOSECONDS;
 use crate::profile::{Profile, Series};
 use crate::report::human::{file_name, percent, thousands};
@@ -40,6 +40,7 @@ pub(super) fn write(
         }
         sections.push(quality(figures));
     }
+    sections.extend(report.block.iter().flat_map(html_block::sections));
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
     sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });

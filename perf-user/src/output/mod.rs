@@ -4,6 +4,7 @@ mod firefox;
 mod folded;
 mod heat;
 mod html;
+mod html_block;
 mod html_calls;
 mod pprof;
 mod speedscope;

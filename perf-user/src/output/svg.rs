@@ -78,6 +78,8 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
         "offcpu" => "Off-CPU",
         "offwake" => "Off-CPU and waker",
         "syscalls" => "System call",
+        "io" => "Block I/O time",
+        "io-bytes" => "Block I/O bytes",
         "wall" => "Wall-clock",
         other => other,
     };

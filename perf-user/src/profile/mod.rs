@@ -1,5 +1,6 @@
 //! The profile: what a recording, or a slice of one, says, with every name resolved and every loss counted.
 
+mod block;
 mod calls;
 mod fold;
 mod idle;
@@ -12,6 +13,7 @@ mod strings;
 mod timeline;
 mod waits;
 
+pub use block::{Block, BlockKind, SingleRequest};
 pub use calls::{CallKind, Calls, SingleCall};
 pub use fold::FoldOptions;
 pub use idle::{IDLE_POOL, Pools};
@@ -191,6 +193,8 @@ pub struct Profile {
     pub series: Vec<Series>,
     /// System calls, if they were recorded.
     pub calls: Option<Calls>,
+    /// Requests to devices, if they were recorded.
+    pub block: Option<Block>,
     /// What is known of the timeline, if there is one.
     pub timeline: Option<Timeline>,
     /// Waits that were left out on request, by reason.

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     collect::{
-        AttachError, Collector as _, EventKind, NANOSECONDS,
+        AttachError, BYTES, Collector as _, EventKind, NANOSECONDS,
         cpu::CpuCollector,
         session::{Session, SessionOptions, Unwind},
         target::{Target, comm_from, comm_text},
@@ -369,6 +369,8 @@ fn events(options: &RecordOptions) -> Vec<Event> {
             Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
         }
         EventKind::Syscalls => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "system calls" },
+        EventKind::Io => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "block devices" },
+        EventKind::IoBytes => Event { kind: *kind, unit: BYTES, period_ns: 0, source: "block devices" },
         EventKind::OffCpu | EventKind::Sched | EventKind::OffWake => {
             Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }
         }

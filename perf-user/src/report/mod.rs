@@ -2,6 +2,7 @@
 //!
 //! The JSON form is described in `docs/report-json.md`; a change that breaks its readers changes [`SCHEMA`].
 
+mod block;
 mod calls;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -24,6 +25,7 @@ use crate::{
 };
 use places::Places;
 
+pub use block::{BlockKindReport, BlockReport, LengthsReport, RequestReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use text::{accounting_line, amount, frequency_hz};
@@ -78,6 +80,9 @@ pub struct Report {
     /// Threads that waited for others, which waited themselves meanwhile.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chains: Vec<ChainReport>,
+    /// Requests to block devices, if they were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockReport>,
     /// System calls, if they were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<CallsReport>,
@@ -339,8 +344,8 @@ impl SeriesReport {
 /// Reports on `profile`, all of its series.
 #[must_use]
 pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
-    // What threads did, and for whom they waited, is no matter of functions.
-    let others = [EventKind::Sched.name(), EventKind::OffWake.name()];
+    // What threads did, and for whom they waited, is no matter of functions; bytes are told beside the time that they took.
+    let others = [EventKind::Sched.name(), EventKind::OffWake.name(), EventKind::IoBytes.name()];
     let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
     let mut known = Places::new();
@@ -369,6 +374,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         wakes,
         wakes_omitted,
         chains,
+        block: block::block(profile, options),
         calls: calls::calls(profile, options),
         series,
     }

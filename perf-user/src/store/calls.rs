@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::{
     Selection,
+    counts::{self, Counted},
     intern::Interner,
     lengths::{self, number, sum},
     outline::Windows,
@@ -70,15 +71,8 @@ pub(super) fn write(
         let row = params![id, tgid, process, open.tid, comm, name, told, start_ns as i64, length_ns, None::<i64>];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
-    let count = |what: &str, name: &str, value: u64| {
-        let sql =
-            "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET value = value + excluded.value";
-        transaction.prepare_cached(sql)?.execute(params![id, COUNTED, what, name, value as i64]).map(drop)
-    };
-    count("taken", "", calls.taken)?;
-    count("reported", "", calls.reported())?;
-    calls.lost.iter().filter(|(_, value)| *value > 0).try_for_each(|(cause, value)| count("lost", cause, *value))?;
-    calls.facts.iter().try_for_each(|(name, value)| count("fact", name, *value))
+    let counted = Counted { taken: calls.taken, reported: calls.reported(), lost: &calls.lost, facts: &calls.facts };
+    counts::write(transaction, id, COUNTED, &counted)
 }
 
 /// Reads the calls of these windows; `None` if none were recorded.
@@ -93,8 +87,8 @@ pub(super) fn load(
     if !connection.query_row(recorded, [], |row| row.get::<_, bool>(0))? {
         return Ok(None);
     }
-    let mut calls = Calls::default();
-    load_counts(connection, windows, &mut calls)?;
+    let (accounting, counters) = counts::load(connection, windows, COUNTED)?;
+    let mut calls = Calls { accounting, counters, ..Calls::default() };
     let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
     // Which thread made a call is told of the slowest only.
     let sums = selection.tid.is_none();
@@ -139,23 +133,4 @@ pub(super) fn load(
         Ok(())
     })?;
     Ok(Some(calls))
-}
-
-fn load_counts(connection: &Connection, windows: &Windows, calls: &mut Calls) -> Result<(), Unreadable> {
-    let sql = "SELECT window, kind, name, value FROM counter WHERE event = 'calls'";
-    each(connection, sql, |row| {
-        if !windows.contains_key(&row.get(0)?) {
-            return Ok(());
-        }
-        let (kind, name, value): (String, String, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        let accounting = &mut calls.accounting;
-        let before = match kind.as_str() {
-            "taken" => &mut accounting.taken,
-            "reported" => &mut accounting.reported,
-            "lost" => accounting.lost.entry(name).or_default(),
-            _ => calls.counters.entry(name).or_default(),
-        };
-        *before = sum(*before, value)?;
-        Ok(())
-    })
 }

@@ -1,7 +1,9 @@
 //! A recording: one SQLite file, written in transactions as the run goes, read back as a profile.
 
 mod blob;
+mod block;
 mod calls;
+mod counts;
 mod intern;
 mod lengths;
 mod open;
@@ -24,7 +26,7 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses others.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

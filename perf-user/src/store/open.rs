@@ -95,7 +95,14 @@ pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Optio
 /// What makes the tables, with that of timelines or without.
 pub(super) fn tables(timeline: bool) -> String {
     let timeline = if timeline { include_str!("timeline.sql") } else { "" };
-    [include_str!("schema.sql"), include_str!("calls.sql"), include_str!("run_queue.sql"), timeline].concat()
+    [
+        include_str!("schema.sql"),
+        include_str!("calls.sql"),
+        include_str!("run_queue.sql"),
+        include_str!("block.sql"),
+        timeline,
+    ]
+    .concat()
 }
 
 /// The definitions of these, as SQLite keeps them.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
-    calls,
+    block, calls,
     open::{damaged, open},
     outline::Outline,
     run_queue, stacks, timeline,
@@ -90,6 +90,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     let threads = load_threads(connection, &mut profile, &strings)?;
     profile.run_queues = run_queue::load(connection, &windows, &strings, selection)?;
     profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
+    profile.block = block::load(connection, &windows, &strings, selection, start_ns)?;
     if timeline::exists(connection)? {
         timeline::describe(connection, &mut profile, &windows)?;
         if selection.moments {

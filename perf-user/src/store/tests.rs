@@ -42,6 +42,7 @@ pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSam
         generated: Vec::new(),
         calls: None,
         timeline: None,
+        block: None,
     }
 }
 

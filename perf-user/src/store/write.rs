@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, Params, Transaction, ffi, params};
 use super::{
     APPLICATION_ID, SCHEMA_VERSION, StoreError,
     blob::{Entry, encode},
-    calls,
+    block, calls,
     intern::Interner,
     open::tables,
     run_queue, timeline,
@@ -165,6 +165,9 @@ impl Writer {
         run_queue::write(&transaction, interner, id, &window.queues)?;
         if let Some(calls) = &window.calls {
             calls::write(&transaction, interner, id, window, calls)?;
+        }
+        if let Some(block) = &window.block {
+            block::write(&transaction, interner, id, window, block)?;
         }
         if let Some(events) = &window.timeline {
             timeline::write(&transaction, interner, id, events)?;

@@ -1,5 +1,6 @@
 //! From places to names. A place without a name is a value with a reason, never a dropped frame.
 
+mod block;
 mod calls;
 mod debug_files;
 mod debuginfod;
@@ -39,6 +40,8 @@ use marks::is_mark;
 use plt::Plt;
 use sources::Sources;
 
+use block::did_label;
+pub use block::operation_label;
 pub use calls::{arguments, call_label, error_label};
 pub use debug_files::DEBUG_DIRECTORY;
 pub use debuginfod::DebuginfodOptions;
@@ -232,7 +235,7 @@ impl Names {
         match (module.kind, &module.symbols_path) {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
-            (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(did_name(did(*what)))).collect(),
+            (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(&did_label(did(*what)))).collect(),
             (ModuleKind::Waker, _) => addresses.iter().map(|_| made_up_function(&module.path)).collect(),
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),

@@ -15,6 +15,7 @@ pub fn name(did: Did) -> &'static str {
         Did::Blocked => "blocked",
         Did::Waited(why) => reason(why),
         Did::Called(call) => super::calls::call_name(call).unwrap_or("unknown system call"),
+        Did::Asked(operation, _) => super::block::operation_label(operation),
     }
 }
 

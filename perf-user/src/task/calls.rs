@@ -109,10 +109,7 @@ impl Tasks {
             tgids.chain(calls.slowest.iter().map(|call| call.tgid)).chain(open.iter().map(|open| open.call.tgid));
         let mut processes = HashMap::new();
         for tgid in tgids {
-            processes.entry(tgid).or_insert_with(|| {
-                let known = self.processes.get(&tgid).and_then(|process| process.name_at(window.end_ns));
-                known.map(str::to_owned).or_else(|| proc::comm(tgid)).unwrap_or_default()
-            });
+            processes.entry(tgid).or_insert_with(|| self.process_name(tgid, window.end_ns));
         }
         LocatedCalls {
             sums: calls.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),

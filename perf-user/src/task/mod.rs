@@ -1,5 +1,6 @@
 //! Who ran: processes, their names, and what was mapped where at any moment of the recording.
 
+mod block;
 mod calls;
 mod files;
 mod generated;
@@ -12,6 +13,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use block::LocatedBlock;
 pub use calls::{File, LocatedCall, LocatedCalls, LocatedOpen};
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
@@ -287,6 +289,12 @@ impl Tasks {
     /// addresses from now on has to be told from what was counted before.
     pub fn take_remapped(&mut self) -> bool {
         std::mem::take(&mut self.remapped)
+    }
+
+    /// What a process is called at this time, as far as is known.
+    fn process_name(&self, tgid: u32, at_ns: u64) -> String {
+        let known = self.processes.get(&tgid).and_then(|process| process.name_at(at_ns));
+        known.map(str::to_owned).or_else(|| proc::comm(tgid)).unwrap_or_default()
     }
 
     /// Task events that the kernel had no room for.

@@ -10,7 +10,7 @@ use perf_ebpf::{
     unwind::{EXACT, MARKS, USER_END, why_cut_off},
 };
 
-use super::{GeneratedCode, LocatedCalls, Module, ModuleId, ModuleKind, Tasks};
+use super::{GeneratedCode, LocatedBlock, LocatedCalls, Module, ModuleId, ModuleKind, Tasks};
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
     drain::{Moment, RawKind, RawQueues, RawTimeline, RawWindow},
@@ -65,6 +65,8 @@ pub struct LocatedWindow {
     pub queues: RawQueues,
     /// System calls, if they are recorded.
     pub calls: Option<LocatedCalls>,
+    /// Requests to devices, if they are recorded.
+    pub block: Option<LocatedBlock>,
     /// Single events, if they are kept.
     pub timeline: Option<LocatedTimeline>,
 }
@@ -120,6 +122,9 @@ impl LocatedWindow {
         if let (Some(calls), Some(dropped)) = (&mut self.calls, &dropped.calls) {
             calls.absorb(dropped, cause);
         }
+        if let (Some(block), Some(dropped)) = (&mut self.block, &dropped.block) {
+            block.absorb(dropped, cause);
+        }
         if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
             timeline.taken += dropped.taken;
             timeline.lost.push((cause, dropped.records()));
@@ -170,8 +175,9 @@ impl Tasks {
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
         let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, &window));
+        let block = window.block.as_ref().map(|block| self.locate_block(block, &window));
         let RawWindow { start_ns, end_ns, queues, .. } = window;
-        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, timeline }
+        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, block, timeline }
     }
 
     fn locate_timeline(&self, timeline: &RawTimeline, locating: &mut Locating<'_>) -> LocatedTimeline {
@@ -300,6 +306,9 @@ fn waker_name(waker: &Key) -> String {
     format!("{WOKEN_BY}{} ({})", comm_text(&waker.comm), waker.tid)
 }
 
+/// What tells operations on disks from other kinds of what threads do.
+const ASKED: u32 = 0x100;
+
 /// What a thread did, as an address in [`ModuleId::DID`].
 fn number(did: Did) -> u64 {
     match did {
@@ -308,6 +317,7 @@ fn number(did: Did) -> u64 {
         Did::Blocked => 3,
         Did::Waited(why) => 1 << 32 | u64::from(why),
         Did::Called(call) => 2 << 32 | u64::from(call),
+        Did::Asked(operation, disk) => u64::from(ASKED | operation) << 32 | u64::from(disk),
     }
 }
 
@@ -319,6 +329,7 @@ pub fn did(address: u64) -> Did {
         2 => Did::WaitedForCpu,
         3 => Did::Blocked,
         call if call >> 32 == 2 => Did::Called(call as u32),
+        asked if asked >> 32 >= u64::from(ASKED) => Did::Asked((asked >> 32) as u32 & !ASKED, asked as u32),
         why => Did::Waited(why as u32),
     }
 }

@@ -1,6 +1,9 @@
 //! The part of a session by which the slowest system calls are read back.
 
-use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use aya::{
+    Pod,
+    maps::{MapData, PerCpuArray, PerCpuValues},
+};
 use perf_ebpf::{
     calls::{SLOWEST, SlowCall, SlowLengths},
     sched::WaitFilter,
@@ -18,12 +21,8 @@ use crate::{
     host::Host,
 };
 
-/// Records as words, which any memory may be read as.
-type Slow = [u64; size_of::<SlowCall>() / 8];
+/// As words, which any memory may be read as.
 type Lengths = [u64; size_of::<SlowLengths>() / 8];
-
-const CALLS: &str = "SLOW_CALLS";
-const LENGTHS: &str = "SLOW_LENGTHS";
 
 impl Session {
     /// The slowest calls of a generation, of each CPU, which are forgotten then. Only for a generation that no program writes to.
@@ -31,21 +30,33 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn take_slow_calls(&mut self, generation: u32) -> Result<Vec<SlowCall>, AttachError> {
-        let wrong = |source| AttachError::Map { map: LENGTHS, source };
-        let map = self.bpf.map_mut(LENGTHS).ok_or(AttachError::Missing(LENGTHS))?;
+        let slow = self.take_slowest::<{ size_of::<SlowCall>() / 8 }>(["SLOW_CALLS", "SLOW_LENGTHS"], generation)?;
+        Ok(slow.into_iter().map(|words| -> SlowCall { zerocopy::transmute!(words) }).collect())
+    }
+
+    /// The same of records of so many words, in the first of these maps, whose lengths are in the second.
+    pub(super) fn take_slowest<const WORDS: usize>(
+        &mut self,
+        [records, lengths]: [&'static str; 2],
+        generation: u32,
+    ) -> Result<Vec<[u64; WORDS]>, AttachError>
+    where
+        [u64; WORDS]: Pod,
+    {
+        let wrong = |source| AttachError::Map { map: lengths, source };
+        let map = self.bpf.map_mut(lengths).ok_or(AttachError::Missing(lengths))?;
         let mut array: PerCpuArray<&mut MapData, Lengths> = map.try_into().map_err(wrong)?;
         let values = array.get(&generation, 0).map_err(wrong)?;
         let lengths: Vec<SlowLengths> = values.iter().map(|words| zerocopy::transmute!(*words)).collect();
         let zeros = PerCpuValues::try_from(vec![[0; size_of::<SlowLengths>() / 8]; lengths.len()]);
         array.set(generation, zeros.map_err(|error| wrong(error.into()))?, 0).map_err(wrong)?;
-        let wrong = |source| AttachError::Map { map: CALLS, source };
-        let map = self.bpf.map(CALLS).ok_or(AttachError::Missing(CALLS))?;
-        let array: PerCpuArray<&MapData, Slow> = map.try_into().map_err(wrong)?;
+        let wrong = |source| AttachError::Map { map: records, source };
+        let map = self.bpf.map(records).ok_or(AttachError::Missing(records))?;
+        let array: PerCpuArray<&MapData, [u64; WORDS]> = map.try_into().map_err(wrong)?;
         let mut slow = Vec::new();
         for at in (0..SLOWEST).filter(|at| lengths.iter().any(|lengths| lengths.ns[*at] > 0)) {
             let values = array.get(&(generation * SLOWEST as u32 + at as u32), 0).map_err(wrong)?;
-            let kept = values.iter().zip(&lengths).filter(|(_, lengths)| lengths.ns[at] > 0);
-            slow.extend(kept.map(|(words, _)| -> SlowCall { zerocopy::transmute!(*words) }));
+            slow.extend(values.iter().zip(&lengths).filter(|(_, lengths)| lengths.ns[at] > 0).map(|(words, _)| *words));
         }
         Ok(slow)
     }

@@ -20,6 +20,9 @@ use crate::{
 /// The event whose time is that in system calls.
 const CALLS: &str = EventKind::Syscalls.name();
 
+/// The event whose time is that of requests to disks.
+const IO: &str = EventKind::Io.name();
+
 /// The width of the names that start lines.
 const LABEL: usize = 11;
 /// The width of function names.
@@ -52,6 +55,9 @@ impl Display for Report {
         }
         if !self.wakes.is_empty() {
             self.write_wakes(f)?;
+        }
+        if let Some(block) = &self.block {
+            block.write(f)?;
         }
         if let Some(calls) = &self.calls {
             calls.write(f)?;
@@ -128,6 +134,7 @@ impl Report {
     ) -> fmt::Result {
         let label = match event {
             CALLS => "In calls".into(),
+            IO => "In I/O".into(),
             _ if is_time(series) => "Waits".into(),
             _ => capitalized(&series.unit),
         };

@@ -67,6 +67,7 @@ fn window(second: u64) -> LocatedWindow {
         generated: Vec::new(),
         calls: Some(calls),
         timeline: None,
+        block: None,
     }
 }
 

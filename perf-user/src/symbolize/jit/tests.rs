@@ -70,6 +70,7 @@ impl Target {
             generated: vec![generated],
             calls: None,
             timeline: None,
+            block: None,
         }
     }
 }

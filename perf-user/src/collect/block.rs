@@ -1,0 +1,133 @@
+//! Requests to block devices: how many, how long they wait and take, and from where.
+
+use aya::{Ebpf, EbpfLoader, programs::raw_trace_point::RawTracePointLink};
+
+use super::{
+    AttachError, EventKind, entries_for_tests,
+    session::{SessionOptions, Unwind, attach_raw, load_raw},
+};
+use crate::host::{
+    Host, Unsupported,
+    block::{BlockOffsets, block_offsets},
+};
+
+/// Requests that can be under way at once: more than devices take.
+const OPEN: u32 = 16_384;
+/// Processes, disks and operations that are told apart in a window, on one CPU.
+const SUMS: u32 = 512;
+/// At most, on all CPUs.
+const ALL_SUMS: u32 = 8_192;
+/// Requests by stack, in a window.
+const TIMES: u32 = 8_192;
+
+/// The programs and their tracepoints, of kernels that tell when requests are asked for. What comes last in a request's life
+/// first: of no request is the beginning seen and not the end.
+const EXACT: [(&str, &str); 5] = [
+    ("io_done", "block_io_done"),
+    ("io_error", "block_rq_error"),
+    ("io_merge", "block_rq_merge"),
+    ("io_requeue", "block_rq_requeue"),
+    ("io_issue", "block_rq_issue"),
+];
+/// Of older ones.
+const OLDER: [(&str, &str); 3] =
+    [("io_complete", "block_rq_complete"), ("io_merge", "block_rq_merge"), ("io_requeue", "block_rq_requeue")];
+
+const START: &str = "io_start";
+const WALKING: &str = "io_start_walk";
+
+/// What programs are told of the running kernel.
+#[derive(Debug, Default)]
+pub(super) struct Globals {
+    block: BlockOffsets,
+    tells_start: u32,
+    request_argument: u32,
+}
+
+impl Globals {
+    /// Of this host, if `options` have requests recorded.
+    pub(super) fn of(host: &Host, options: &SessionOptions) -> Result<Self, Unsupported> {
+        if !options.records(EventKind::Io) {
+            return Ok(Self::default());
+        }
+        let block = block_offsets()?;
+        let (tells_start, request_argument) = (u32::from(block.tells_start), u32::from(host.is_before(5, 11)));
+        Ok(Self { block, tells_start, request_argument })
+    }
+}
+
+/// Requests to block devices.
+#[derive(Debug)]
+pub struct BlockCollector {
+    start: &'static str,
+    links: Vec<RawTracePointLink>,
+}
+
+impl BlockCollector {
+    /// Sets globals and map sizes, before the object is loaded.
+    pub(super) fn configure<'globals>(
+        loader: &mut EbpfLoader<'globals>,
+        globals: &'globals Globals,
+        cpus: usize,
+        recorded: bool,
+    ) {
+        let Globals { block, tells_start, request_argument } = globals;
+        loader
+            .override_global("TELLS_START", tells_start, true)
+            .override_global("REQUEST_ARGUMENT", request_argument, true)
+            .override_global("REQUEST_DISK", &block.request_disk, true)
+            .override_global("REQUEST_QUEUE", &block.request_queue, true)
+            .override_global("REQUEST_FLAGS", &block.request_flags, true)
+            .override_global("REQUEST_BYTES", &block.request_bytes, true)
+            .override_global("REQUEST_SECTOR", &block.request_sector, true)
+            .override_global("QUEUE_DISK", &block.queue_disk, true)
+            .override_global("DISK_MAJOR", &block.disk_major, true)
+            .override_global("DISK_MINOR", &block.disk_minor, true);
+        if !recorded {
+            return;
+        }
+        let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
+        let maps = [("OPEN_IO", OPEN), ("IO_0", sums), ("IO_1", sums), ("IO_TIMES_0", TIMES), ("IO_TIMES_1", TIMES)];
+        for (map, entries) in maps {
+            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
+        }
+    }
+
+    /// Loads its programs; `python` says that they read Python frames too.
+    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
+        let start = if python || unwind != Unwind::FramePointers { WALKING } else { START };
+        let others = programs()?.iter().map(|(program, _)| *program);
+        let issue = (!block_offsets()?.tells_start).then_some("io_issue");
+        others.chain(issue).chain([start]).try_for_each(|program| load_raw(bpf, program))?;
+        Ok(Self { start, links: Vec::new() })
+    }
+
+    /// Attaches its programs.
+    pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
+        for (program, tracepoint) in programs()? {
+            self.links.push(attach_raw(bpf, program, tracepoint)?);
+        }
+        if block_offsets()?.tells_start {
+            self.links.push(attach_raw(bpf, self.start, "block_io_start")?);
+        } else {
+            // One that was not put into a queue is first heard of when it is given to the device: in this order.
+            for (program, tracepoint) in
+                [(self.start, "block_rq_issue"), ("io_issue", "block_rq_issue"), (self.start, "block_rq_insert")]
+            {
+                self.links.push(attach_raw(bpf, program, tracepoint)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches its programs, in the other order.
+    pub(super) fn detach(&mut self) {
+        while let Some(link) = self.links.pop() {
+            drop(link);
+        }
+    }
+}
+
+fn programs() -> Result<&'static [(&'static str, &'static str)], Unsupported> {
+    Ok(if block_offsets()?.tells_start { &EXACT } else { &OLDER })
+}

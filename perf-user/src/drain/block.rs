@@ -1,0 +1,154 @@
+//! From the maps of requests to devices to what a window had of them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use perf_ebpf::{
+    block::{BlockKey, BlockStackKey, BlockSum, BlockTime, OpenRequest, SlowRequest},
+    counters::{self, COUNTER_SLOTS, Counter},
+    histogram::Lengths,
+    sample::Key,
+};
+use zerocopy::FromBytes as _;
+
+use super::{DrainError, RawKind, calls::add, found::stacks_of, read_map};
+use crate::{
+    collect::{Did, EventKind, RawSample, session::Session},
+    host::sys::Reading,
+};
+
+/// Slowest requests kept of a window.
+const SLOWEST: usize = perf_ebpf::calls::SLOWEST;
+
+/// Entries asked for in one system call.
+const BATCH: usize = 256;
+
+const SUMS: [&str; 2] = ["IO_0", "IO_1"];
+const TIMES: [&str; 2] = ["IO_TIMES_0", "IO_TIMES_1"];
+const OPEN: &str = "OPEN_IO";
+
+/// Requests that were completed in a window.
+#[derive(Debug, Default)]
+pub struct RawBlock {
+    /// By process, disk and operation.
+    pub sums: BTreeMap<(u32, u32, u32), BlockSum>,
+    /// Those that took longest, the longest first.
+    pub slowest: Vec<SlowRequest>,
+    /// Those that were not complete, the oldest first; only where the recording ends.
+    pub open: Vec<OpenRequest>,
+    /// All that were completed, or are known to be lost.
+    pub taken: u64,
+    /// Of those, what was lost, by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub facts: Vec<(&'static str, u64)>,
+}
+
+impl RawBlock {
+    /// Those that are counted in `sums`.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.sums.values().map(|sum| sum.whole.count).sum()
+    }
+}
+
+/// What is known of requests from the windows before.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Stacks of the last window, and of requests that were not complete then: they are completed in a later one.
+    stacks: HashMap<u64, Arc<[u64]>>,
+}
+
+impl Requests {
+    /// Reads the requests of a window, which ended at `last_ns` if it is the last one, and their time and bytes by stack. Adds to
+    /// `stacks`, the window's, those that are older.
+    pub(super) fn read(
+        &mut self,
+        session: &mut Session,
+        generation: u32,
+        counted: &[u64; COUNTER_SLOTS],
+        last_ns: Option<u64>,
+        stacks: &mut HashMap<u64, Arc<[u64]>>,
+    ) -> Result<(RawBlock, [RawKind; 2]), DrainError> {
+        let slot = generation as usize;
+        let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
+        let never = counters::IO_LOST.iter();
+        let mut block = RawBlock {
+            taken: counted[counters::IO.taken as usize] + never.clone().map(|counter| of(counter).1).sum::<u64>(),
+            lost: counters::IO.lost.iter().chain(never).map(of).collect(),
+            facts: counters::IO.facts.iter().map(of).collect(),
+            ..RawBlock::default()
+        };
+        let mut undecodable = 0;
+        let bytes = (size_of::<BlockKey>(), size_of::<BlockSum>());
+        read_map(session, SUMS[slot], Reading::Drain, bytes, BATCH, |key, value| {
+            match (BlockKey::read_from_bytes(key), BlockSum::read_from_bytes(value)) {
+                (Ok(key), Ok(sum)) => {
+                    let sums = block.sums.entry((key.tgid, key.device, key.operation)).or_insert(BlockSum::NONE);
+                    (sums.bytes, sums.failed) = (sums.bytes + sum.bytes, sums.failed + sum.failed);
+                    sums.requeues += sum.requeues;
+                    let pairs: [(&mut Lengths, &Lengths); 3] =
+                        [(&mut sums.whole, &sum.whole), (&mut sums.queue, &sum.queue), (&mut sums.device, &sum.device)];
+                    pairs.into_iter().for_each(|(sum, more)| add(sum, more));
+                }
+                _ => undecodable += 1,
+            }
+        })?;
+        let [mut time, mut size] = [EventKind::Io, EventKind::IoBytes].map(RawKind::new);
+        time.count(counters::IO_TIME, counted);
+        size.count(counters::IO_BYTES, counted);
+        (time.undecodable, size.undecodable) = (undecodable, undecodable);
+        let bytes = (size_of::<BlockStackKey>(), size_of::<BlockTime>());
+        let mut needed = Vec::new();
+        // Over the CPUs that completed them.
+        let mut sums: HashMap<(Key, u32), BlockTime> = HashMap::new();
+        read_map(session, TIMES[slot], Reading::Drain, bytes, BATCH, |key, value| {
+            match (BlockStackKey::read_from_bytes(key), BlockTime::read_from_bytes(value)) {
+                (Ok(BlockStackKey { key, device, .. }), Ok(more)) => {
+                    let none = BlockTime { first_ns: more.first_ns, ..BlockTime::default() };
+                    let sum = sums.entry((key, device)).or_insert(none);
+                    (sum.ns, sum.bytes) = (sum.ns + more.ns, sum.bytes + more.bytes);
+                    sum.first_ns = sum.first_ns.min(more.first_ns);
+                }
+                _ => undecodable += 1,
+            }
+        })?;
+        for ((key, device), BlockTime { ns, bytes, first_ns }) in sums {
+            let did = Some(Did::Asked(key.why, device));
+            needed.extend(stacks_of(&key));
+            time.samples.push(RawSample::of(&key, did, ns, first_ns));
+            if bytes > 0 {
+                size.samples.push(RawSample::of(&key, did, bytes, first_ns));
+            }
+        }
+        block.slowest = session.take_slow_requests(generation)?;
+        block.slowest.sort_by_key(|slow| (std::cmp::Reverse(slow.queue_ns + slow.device_ns), slow.start_ns, slow.tid));
+        block.slowest.truncate(SLOWEST);
+        let mut open = Vec::new();
+        read_map(session, OPEN, Reading::Look, (size_of::<u64>(), size_of::<OpenRequest>()), BATCH, |_, value| {
+            open.extend(OpenRequest::read_from_bytes(value));
+        })?;
+        self.keep_stacks(needed, &open, stacks);
+        if let Some(last_ns) = last_ns {
+            open.retain(|open| open.start_ns < last_ns);
+            open.sort_by_key(|open| (open.start_ns, open.key.tid));
+            block.open = open;
+        }
+        Ok((block, [time, size]))
+    }
+
+    /// Gives the window the stacks of requests that were asked for in earlier ones, and keeps those that later ones may need.
+    fn keep_stacks(&mut self, needed: Vec<u64>, open: &[OpenRequest], stacks: &mut HashMap<u64, Arc<[u64]>>) {
+        let own = stacks.clone();
+        for id in needed {
+            if let Some(frames) = self.stacks.get(&id) {
+                stacks.entry(id).or_insert_with(|| Arc::clone(frames));
+            }
+        }
+        let open: Vec<u64> = open.iter().flat_map(|open| stacks_of(&open.key)).collect();
+        self.stacks.retain(|id, _| open.contains(id));
+        self.stacks.extend(own);
+    }
+}

@@ -1,0 +1,102 @@
+//! Block devices: where the kernel keeps what it knows of requests to them, and what they are called.
+
+use std::{collections::HashMap, fs, sync::OnceLock};
+
+use super::{
+    Unsupported,
+    btf::{self, Btf},
+};
+
+/// Offsets in the running kernel's structures of the block layer, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockOffsets {
+    /// `request.rq_disk`; 0 where it is the queue that has the disk (5.17).
+    pub request_disk: u32,
+    /// `request.q`.
+    pub request_queue: u32,
+    /// `request.cmd_flags`.
+    pub request_flags: u32,
+    /// `request.__data_len`.
+    pub request_bytes: u32,
+    /// `request.__sector`.
+    pub request_sector: u32,
+    /// `request_queue.disk`; 0 where there is none.
+    pub queue_disk: u32,
+    /// `gendisk.major`.
+    pub disk_major: u32,
+    /// `gendisk.first_minor`.
+    pub disk_minor: u32,
+    /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
+    pub tells_start: bool,
+}
+
+/// Offsets from the running kernel's BTF: they are read once.
+///
+/// # Errors
+/// When the kernel has no BTF, or its structures lack a member.
+pub fn block_offsets() -> Result<BlockOffsets, Unsupported> {
+    static KNOWN: OnceLock<Result<BlockOffsets, Unsupported>> = OnceLock::new();
+    KNOWN.get_or_init(read).clone()
+}
+
+fn read() -> Result<BlockOffsets, Unsupported> {
+    let missing = |why: String| {
+        let remedy = "use a kernel built with CONFIG_BLOCK=y and CONFIG_DEBUG_INFO_BTF=y, or record other events";
+        Unsupported::new("recording requests to block devices", why, remedy)
+    };
+    let data = fs::read(btf::VMLINUX)
+        .map_err(|error| missing(format!("the kernel's BTF at {} cannot be read ({error})", btf::VMLINUX)))?;
+    let btf = Btf::parse(&data).map_err(|error| missing(error.to_string()))?;
+    let offset = |structure, member| {
+        btf.member_offset(structure, member)
+            .ok_or_else(|| missing(format!("the kernel's BTF does not describe {structure}.{member}")))
+    };
+    let of_request = btf.member_offset("request", "rq_disk").unwrap_or(0);
+    Ok(BlockOffsets {
+        request_disk: of_request,
+        request_queue: offset("request", "q")?,
+        request_flags: offset("request", "cmd_flags")?,
+        request_bytes: offset("request", "__data_len")?,
+        request_sector: offset("request", "__sector")?,
+        queue_disk: if of_request == 0 { offset("request_queue", "disk")? } else { 0 },
+        disk_major: offset("gendisk", "major")?,
+        disk_minor: offset("gendisk", "first_minor")?,
+        tells_start: btf.has_name("btf_trace_block_io_start"),
+    })
+}
+
+/// The names of disks, by their numbers as `perf_ebpf::block` has them.
+#[derive(Debug, Default)]
+pub struct Disks {
+    names: HashMap<u32, String>,
+}
+
+impl Disks {
+    /// What the disk is called, `nvme0n1`; its numbers if it is gone.
+    pub fn name(&mut self, device: u32) -> &str {
+        self.names.entry(device).or_insert_with(|| name(device))
+    }
+}
+
+fn name(device: u32) -> String {
+    let numbers = format!("{}:{}", device >> 20, device & 0xf_ffff);
+    let link = fs::read_link(format!("/sys/dev/block/{numbers}")).ok();
+    let name = link.as_deref().and_then(|link| link.file_name()).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_have_the_names_of_sysfs() {
+        for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+            let Ok(numbers) = fs::read_to_string(entry.path().join("dev")) else { continue };
+            let Some((major, minor)) = numbers.trim().split_once(':') else { continue };
+            let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else { continue };
+            assert_eq!(Disks::default().name(major << 20 | minor), entry.file_name().to_string_lossy());
+        }
+        assert_eq!(Disks::default().name(4095 << 20 | 7), "4095:7");
+    }
+}

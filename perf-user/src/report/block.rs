@@ -1,0 +1,332 @@
+//! Requests to block devices: how many, how much, how long they waited and took, and the slowest of them.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    fmt::{self, Formatter},
+};
+
+use serde::Serialize;
+
+use super::{
+    ReportOptions,
+    human::{bytes, duration, line, percent, shorten, thousands},
+    text::{accounting_line, labelled, write_more},
+};
+use crate::profile::{Accounting, BlockKind, Lengths, Profile, SingleRequest};
+
+#[cfg(test)]
+mod tests;
+
+/// What the program asked of block devices.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct BlockReport {
+    /// What became of all requests that were completed, or are known to be lost, of all threads.
+    pub accounting: Accounting,
+    /// Facts about quality that are no losses: how many were asked for, were merged into others, and were not complete at the end.
+    pub counters: BTreeMap<String, u64>,
+    /// By process, disk and operation, the longest time in all first. Empty if the report is of one thread.
+    pub kinds: Vec<BlockKindReport>,
+    /// How many more there are.
+    pub kinds_omitted: usize,
+    /// The requests that took longest, the longest first.
+    pub slowest: Vec<RequestReport>,
+    /// Those that were not complete when the recording ended, the oldest first.
+    pub open: Vec<RequestReport>,
+}
+
+/// What a process asked a disk for, of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct BlockKindReport {
+    /// The process.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// The disk.
+    pub disk: String,
+    /// What it was asked for: read, write, flush, discard or other.
+    pub operation: String,
+    /// How many requests.
+    pub count: u64,
+    /// How many a second, over the time of the report.
+    pub per_second: f64,
+    /// How much.
+    pub bytes: u64,
+    /// How much a second.
+    pub bytes_per_second: f64,
+    /// How many failed.
+    pub failed: u64,
+    /// How often the device sent one back: it was put into the queue again.
+    pub requeues: u64,
+    /// How long from when they were asked for until they were complete.
+    pub whole: LengthsReport,
+    /// How long until they were given to the device.
+    pub queue: LengthsReport,
+    /// How long from then on.
+    pub device: LengthsReport,
+}
+
+/// How long things took: percentiles within 12 %.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LengthsReport {
+    /// In all.
+    pub total_ns: u64,
+    /// What half of them did not exceed.
+    pub p50_ns: u64,
+    /// What 9 of 10 did not exceed.
+    pub p90_ns: u64,
+    /// What 99 of 100 did not exceed.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+impl LengthsReport {
+    fn of(lengths: &Lengths) -> Self {
+        let [p50_ns, p90_ns, p99_ns] = [0.5, 0.9, 0.99].map(|share| lengths.quantile_ns(share));
+        Self { total_ns: lengths.total_ns, p50_ns, p90_ns, p99_ns, max_ns: lengths.max_ns }
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RequestReport {
+    /// The process that asked for it.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// The thread.
+    pub tid: u32,
+    /// The thread's name.
+    pub comm: String,
+    /// The disk.
+    pub disk: String,
+    /// What it was asked for.
+    pub operation: String,
+    /// When, in nanoseconds after the recording's start; negative for before.
+    pub start_ns: i64,
+    /// How long it waited to be given to the device.
+    pub queue_ns: u64,
+    /// How long that took, or has taken.
+    pub device_ns: u64,
+    /// The first of its sectors, of 512 bytes each, counted from the beginning of the disk.
+    pub sector: u64,
+    /// How much.
+    pub bytes: u64,
+    /// How often the device sent it back.
+    pub requeues: u32,
+    /// Whether it, or part of it, failed.
+    pub failed: bool,
+}
+
+/// The slowest that are told of: as many as each window keeps.
+const SLOWEST: usize = perf_ebpf::calls::SLOWEST;
+
+/// Of the requests of a profile; `None` if it has none recorded.
+pub(super) fn block(profile: &Profile, options: &ReportOptions) -> Option<BlockReport> {
+    let block = profile.block.as_ref()?;
+    let seconds = profile.covered_ns() as f64 / 1e9;
+    let kinds = block.sums.iter().map(|((tgid, disk, operation), kind)| {
+        let process = block.processes.get(tgid).cloned().unwrap_or_default();
+        let mut report = of_kind(kind, seconds);
+        (report.tgid, report.process) = (*tgid, process);
+        (report.disk, report.operation) = (disk.clone(), operation.clone());
+        report
+    });
+    let mut kinds: Vec<BlockKindReport> = kinds.collect();
+    kinds.sort_by(|a, b| {
+        let key = |kind: &BlockKindReport| (Reverse(kind.whole.total_ns), kind.tgid);
+        (key(a), &a.disk, &a.operation).cmp(&(key(b), &b.disk, &b.operation))
+    });
+    let most = options.top.unwrap_or(usize::MAX);
+    let kinds_omitted = kinds.len().saturating_sub(most);
+    kinds.truncate(most);
+    let single = |complete: bool| {
+        block.slowest.iter().filter(move |single| single.complete == complete).map(of_single).collect()
+    };
+    let mut slowest: Vec<RequestReport> = single(true);
+    slowest.sort_by_key(|request| (Reverse(request.length_ns()), request.start_ns, request.tid));
+    slowest.truncate(most.min(SLOWEST));
+    let mut open: Vec<RequestReport> = single(false);
+    open.sort_by_key(|request| (request.start_ns, request.tid));
+    open.truncate(most);
+    let (accounting, counters) = (block.accounting.clone(), block.counters.clone());
+    Some(BlockReport { accounting, counters, kinds, kinds_omitted, slowest, open })
+}
+
+fn of_kind(kind: &BlockKind, seconds: f64) -> BlockKindReport {
+    let rate = |value: u64| if seconds > 0.0 { value as f64 / seconds } else { 0.0 };
+    BlockKindReport {
+        count: kind.whole.count,
+        per_second: rate(kind.whole.count),
+        bytes: kind.bytes,
+        bytes_per_second: rate(kind.bytes),
+        failed: kind.failed,
+        requeues: kind.requeues,
+        whole: LengthsReport::of(&kind.whole),
+        queue: LengthsReport::of(&kind.queue),
+        device: LengthsReport::of(&kind.device),
+        ..BlockKindReport::default()
+    }
+}
+
+fn of_single(single: &SingleRequest) -> RequestReport {
+    RequestReport {
+        tgid: single.tgid,
+        process: single.process.clone(),
+        tid: single.tid,
+        comm: single.comm.clone(),
+        disk: single.disk.clone(),
+        operation: single.operation.clone(),
+        start_ns: single.start_ns,
+        queue_ns: single.queue_ns,
+        device_ns: single.device_ns,
+        sector: single.sector,
+        bytes: single.bytes,
+        requeues: single.requeues,
+        failed: single.failed,
+    }
+}
+
+impl RequestReport {
+    /// How long it took, or has lasted.
+    #[must_use]
+    pub fn length_ns(&self) -> u64 {
+        self.queue_ns.saturating_add(self.device_ns)
+    }
+
+    /// What was asked, and what became of it: `failed write vda 8.0 KiB, sector 2048`.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let failed = if self.failed { "failed " } else { "" };
+        let mut told = format!("{failed}{} {}", self.operation, self.disk);
+        if self.bytes > 0 {
+            told += &format!(" {}, sector {}", bytes(self.bytes), self.sector);
+        }
+        if self.requeues > 0 {
+            told += &format!(", requeued {} x", self.requeues);
+        }
+        told
+    }
+}
+
+impl BlockKindReport {
+    /// `read vda`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} {}", self.operation, self.disk)
+    }
+
+    /// What went wrong; empty if nothing did.
+    #[must_use]
+    pub fn told_failures(&self) -> String {
+        let failed = (self.failed > 0).then(|| format!("failed {}", thousands(self.failed)));
+        let requeues = (self.requeues > 0).then(|| format!("requeued {}", thousands(self.requeues)));
+        [failed, requeues].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What is said of counters that are no losses.
+pub(crate) const FACTS: &[(&str, &str)] = &[
+    ("merged", "more were made part of others before the device got them"),
+    ("open_at_end", "more were not complete when the recording ended"),
+];
+
+impl BlockReport {
+    /// As text of 100 columns.
+    pub(super) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        labelled(f, "Disks", &format!("requests {}", accounting_line(&self.accounting, "requests")))?;
+        for (cause, lost) in self.accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
+            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
+        }
+        for (name, what) in FACTS {
+            if let Some(count) = self.counters.get(*name).filter(|count| **count > 0) {
+                labelled(f, "", &format!("{:>14}  {what}", thousands(*count)))?;
+            }
+        }
+        self.write_kinds(f)?;
+        write_single(f, "slowest requests", &self.slowest)?;
+        write_single(f, "requests that are not complete", &self.open)
+    }
+
+    fn write_kinds(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.kinds.is_empty() {
+            return Ok(());
+        }
+        let mut processes: Vec<(u32, &str)> = Vec::new();
+        for kind in &self.kinds {
+            if !processes.iter().any(|(tgid, _)| *tgid == kind.tgid) {
+                processes.push((kind.tgid, &kind.process));
+            }
+        }
+        writeln!(f, "\n requests   per s     bytes     per s     p50     p90     p99     max  request")?;
+        for (tgid, process) in &processes {
+            if processes.len() > 1 {
+                writeln!(f, "{} ({tgid})", shorten(&line(process), 40))?;
+            }
+            for kind in self.kinds.iter().filter(|kind| kind.tgid == *tgid) {
+                kind.write(f)?;
+            }
+        }
+        write_more(f, self.kinds_omitted, "kinds of requests")
+    }
+}
+
+impl BlockKindReport {
+    fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>9} {:>7} {:>9} {:>9} {}  {}",
+            thousands(self.count),
+            rate(self.per_second),
+            bytes(self.bytes),
+            bytes(self.bytes_per_second as u64),
+            self.whole.columns(),
+            shorten(&line(&self.label()), 28),
+        )?;
+        for (what, part) in [("in the queue", &self.queue), ("at the device", &self.device)] {
+            let share = percent(part.total_ns, self.whole.total_ns);
+            writeln!(f, "{what:>37} {}  {share} of the time", part.columns())?;
+        }
+        match self.told_failures() {
+            failures if failures.is_empty() => Ok(()),
+            failures => writeln!(f, "{:>37} {failures}", "of these"),
+        }
+    }
+}
+
+impl LengthsReport {
+    fn columns(&self) -> String {
+        let columns = [self.p50_ns, self.p90_ns, self.p99_ns, self.max_ns];
+        columns.map(|ns| format!("{:>7}", duration(ns))).join(" ")
+    }
+}
+
+/// How many a second, to three digits.
+fn rate(per_second: f64) -> String {
+    if per_second < 10.0 { format!("{per_second:.2}") } else { thousands(per_second.round() as u64) }
+}
+
+/// The width of a request in words.
+const TOLD: usize = 45;
+
+fn write_single(f: &mut Formatter<'_>, heading: &str, requests: &[RequestReport]) -> fmt::Result {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n     time  in queue         at       tid  thread       {heading}")?;
+    for request in requests {
+        writeln!(
+            f,
+            "{:>9} {:>9} {:>10} {:>9}  {:<12} {}",
+            duration(request.length_ns()),
+            duration(request.queue_ns),
+            format!("{:.3} s", request.start_ns as f64 / 1e9),
+            request.tid,
+            shorten(&line(&request.comm), 12),
+            shorten(&line(&request.told()), TOLD),
+        )?;
+    }
+    Ok(())
+}

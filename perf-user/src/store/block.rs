@@ -1,0 +1,173 @@
+//! Requests to devices in a recording: written window by window, read back as sums.
+
+use std::collections::HashMap;
+
+use perf_ebpf::{
+    block::{OpenRequest, SlowRequest},
+    sample::Key,
+};
+use rusqlite::{Connection, Transaction, params};
+
+use super::{
+    Selection,
+    counts::{self, Counted},
+    intern::Interner,
+    lengths::{self, number, sum},
+    outline::Windows,
+    read::{Unreadable, each, text},
+};
+use crate::{
+    collect::target::comm_text,
+    profile::{Block, SingleRequest},
+    symbolize::operation_label,
+    task::{LocatedBlock, LocatedWindow},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The name in the table `counter` of the account of requests.
+const COUNTED: &str = "requests";
+
+/// Writes the requests of a window.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    interner: &mut Interner,
+    id: u32,
+    window: &LocatedWindow,
+    block: &LocatedBlock,
+) -> rusqlite::Result<()> {
+    let process = |tgid: &u32| block.processes.get(tgid).map_or("", String::as_str);
+    let disk = |disk: &u32| block.disks.get(disk).map_or("", String::as_str);
+    let sql = "INSERT INTO io VALUES
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+    for ((tgid, device, operation), sum) in &block.sums {
+        let texts = [process(tgid), disk(device), operation_label(*operation)];
+        let [process, disk, operation] = interner.texts(transaction, texts)?;
+        let [whole, queue, device] = [&sum.whole, &sum.queue, &sum.device].map(lengths::columns);
+        let row = params![
+            id,
+            tgid,
+            process,
+            disk,
+            operation,
+            sum.bytes as i64,
+            sum.failed as i64,
+            sum.requeues as i64,
+            whole.0,
+            whole.1,
+            whole.2,
+            whole.3,
+            queue.0,
+            queue.1,
+            queue.2,
+            queue.3,
+            device.0,
+            device.1,
+            device.2,
+            device.3
+        ];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    let open = block.open.iter().map(|open| (as_slow(open, window.end_ns), false));
+    for (slow, complete) in block.slowest.iter().map(|slow| (*slow, true)).chain(open) {
+        let comm = comm_text(&slow.comm);
+        let texts = [process(&slow.tgid), &comm, disk(&slow.device), operation_label(slow.operation)];
+        let [process, comm, disk, operation] = interner.texts(transaction, texts)?;
+        let [start_ns, queue_ns, device_ns] = [slow.start_ns, slow.queue_ns, slow.device_ns].map(|ns| ns as i64);
+        let (sector, bytes) = (slow.sector as i64, slow.bytes as i64);
+        let sql = "INSERT INTO slow_io VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        transaction.prepare_cached(sql)?.execute(params![
+            id,
+            slow.tgid,
+            process,
+            slow.tid,
+            comm,
+            disk,
+            operation,
+            start_ns,
+            queue_ns,
+            device_ns,
+            sector,
+            bytes,
+            slow.requeues,
+            slow.failed,
+            complete
+        ])?;
+    }
+    let counted = Counted { taken: block.taken, reported: block.reported(), lost: &block.lost, facts: &block.facts };
+    counts::write(transaction, id, COUNTED, &counted)
+}
+
+/// A request that is not complete, as one that took until `now_ns`: one that has not been given to the device has waited all the
+/// time.
+fn as_slow(open: &OpenRequest, now_ns: u64) -> SlowRequest {
+    let OpenRequest { key, start_ns, sector, bytes, device, requeues, failed, .. } = *open;
+    let Key { tgid, tid, comm, why: operation, .. } = key;
+    let [queue_ns, device_ns] = match open.times(now_ns) {
+        [_, ns] if open.issue_ns == 0 => [ns, 0],
+        times => times,
+    };
+    SlowRequest { start_ns, queue_ns, device_ns, sector, bytes, tgid, tid, comm, device, operation, requeues, failed }
+}
+
+/// Reads the requests of these windows; `None` if none were recorded.
+pub(super) fn load(
+    connection: &Connection,
+    windows: &Windows,
+    strings: &HashMap<u32, String>,
+    selection: Selection,
+    start_ns: u64,
+) -> Result<Option<Block>, Unreadable> {
+    let recorded = "SELECT count(*) > 0 FROM event WHERE name = 'io'";
+    if !connection.query_row(recorded, [], |row| row.get::<_, bool>(0))? {
+        return Ok(None);
+    }
+    let (accounting, counters) = counts::load(connection, windows, COUNTED)?;
+    let mut block = Block { accounting, counters, ..Block::default() };
+    let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
+    // Which thread asked is told of the slowest only.
+    let sums = selection.tid.is_none();
+    each(connection, "SELECT * FROM io ORDER BY window", |row| {
+        let tgid: u32 = row.get(1)?;
+        if !sums || !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
+            return Ok(());
+        }
+        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+        block.processes.insert(tgid, told(2)?);
+        let kind = block.sums.entry((tgid, told(3)?, told(4)?)).or_default();
+        kind.bytes = sum(kind.bytes, row.get(5)?)?;
+        kind.failed = sum(kind.failed, row.get(6)?)?;
+        kind.requeues = sum(kind.requeues, row.get(7)?)?;
+        lengths::add(&mut kind.whole, row, 8)?;
+        lengths::add(&mut kind.queue, row, 12)?;
+        lengths::add(&mut kind.device, row, 16)?;
+        Ok(())
+    })?;
+    each(connection, "SELECT * FROM slow_io ORDER BY window", |row| {
+        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(3)?);
+        let chosen = wanted(tgid) && selection.tid.is_none_or(|wanted| wanted == tid);
+        if !chosen || !windows.contains_key(&row.get(0)?) {
+            return Ok(());
+        }
+        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+        block.slowest.push(SingleRequest {
+            tgid,
+            process: told(2)?,
+            tid,
+            comm: told(4)?,
+            disk: told(5)?,
+            operation: told(6)?,
+            start_ns: row.get::<_, i64>(7)?.saturating_sub(start_ns as i64),
+            queue_ns: number(row.get(8)?)?,
+            device_ns: number(row.get(9)?)?,
+            sector: number(row.get(10)?)?,
+            bytes: number(row.get(11)?)?,
+            requeues: row.get(12)?,
+            failed: row.get::<_, i64>(13)? != 0,
+            complete: row.get::<_, i64>(14)? != 0,
+        });
+        Ok(())
+    })?;
+    Ok(Some(block))
+}

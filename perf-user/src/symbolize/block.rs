@@ -1,0 +1,29 @@
+//! What devices are asked for, in words.
+
+use std::borrow::Cow;
+
+use perf_ebpf::block::Operation;
+
+use super::did_name;
+use crate::{collect::Did, host::block::Disks};
+
+/// What a device is asked for.
+#[must_use]
+pub fn operation_label(operation: u32) -> &'static str {
+    match Operation::ALL.into_iter().find(|known| *known as u32 == operation) {
+        Some(Operation::Read) => "read",
+        Some(Operation::Write) => "write",
+        Some(Operation::Flush) => "flush",
+        Some(Operation::Discard) => "discard",
+        Some(Operation::Other) | None => "other",
+    }
+}
+
+/// What the frame is called that stands for what a thread did: of a request, `read vda`.
+#[must_use]
+pub(super) fn did_label(did: Did) -> Cow<'static, str> {
+    match did {
+        Did::Asked(operation, disk) => format!("{} {}", operation_label(operation), Disks::default().name(disk)).into(),
+        _ => did_name(did).into(),
+    }
+}

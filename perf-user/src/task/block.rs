@@ -1,0 +1,77 @@
+//! Requests to devices with what only their moment knows: the names of processes and of disks.
+
+use std::collections::HashMap;
+
+use perf_ebpf::block::{BlockSum, OpenRequest, SlowRequest};
+
+use super::Tasks;
+use crate::{
+    drain::{RawBlock, RawWindow},
+    host::block::Disks,
+};
+
+/// Requests that are not complete that are told one by one: the oldest.
+const OPEN: usize = 64;
+
+/// Requests to devices on their way to be stored.
+#[derive(Debug, Default)]
+pub struct LocatedBlock {
+    /// By process, disk and operation.
+    pub sums: Vec<((u32, u32, u32), BlockSum)>,
+    /// Those that took longest, the longest first.
+    pub slowest: Vec<SlowRequest>,
+    /// Those that were not complete when the recording ended, the oldest first.
+    pub open: Vec<OpenRequest>,
+    /// The names of the processes in all these.
+    pub processes: HashMap<u32, String>,
+    /// And of the disks.
+    pub disks: HashMap<u32, String>,
+    /// All that were completed, or are known to be lost.
+    pub taken: u64,
+    /// Of those, what was lost, by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub facts: Vec<(&'static str, u64)>,
+}
+
+impl LocatedBlock {
+    /// Those that are counted in `sums`.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.sums.iter().map(|(_, sum)| sum.whole.count).sum()
+    }
+
+    /// Takes over the counts of a window that cannot be kept.
+    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
+        self.taken += dropped.taken;
+        self.lost.push((cause, dropped.reported()));
+        self.lost.extend(&dropped.lost);
+        self.facts.extend(&dropped.facts);
+    }
+}
+
+impl Tasks {
+    /// Finds out what is known of the requests of a window as long as it can be known.
+    pub(super) fn locate_block(&self, block: &RawBlock, window: &RawWindow) -> LocatedBlock {
+        let mut open = block.open.clone();
+        open.truncate(OPEN);
+        let (mut processes, mut disks, mut known) = (HashMap::new(), HashMap::new(), Disks::default());
+        let named = block.sums.keys().map(|(tgid, disk, _)| (*tgid, *disk));
+        let named = named.chain(block.slowest.iter().map(|slow| (slow.tgid, slow.device)));
+        for (tgid, disk) in named.chain(open.iter().map(|open| (open.key.tgid, open.device))) {
+            processes.entry(tgid).or_insert_with(|| self.process_name(tgid, window.end_ns));
+            disks.entry(disk).or_insert_with(|| known.name(disk).to_owned());
+        }
+        let open_at_end = block.open.len() as u64;
+        LocatedBlock {
+            sums: block.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),
+            slowest: block.slowest.clone(),
+            open,
+            processes,
+            disks,
+            taken: block.taken,
+            lost: block.lost.clone(),
+            facts: block.facts.iter().copied().chain([("open_at_end", open_at_end)]).collect(),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Requests to block devices: against a workload whose requests are known, and the kernel's own account of the disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use tests::{Block, BlockKind, Doctor, Lab, Launcher, LoopDevice, Program, Recording};
+
+fn record(lab: &Lab, disk: &LoopDevice) -> Recording {
+    let recorder = lab.record().frequency(99).option("--event", "cpu,io");
+    recorder.command(&Program::c("disk.c"), &["1", disk.path()]).run()
+}
+
+fn block(recording: &Recording) -> &Block {
+    recording.report.block.as_ref().expect("requests were recorded")
+}
+
+/// What the workload says of its requests: how many, how much, and for how long.
+fn known(recording: &Recording, name: &str) -> [u64; 3] {
+    let lines = recording.logged(name);
+    let numbers: Vec<u64> = lines[0].split_whitespace().map(|number| number.parse().unwrap()).collect();
+    numbers.try_into().unwrap()
+}
+
+/// Asserts that nothing was lost, and that what is reported is told.
+fn assert_whole(recording: &Recording) {
+    let accounting = &block(recording).accounting;
+    assert_eq!(accounting.lost_total(), 0, "maps have room: {accounting:?}");
+    let counted: u64 = block(recording).kinds.iter().map(|kind| kind.count).sum();
+    assert_eq!(counted, accounting.reported);
+    let counters = &block(recording).counters;
+    let ended = accounting.taken + counters["merged"] + counters["open_at_end"];
+    assert_eq!(counters["io_started"], ended, "what was asked for is complete, merged, or under way: {counters:?}");
+}
+
+/// Asserts that requests took as long as the workload waited for them: but for its way into the kernel and back.
+fn assert_lengths(kind: &BlockKind, waited_ns: u64) {
+    let (told_ns, way_ns) = (kind.whole.total_ns, 60_000 * kind.count + waited_ns / 20);
+    assert!(told_ns <= waited_ns && told_ns + way_ns >= waited_ns, "{told_ns} of {waited_ns} ns: {kind:?}");
+    let parts = kind.queue.total_ns + kind.device.total_ns;
+    assert_eq!(parts, kind.whole.total_ns, "what does not wait in the queue is at the device");
+    for of in [&kind.whole, &kind.queue, &kind.device] {
+        assert!(of.p50_ns <= of.p99_ns && of.p99_ns <= of.max_ns && of.max_ns <= of.total_ns, "{of:?}");
+    }
+}
+
+#[test]
+fn every_request_is_counted_with_its_bytes_and_its_time() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(disk) = LoopDevice::over_file(&lab, 64) else { return };
+    let before = disk.account();
+    let recording = record(&lab, &disk);
+    let after = disk.account();
+    assert_whole(&recording);
+    let [reads, read_bytes, reads_ns] = known(&recording, "reads");
+    let [writes, written_bytes, _] = known(&recording, "writes");
+    let [syncs, synced_bytes, syncs_ns] = known(&recording, "syncs");
+    let (read, write) = (block(&recording).of("read", disk.name()), block(&recording).of("write", disk.name()));
+    assert_eq!((read.count, read.bytes, read.failed), (reads, read_bytes, 0));
+    assert_eq!((write.count, write.bytes, write.failed), (writes + syncs, written_bytes + synced_bytes, 0));
+    assert_lengths(read, reads_ns);
+    // The kernel's own account, of whatever process: 512 bytes a sector.
+    let done: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    assert!(done[0] >= read.count && done[1] * 512 >= read.bytes, "{done:?}");
+    assert!(done[0] < read.count + 50, "hardly anybody else reads a new disk: {done:?}");
+    // Flushes are writes of nothing to it.
+    assert_eq!([done[2], done[3] * 512], [write.count + syncs, write.bytes]);
+    if Doctor::ask(&lab, &Launcher::default()).check("block device events").state == "ok" {
+        let flush = block(&recording).of("flush", disk.name());
+        assert_eq!((flush.count, flush.bytes), (syncs, 0));
+        assert_lengths(flush, syncs_ns);
+    }
+}
+
+#[test]
+fn requests_are_those_of_the_functions_that_asked() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(disk) = LoopDevice::over_file(&lab, 64) else { return };
+    let recording = record(&lab, &disk);
+    if !Doctor::walks_by_tables(&lab) {
+        return;
+    }
+    let io = recording.report.io.as_ref().expect("requests were recorded");
+    let kinds = block(&recording);
+    let place = |function: &str, why: &str| {
+        let found = io.places.iter().find(|place| place.function == function && place.why == why);
+        found.unwrap_or_else(|| panic!("no {function} {why} in {:#?}", io.places)).value
+    };
+    let read = format!("read {}", disk.name());
+    assert_eq!(place("reads", &read), kinds.of("read", disk.name()).whole.total_ns);
+    let write = format!("write {}", disk.name());
+    let writes = place("writes", &write) + place("syncs", &write);
+    assert_eq!(writes, kinds.of("write", disk.name()).whole.total_ns, "each request is one function's");
+}
