@@ -63,6 +63,67 @@ pub struct OpenRequest {
     pub failed: u32,
     /// Zero.
     pub reserved: u32,
+    /// The file that it is for, as far as that is known.
+    pub file: FileKey,
+}
+
+/// A file, as its file system numbers it. All zero for none that is known.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FileKey {
+    /// The inode's number.
+    pub inode: u64,
+    /// The file system, by its device's number: as [`OpenRequest::device`], of the partition; or a number of its own.
+    pub system: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bytes of [`FileName::text`] that parts begin in.
+pub const NAME_BYTES: usize = 256;
+/// Bytes of the longest part that is kept, with the zero that ends it.
+pub const PART_BYTES: usize = 64;
+
+/// The path of a file from the root of its file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FileName {
+    /// The names of the file, of its directory, and so on, each ended by a zero.
+    pub text: [u8; NAME_BYTES + PART_BYTES],
+    /// Bytes in use.
+    pub used: u32,
+    /// 1 if the last one is in the root.
+    pub is_whole: u32,
+    /// 1 if the file was deleted.
+    pub is_deleted: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What requests are counted under, by file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FileRequestsKey {
+    /// Who asked which disk for what, and where they were completed.
+    pub of: BlockKey,
+    /// The file.
+    pub file: FileKey,
+}
+
+/// The requests that were for one file, and completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FileRequests {
+    /// How many.
+    pub count: u64,
+    /// Their lengths.
+    pub bytes: u64,
+    /// Their time from when they were asked for.
+    pub ns: u64,
+    /// The longest.
+    pub max_ns: u64,
 }
 
 /// What requests are counted under. Every CPU has entries of its own, so that none is written from two at once.
@@ -155,6 +216,8 @@ pub struct SlowRequest {
     pub requeues: u32,
     /// As [`OpenRequest::failed`].
     pub failed: u32,
+    /// As [`OpenRequest::file`].
+    pub file: FileKey,
 }
 
 impl OpenRequest {

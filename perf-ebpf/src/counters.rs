@@ -112,10 +112,12 @@ pub enum Counter {
     IoBytesLostBusy,
     /// Requests whose stack found no place.
     IoStackless,
+    /// Requests whose file found no place.
+    IoFilesMissed,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::IoStackless as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::IoFilesMissed as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -176,6 +178,7 @@ impl Counter {
         Self::IoBytesLostFull,
         Self::IoBytesLostBusy,
         Self::IoStackless,
+        Self::IoFilesMissed,
     ];
 
     /// Its name in recordings and reports.
@@ -234,6 +237,7 @@ impl Counter {
             Self::IoBytesLostFull => "io_stacks_full",
             Self::IoBytesLostBusy => "map_busy",
             Self::IoStackless => "stacks_full",
+            Self::IoFilesMissed => "files_full",
         }
     }
 }
@@ -304,7 +308,7 @@ pub const TIMELINE: [Balance; 2] = [
 pub const IO: Balance = Balance {
     taken: Counter::IoDone,
     lost: &[Counter::IoLostSumsFull, Counter::IoLostSumsBusy],
-    facts: &[Counter::IoStarted, Counter::IoMerged],
+    facts: &[Counter::IoStarted, Counter::IoMerged, Counter::IoFilesMissed],
 };
 
 /// Of requests to devices that never came to be counted as completed.

@@ -15,6 +15,8 @@ pub struct Block {
     pub counters: BTreeMap<String, u64>,
     /// By process, disk and operation.
     pub kinds: Vec<BlockKind>,
+    /// By process, file, disk and operation.
+    pub files: Vec<FileRequests>,
     /// Those that took longest.
     pub slowest: Vec<Request>,
     /// Those that were not complete.
@@ -42,6 +44,23 @@ pub struct BlockKind {
     pub queue: Lengths,
     /// How long from then on.
     pub device: Lengths,
+}
+
+/// What a process asked a disk for, for one file.
+#[derive(Debug, Deserialize)]
+pub struct FileRequests {
+    /// The process.
+    pub tgid: u32,
+    /// The file's path.
+    pub file: String,
+    /// What the disk was asked for.
+    pub operation: String,
+    /// How many requests.
+    pub count: u64,
+    /// How much.
+    pub bytes: u64,
+    /// For how long.
+    pub total_ns: u64,
 }
 
 /// How long things took.

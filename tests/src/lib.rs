@@ -36,7 +36,7 @@ mod small_disk;
 mod workload;
 
 pub use account::Account;
-pub use block::{Block, BlockKind, Lengths, Request};
+pub use block::{Block, BlockKind, FileRequests, Lengths, Request};
 pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of, followed_processes};
 pub use calls::{Call, CallKind, Calls};
 pub use cgroup::Cgroup;

@@ -63,6 +63,11 @@ fn every_request_is_counted_with_its_bytes_and_its_time() {
     assert!(done[0] < read.count + 50, "hardly anybody else reads a new disk: {done:?}");
     // Flushes are writes of nothing to it.
     assert_eq!([done[2], done[3] * 512], [write.count + syncs, write.bytes]);
+    let files = &block(&recording).files;
+    let file = |operation: &str| files.iter().find(|file| file.operation == operation).unwrap();
+    let told = file("read");
+    assert_eq!((told.file.as_str(), told.count, told.bytes), (disk.path(), reads, read_bytes));
+    assert_eq!(told.total_ns, read.whole.total_ns);
     if Doctor::ask(&lab, &Launcher::default()).check("block device events").state == "ok" {
         let flush = block(&recording).of("flush", disk.name());
         assert_eq!((flush.count, flush.bytes), (syncs, 0));

@@ -81,7 +81,9 @@ fn build(toolchain: &Toolchain, arch: &str) -> Result<Vec<u8>> {
 
     let linked = target.join("bpfel-unknown-none/release/perf-ebpf");
     let stripped = target.join("perfprobe.bpf.o");
-    command::run(Command::new(&toolchain.strip).arg("-g").arg("-o").arg(&stripped).arg(&linked))?;
+    // Relocations of BTF are for linkers: what they would put in place is there.
+    let unused = [".rel.BTF", ".rel.BTF.ext"].map(|section| format!("--remove-section={section}"));
+    command::run(Command::new(&toolchain.strip).arg("-g").args(unused).arg("-o").arg(&stripped).arg(&linked))?;
     let bytes = fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     inspect(&bytes)?;
     Ok(bytes)

@@ -10,7 +10,10 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    block::{BlockKey, BlockStackKey, BlockSum, BlockTime, OpenRequest, Operation, SlowRequest},
+    block::{
+        BlockKey, BlockStackKey, BlockSum, BlockTime, FileRequests, FileRequestsKey, OpenRequest, Operation,
+        SlowRequest,
+    },
     calls::{SLOWEST, SlowLengths},
     counters::{Counter, Counters},
     stack::mix,
@@ -19,6 +22,7 @@ use perf_ebpf::{
 
 use super::{
     counters::{add, count, count_length, counters, generation},
+    files::{self, pointer},
     place::{Asked, stacks_at, stacks_by_pointers},
     slowest,
     stacks::{Busy, PROCESS, StackIds, insert_failure},
@@ -82,6 +86,12 @@ static IO_TIMES_0: HashMap<BlockStackKey, BlockTime> = HashMap::with_max_entries
 
 #[map]
 static IO_TIMES_1: HashMap<BlockStackKey, BlockTime> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static IO_FILES_0: HashMap<FileRequestsKey, FileRequests> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static IO_FILES_1: HashMap<FileRequestsKey, FileRequests> = HashMap::with_max_entries(1, 0);
 
 /// Those of one generation, then those of the other.
 #[map]
@@ -200,13 +210,6 @@ fn sector(request: *const c_void) -> u64 {
     unsafe { bpf_probe_read_kernel(request.byte_add(REQUEST_SECTOR.load() as usize).cast::<u64>()) }.unwrap_or(0)
 }
 
-#[inline(always)]
-fn pointer(structure: *const c_void, offset: u32) -> *const c_void {
-    // SAFETY: as above.
-    unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<*const c_void>()) }
-        .unwrap_or(core::ptr::null())
-}
-
 /// [`OpenRequest::device`].
 #[inline(always)]
 fn device(request: *const c_void) -> u32 {
@@ -281,7 +284,9 @@ fn keep(
     let key = &mut open.key;
     (key.tgid, key.tid, key.exec_count, key.why) = ((pid_tgid >> 32) as u32, tid, exec_count(), operation);
     read_comm(&mut key.comm);
-    let at = match entry().place {
+    let entry = entry();
+    open.file = files::file(request, bytes, entry.system_call, entry.argument, generation);
+    let at = match entry.place {
         0 => 0,
         place => mix(place, ASKS | u64::from(operation)),
     };
@@ -310,6 +315,7 @@ fn completed(id: u64) {
     let times = open.times(now_ns);
     sum(open, times, generation, counters);
     time(open, times, generation, counters);
+    of_file(open, times, generation, counters);
     slow(open, times, generation);
     let _ = OPEN_IO.remove(&id);
 }
@@ -371,6 +377,24 @@ fn time(open: &OpenRequest, [queue_ns, device_ns]: [u64; 2], generation: u32, co
 }
 
 #[inline(always)]
+fn of_file(open: &OpenRequest, [queue_ns, device_ns]: [u64; 2], generation: u32, counters: *mut Counters) {
+    let (ns, bytes) = (queue_ns + device_ns, open.bytes);
+    let of = BlockKey { tgid: open.key.tgid, device: open.device, operation: open.key.why, cpu: cpu() };
+    let key = FileRequestsKey { of, file: open.file };
+    let files = if generation == 0 { &IO_FILES_0 } else { &IO_FILES_1 };
+    if let Some(sum) = files.get_ptr_mut(&key) {
+        // SAFETY: as above.
+        let sum = unsafe { &mut *sum };
+        (sum.count, sum.bytes, sum.ns) = (sum.count + 1, sum.bytes + bytes, sum.ns + ns);
+        if ns > sum.max_ns {
+            sum.max_ns = ns;
+        }
+    } else if files.insert(key, FileRequests { count: 1, bytes, ns, max_ns: ns }, u64::from(BPF_NOEXIST)).is_err() {
+        count(counters, Counter::IoFilesMissed);
+    }
+}
+
+#[inline(always)]
 fn slow(open: &OpenRequest, [queue_ns, device_ns]: [u64; 2], generation: u32) {
     let Some(lengths) = SLOW_IO_LENGTHS.get_ptr_mut(generation) else { return };
     // SAFETY: this CPU's.
@@ -382,6 +406,6 @@ fn slow(open: &OpenRequest, [queue_ns, device_ns]: [u64; 2], generation: u32) {
     (slow.start_ns, slow.queue_ns, slow.device_ns) = (open.start_ns, queue_ns, device_ns);
     (slow.sector, slow.bytes, slow.device, slow.operation) = (open.sector, open.bytes, open.device, open.key.why);
     (slow.tgid, slow.tid, slow.comm) = (open.key.tgid, open.key.tid, open.key.comm);
-    (slow.requeues, slow.failed) = (open.requeues, open.failed);
+    (slow.requeues, slow.failed, slow.file) = (open.requeues, open.failed, open.file);
     slowest::put(lengths, at, queue_ns + device_ns);
 }

@@ -6,6 +6,7 @@ mod call_arguments;
 mod calls;
 mod counters;
 mod cpu;
+mod files;
 mod follow;
 mod marks;
 mod place;

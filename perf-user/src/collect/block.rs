@@ -8,7 +8,7 @@ use super::{
 };
 use crate::host::{
     Host, Unsupported,
-    block::{BlockOffsets, block_offsets},
+    block::{BlockOffsets, FileOffsets, block_offsets, file_offsets},
 };
 
 /// Requests that can be under way at once: more than devices take.
@@ -17,6 +17,8 @@ const OPEN: u32 = 16_384;
 const SUMS: u32 = 512;
 /// At most, on all CPUs.
 const ALL_SUMS: u32 = 8_192;
+/// Files that requests are for, in a window.
+const FILES: u32 = 4_096;
 /// Requests by stack, in a window.
 const TIMES: u32 = 8_192;
 
@@ -42,6 +44,8 @@ pub(super) struct Globals {
     block: BlockOffsets,
     tells_start: u32,
     request_argument: u32,
+    files_told: u32,
+    files: Option<&'static FileOffsets>,
 }
 
 impl Globals {
@@ -52,7 +56,8 @@ impl Globals {
         }
         let block = block_offsets()?;
         let (tells_start, request_argument) = (u32::from(block.tells_start), u32::from(host.is_before(5, 11)));
-        Ok(Self { block, tells_start, request_argument })
+        let files = file_offsets();
+        Ok(Self { block, tells_start, request_argument, files_told: u32::from(files.is_some()), files })
     }
 }
 
@@ -71,9 +76,13 @@ impl BlockCollector {
         cpus: usize,
         recorded: bool,
     ) {
-        let Globals { block, tells_start, request_argument } = globals;
+        let Globals { block, tells_start, request_argument, files_told, files } = globals;
+        for (name, offset) in files.iter().copied().flatten() {
+            loader.override_global(name, offset, true);
+        }
         loader
             .override_global("TELLS_START", tells_start, true)
+            .override_global("FILES_TOLD", files_told, true)
             .override_global("REQUEST_ARGUMENT", request_argument, true)
             .override_global("REQUEST_DISK", &block.request_disk, true)
             .override_global("REQUEST_QUEUE", &block.request_queue, true)
@@ -87,7 +96,17 @@ impl BlockCollector {
             return;
         }
         let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
-        let maps = [("OPEN_IO", OPEN), ("IO_0", sums), ("IO_1", sums), ("IO_TIMES_0", TIMES), ("IO_TIMES_1", TIMES)];
+        let maps = [
+            ("OPEN_IO", OPEN),
+            ("IO_0", sums),
+            ("IO_1", sums),
+            ("IO_TIMES_0", TIMES),
+            ("IO_TIMES_1", TIMES),
+            ("IO_FILES_0", FILES),
+            ("IO_FILES_1", FILES),
+            ("FILE_NAMES_0", FILES),
+            ("FILE_NAMES_1", FILES),
+        ];
         for (map, entries) in maps {
             loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
         }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use perf_ebpf::{
-    block::{BlockKey, BlockStackKey, BlockSum, BlockTime, OpenRequest, SlowRequest},
+    block::{
+        BlockKey, BlockStackKey, BlockSum, BlockTime, FileKey, FileName, FileRequests, FileRequestsKey, OpenRequest,
+        SlowRequest,
+    },
     counters::{self, COUNTER_SLOTS, Counter},
     histogram::Lengths,
     sample::Key,
@@ -27,6 +30,10 @@ const BATCH: usize = 256;
 
 const SUMS: [&str; 2] = ["IO_0", "IO_1"];
 const TIMES: [&str; 2] = ["IO_TIMES_0", "IO_TIMES_1"];
+const FILES: [&str; 2] = ["IO_FILES_0", "IO_FILES_1"];
+const NAMES: [&str; 2] = ["FILE_NAMES_0", "FILE_NAMES_1"];
+/// As [`BATCH`], of names.
+const NAMES_BATCH: usize = 64;
 const OPEN: &str = "OPEN_IO";
 
 /// Requests that were completed in a window.
@@ -34,6 +41,10 @@ const OPEN: &str = "OPEN_IO";
 pub struct RawBlock {
     /// By process, disk and operation.
     pub sums: BTreeMap<(u32, u32, u32), BlockSum>,
+    /// By the same and file.
+    pub files: BTreeMap<((u32, u32, u32), FileKey), FileRequests>,
+    /// The names of files in all these, as far as they are known.
+    pub names: HashMap<FileKey, FileName>,
     /// Those that took longest, the longest first.
     pub slowest: Vec<SlowRequest>,
     /// Those that were not complete, the oldest first; only where the recording ends.
@@ -59,6 +70,8 @@ impl RawBlock {
 pub(super) struct Requests {
     /// Stacks of the last window, and of requests that were not complete then: they are completed in a later one.
     stacks: HashMap<u64, Arc<[u64]>>,
+    /// The same of the names of files.
+    names: HashMap<FileKey, FileName>,
 }
 
 impl Requests {
@@ -123,6 +136,7 @@ impl Requests {
                 size.samples.push(RawSample::of(&key, did, bytes, first_ns));
             }
         }
+        self.read_files(session, slot, &mut block)?;
         block.slowest = session.take_slow_requests(generation)?;
         block.slowest.sort_by_key(|slow| (std::cmp::Reverse(slow.queue_ns + slow.device_ns), slow.start_ns, slow.tid));
         block.slowest.truncate(SLOWEST);
@@ -131,12 +145,41 @@ impl Requests {
             open.extend(OpenRequest::read_from_bytes(value));
         })?;
         self.keep_stacks(needed, &open, stacks);
+        self.keep_names(&open, &mut block.names);
         if let Some(last_ns) = last_ns {
             open.retain(|open| open.start_ns < last_ns);
             open.sort_by_key(|open| (open.start_ns, open.key.tid));
             block.open = open;
         }
         Ok((block, [time, size]))
+    }
+
+    fn read_files(&self, session: &Session, slot: usize, block: &mut RawBlock) -> Result<(), DrainError> {
+        let bytes = (size_of::<FileRequestsKey>(), size_of::<FileRequests>());
+        read_map(session, FILES[slot], Reading::Drain, bytes, BATCH, |key, value| {
+            if let (Ok(key), Ok(more)) = (FileRequestsKey::read_from_bytes(key), FileRequests::read_from_bytes(value)) {
+                let BlockKey { tgid, device, operation, .. } = key.of;
+                let sum = block.files.entry(((tgid, device, operation), key.file)).or_default();
+                (sum.count, sum.bytes, sum.ns) = (sum.count + more.count, sum.bytes + more.bytes, sum.ns + more.ns);
+                sum.max_ns = sum.max_ns.max(more.max_ns);
+            }
+        })?;
+        let bytes = (size_of::<FileKey>(), size_of::<FileName>());
+        read_map(session, NAMES[slot], Reading::Drain, bytes, NAMES_BATCH, |key, value| {
+            if let (Ok(key), Ok(name)) = (FileKey::read_from_bytes(key), FileName::read_from_bytes(value)) {
+                block.names.insert(key, name);
+            }
+        })
+    }
+
+    /// As [`Self::keep_stacks`].
+    fn keep_names(&mut self, open: &[OpenRequest], names: &mut HashMap<FileKey, FileName>) {
+        let own = names.clone();
+        for (file, name) in &self.names {
+            names.entry(*file).or_insert(*name);
+        }
+        self.names.retain(|file, _| open.iter().any(|open| open.file == *file));
+        self.names.extend(own);
     }
 
     /// Gives the window the stacks of requests that were asked for in earlier ones, and keeps those that later ones may need.

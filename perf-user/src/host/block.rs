@@ -30,6 +30,54 @@ pub struct BlockOffsets {
     pub tells_start: bool,
 }
 
+/// Offsets of what leads from a request to its file, by the names of the globals that the kernel half has them in.
+pub type FileOffsets = [(&'static str, u32); 20];
+
+/// Where the kernel keeps which file a request is for: what each member is called, and in which structure.
+const FILE_MEMBERS: [(&str, &str, &str); 20] = [
+    ("REQUEST_BIO", "request", "bio"),
+    ("BIO_PAGES", "bio", "bi_io_vec"),
+    ("PAGE_HEAD", "page", "compound_head"),
+    ("PAGE_MAPPING", "page", "mapping"),
+    ("MAPPING_INODE", "address_space", "host"),
+    ("INODE_NUMBER", "inode", "i_ino"),
+    ("INODE_LINKS", "inode", "i_nlink"),
+    ("INODE_NAMES", "inode", "i_dentry"),
+    ("INODE_SYSTEM", "inode", "i_sb"),
+    ("SYSTEM_DEVICE", "super_block", "s_dev"),
+    ("SYSTEM_DISK", "super_block", "s_bdev"),
+    ("NAME_HOOK", "dentry", "d_u"),
+    ("NAME_PARENT", "dentry", "d_parent"),
+    ("NAME_TEXT", "dentry", "d_name"),
+    ("FILE_INODE", "file", "f_inode"),
+    ("FILE_FLAGS", "file", "f_flags"),
+    ("TASK_FILES", "task_struct", "files"),
+    ("FILES_TABLE", "files_struct", "fdt"),
+    ("TABLE_FILES", "fdtable", "fd"),
+    ("TABLE_SIZE", "fdtable", "max_fds"),
+];
+
+/// The same from the running kernel's BTF, read once; `None` where it lacks one: files are not told then.
+#[must_use]
+pub fn file_offsets() -> Option<&'static FileOffsets> {
+    static KNOWN: OnceLock<Option<FileOffsets>> = OnceLock::new();
+    let read = || {
+        let data = fs::read(btf::VMLINUX).ok()?;
+        let btf = Btf::parse(&data).ok()?;
+        let offset =
+            |structure, member| btf.member_offset(structure, member).or_else(|| btf.nested_offset(structure, member));
+        let text = offset("qstr", "name")?;
+        let mut offsets = FILE_MEMBERS.map(|(global, _, _)| (global, 0));
+        for ((global, at), (_, structure, member)) in offsets.iter_mut().zip(FILE_MEMBERS) {
+            // What was in a union of this name may be a member of its own one day.
+            let hook = || offset(structure, "d_alias").filter(|_| *global == "NAME_HOOK");
+            *at = offset(structure, member).or_else(hook)? + if *global == "NAME_TEXT" { text } else { 0 };
+        }
+        Some(offsets)
+    };
+    KNOWN.get_or_init(read).as_ref()
+}
+
 /// Offsets from the running kernel's BTF: they are read once.
 ///
 /// # Errors

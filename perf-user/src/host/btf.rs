@@ -8,6 +8,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
 const TYPE_BYTES: usize = 12;
 const MEMBER_BYTES: usize = 12;
 
@@ -47,6 +48,42 @@ impl<'data> Btf<'data> {
         let types = section(field(8)?, field(12)?).ok_or(BtfError::Truncated)?;
         let strings = section(field(16)?, field(20)?).ok_or(BtfError::Truncated)?;
         Ok(Self { types, strings })
+    }
+
+    /// As [`Self::member_offset`], of members of unions and structures without a name in it, too.
+    #[must_use]
+    pub fn nested_offset(&self, structure: &str, member: &str) -> Option<u32> {
+        let (mut types, mut found) = (Vec::new(), None);
+        let mut at = 0;
+        while let Some(info) = word(self.types, at + 4) {
+            let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
+            if found.is_none() && kind == KIND_STRUCT && self.is_named(word(self.types, at)?, structure) {
+                found = Some(at);
+            }
+            types.push(at);
+            at += TYPE_BYTES + trailer_bytes(kind, vlen)?;
+        }
+        self.nested_bits(&types, found?, member, 0).filter(|bits| bits.is_multiple_of(8)).map(|bits| bits / 8)
+    }
+
+    /// The offset in bits of `member` in the structure or union at this place; nobody nests them deeper than so.
+    fn nested_bits(&self, types: &[usize], at: usize, member: &str, depth: u32) -> Option<u32> {
+        const DEEPEST: u32 = 8;
+        let info = word(self.types, at + 4)?;
+        let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
+        if !matches!(kind, KIND_STRUCT | KIND_UNION) || depth > DEEPEST {
+            return None;
+        }
+        (0..vlen).map(|index| at + TYPE_BYTES + index * MEMBER_BYTES).find_map(|member_at| {
+            let (name, of, bits) =
+                (word(self.types, member_at)?, word(self.types, member_at + 4)?, word(self.types, member_at + 8)?);
+            let bits = if info >> 31 == 0 { bits } else { bits & 0x00ff_ffff };
+            if self.is_named(name, member) {
+                return Some(bits);
+            }
+            let nested = if self.is_named(name, "") { types.get((of as usize).checked_sub(1)?) } else { None };
+            Some(bits + self.nested_bits(types, *nested?, member, depth + 1)?)
+        })
     }
 
     /// The offset in bytes of `member` in the first structure called `structure`; `None` when there is none, or the
@@ -156,6 +193,21 @@ mod tests {
                 let _ = btf.member_offset("task", "tgid");
             }
         }
+    }
+
+    #[test]
+    fn finds_members_of_members_without_a_name() {
+        let Ok(data) = std::fs::read(VMLINUX) else {
+            println!("skipped: this kernel has no BTF");
+            return;
+        };
+        let btf = Btf::parse(&data).unwrap();
+        // `struct page { unsigned long flags; union { struct { union { struct list_head lru; ... }; struct address_space *mapping;`
+        assert_eq!(btf.nested_offset("page", "mapping"), Some(24));
+        assert_eq!(btf.nested_offset("page", "compound_head"), Some(8));
+        assert_eq!(btf.member_offset("page", "mapping"), None);
+        assert_eq!(btf.nested_offset("task_struct", "pid"), btf.member_offset("task_struct", "pid"));
+        assert_eq!(btf.nested_offset("page", "no such member"), None);
     }
 
     #[test]

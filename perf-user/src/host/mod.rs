@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod files;
 pub mod found_call;
 pub mod memory;
+pub mod mounts;
 pub mod perf_ring;
 pub mod privileges;
 pub mod proc;

@@ -4,7 +4,7 @@ use flamegraphs::{Column, Section};
 
 use super::html::more;
 use crate::report::{
-    BlockKindReport, BlockReport, LengthsReport, RequestReport, accounting_line,
+    BlockKindReport, BlockReport, FileReport, LengthsReport, RequestReport, accounting_line,
     human::{bytes, duration, thousands},
 };
 
@@ -37,9 +37,19 @@ pub(super) fn sections(block: &BlockReport) -> Vec<Section> {
         columns: columns.into_iter().chain(times.iter().map(|name| Column::number(name))).chain(texts).collect(),
         rows: block.kinds.iter().map(kind).collect(),
     };
+    let files = Section {
+        heading: "Files on disks".into(),
+        text: more("What requests were for, as far as that is known.", block.files_omitted, "files"),
+        columns: ["time", "requests", "bytes", "max"]
+            .map(Column::number)
+            .into_iter()
+            .chain(["request", "file", "process"].map(Column::text))
+            .collect(),
+        rows: block.files.iter().map(file).collect(),
+    };
     let slowest = single("Slowest requests", &block.slowest);
     let open = single("Requests that are not complete", &block.open);
-    [Some(kinds), slowest, open].into_iter().flatten().collect()
+    [Some(kinds), Some(files), slowest, open].into_iter().flatten().collect()
 }
 
 fn kind(kind: &BlockKindReport) -> Vec<String> {
@@ -53,6 +63,18 @@ fn kind(kind: &BlockKindReport) -> Vec<String> {
     let times = [&kind.whole, &kind.queue, &kind.device].into_iter().flat_map(times);
     let texts = [kind.label(), format!("{} ({})", kind.process, kind.tgid), kind.told_failures()];
     amounts.into_iter().chain(times).chain(texts).collect()
+}
+
+fn file(file: &FileReport) -> Vec<String> {
+    vec![
+        duration(file.total_ns),
+        thousands(file.count),
+        bytes(file.bytes),
+        duration(file.max_ns),
+        format!("{} {}", file.operation, file.disk),
+        file.told().to_owned(),
+        format!("{} ({})", file.process, file.tgid),
+    ]
 }
 
 fn row(request: &RequestReport) -> Vec<String> {

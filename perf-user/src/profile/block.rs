@@ -13,6 +13,8 @@ pub struct Block {
     pub counters: BTreeMap<String, u64>,
     /// By process, disk and operation; empty if the profile is of one thread.
     pub sums: BTreeMap<(u32, String, String), BlockKind>,
+    /// By the same and the path of the file, which is empty where no file is known; empty if the profile is of one thread.
+    pub files: BTreeMap<(u32, String, String, String), FileIo>,
     /// The last names of processes.
     pub processes: BTreeMap<u32, String>,
     /// The slowest of each window, and those that were not complete, in the order of the recording.
@@ -36,6 +38,19 @@ pub struct BlockKind {
     pub device: Lengths,
 }
 
+/// What a process asked a disk for, for one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileIo {
+    /// How many requests.
+    pub count: u64,
+    /// How much.
+    pub bytes: u64,
+    /// For how long, from when they were asked for until they were complete.
+    pub ns: u64,
+    /// The longest of these times.
+    pub max_ns: u64,
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SingleRequest {
@@ -51,6 +66,8 @@ pub struct SingleRequest {
     pub disk: String,
     /// What it was asked for.
     pub operation: String,
+    /// The path of the file that it was for; empty if that is not known.
+    pub file: String,
     /// When, in nanoseconds after the recording's start; negative for before.
     pub start_ns: i64,
     /// How long it waited to be given to the device.

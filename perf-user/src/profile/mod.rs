@@ -13,7 +13,7 @@ mod strings;
 mod timeline;
 mod waits;
 
-pub use block::{Block, BlockKind, SingleRequest};
+pub use block::{Block, BlockKind, FileIo, SingleRequest};
 pub use calls::{CallKind, Calls, SingleCall};
 pub use fold::FoldOptions;
 pub use idle::{IDLE_POOL, Pools};

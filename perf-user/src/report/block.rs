@@ -29,6 +29,10 @@ pub struct BlockReport {
     pub kinds: Vec<BlockKindReport>,
     /// How many more there are.
     pub kinds_omitted: usize,
+    /// By process, file, disk and operation, the longest time in all first. Empty if the report is of one thread.
+    pub files: Vec<FileReport>,
+    /// How many more there are.
+    pub files_omitted: usize,
     /// The requests that took longest, the longest first.
     pub slowest: Vec<RequestReport>,
     /// Those that were not complete when the recording ended, the oldest first.
@@ -65,6 +69,40 @@ pub struct BlockKindReport {
     /// How long from then on.
     pub device: LengthsReport,
 }
+
+/// What a process asked a disk for, for one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileReport {
+    /// The process.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// The file's path; empty where none is known: the file system's own, or the disk itself.
+    pub file: String,
+    /// The disk.
+    pub disk: String,
+    /// What it was asked for.
+    pub operation: String,
+    /// How many requests.
+    pub count: u64,
+    /// How much.
+    pub bytes: u64,
+    /// For how long, from when they were asked for until they were complete.
+    pub total_ns: u64,
+    /// The longest of these times.
+    pub max_ns: u64,
+}
+
+impl FileReport {
+    /// The file, or what stands for it.
+    #[must_use]
+    pub fn told(&self) -> &str {
+        if self.file.is_empty() { NO_FILE } else { &self.file }
+    }
+}
+
+/// What is said where no file is known.
+const NO_FILE: &str = "(no file is known)";
 
 /// How long things took: percentiles within 12 %.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -103,6 +141,8 @@ pub struct RequestReport {
     pub disk: String,
     /// What it was asked for.
     pub operation: String,
+    /// The path of the file that it was for; empty if that is not known.
+    pub file: String,
     /// When, in nanoseconds after the recording's start; negative for before.
     pub start_ns: i64,
     /// How long it waited to be given to the device.
@@ -141,6 +181,24 @@ pub(super) fn block(profile: &Profile, options: &ReportOptions) -> Option<BlockR
     let most = options.top.unwrap_or(usize::MAX);
     let kinds_omitted = kinds.len().saturating_sub(most);
     kinds.truncate(most);
+    let files = block.files.iter().map(|((tgid, disk, operation, file), sum)| FileReport {
+        tgid: *tgid,
+        process: block.processes.get(tgid).cloned().unwrap_or_default(),
+        file: file.clone(),
+        disk: disk.clone(),
+        operation: operation.clone(),
+        count: sum.count,
+        bytes: sum.bytes,
+        total_ns: sum.ns,
+        max_ns: sum.max_ns,
+    });
+    let mut files: Vec<FileReport> = files.collect();
+    files.sort_by(|a, b| {
+        let key = |file: &FileReport| (Reverse(file.total_ns), file.tgid);
+        (key(a), &a.file, &a.disk, &a.operation).cmp(&(key(b), &b.file, &b.disk, &b.operation))
+    });
+    let files_omitted = files.len().saturating_sub(most);
+    files.truncate(most);
     let single = |complete: bool| {
         block.slowest.iter().filter(move |single| single.complete == complete).map(of_single).collect()
     };
@@ -151,7 +209,7 @@ pub(super) fn block(profile: &Profile, options: &ReportOptions) -> Option<BlockR
     open.sort_by_key(|request| (request.start_ns, request.tid));
     open.truncate(most);
     let (accounting, counters) = (block.accounting.clone(), block.counters.clone());
-    Some(BlockReport { accounting, counters, kinds, kinds_omitted, slowest, open })
+    Some(BlockReport { accounting, counters, kinds, kinds_omitted, files, files_omitted, slowest, open })
 }
 
 fn of_kind(kind: &BlockKind, seconds: f64) -> BlockKindReport {
@@ -178,6 +236,7 @@ fn of_single(single: &SingleRequest) -> RequestReport {
         comm: single.comm.clone(),
         disk: single.disk.clone(),
         operation: single.operation.clone(),
+        file: single.file.clone(),
         start_ns: single.start_ns,
         queue_ns: single.queue_ns,
         device_ns: single.device_ns,
@@ -195,13 +254,19 @@ impl RequestReport {
         self.queue_ns.saturating_add(self.device_ns)
     }
 
-    /// What was asked, and what became of it: `failed write vda 8.0 KiB, sector 2048`.
+    /// What was asked, of which file, and what became of it: `failed write vda 8.0 KiB /srv/t.db`; the sector stands for a file that
+    /// is not known.
     #[must_use]
     pub fn told(&self) -> String {
         let failed = if self.failed { "failed " } else { "" };
         let mut told = format!("{failed}{} {}", self.operation, self.disk);
         if self.bytes > 0 {
-            told += &format!(" {}, sector {}", bytes(self.bytes), self.sector);
+            told += &format!(" {}", bytes(self.bytes));
+        }
+        if !self.file.is_empty() {
+            told += &format!(" {}", self.file);
+        } else if self.bytes > 0 {
+            told += &format!(", sector {}", self.sector);
         }
         if self.requeues > 0 {
             told += &format!(", requeued {} x", self.requeues);
@@ -246,6 +311,7 @@ impl BlockReport {
             }
         }
         self.write_kinds(f)?;
+        self.write_files(f)?;
         write_single(f, "slowest requests", &self.slowest)?;
         write_single(f, "requests that are not complete", &self.open)
     }
@@ -272,6 +338,34 @@ impl BlockReport {
         write_more(f, self.kinds_omitted, "kinds of requests")
     }
 }
+
+impl BlockReport {
+    fn write_files(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let several = self.files.iter().any(|file| file.tgid != self.files[0].tgid);
+        writeln!(f, "\n     time  requests     bytes     max  {:<18} file", "request")?;
+        for file in &self.files {
+            let process = if several { format!("  of {}", line(&file.process)) } else { String::new() };
+            let room = FILE.saturating_sub(process.chars().count());
+            writeln!(
+                f,
+                "{:>9} {:>9} {:>9} {:>7}  {:<18} {}{process}",
+                duration(file.total_ns),
+                thousands(file.count),
+                bytes(file.bytes),
+                duration(file.max_ns),
+                shorten(&format!("{} {}", file.operation, line(&file.disk)), 18),
+                shorten(&line(file.told()), room),
+            )?;
+        }
+        write_more(f, self.files_omitted, "files")
+    }
+}
+
+/// The width of a file's path, which ends lines.
+const FILE: usize = 42;
 
 impl BlockKindReport {
     fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use perf_ebpf::{
-    block::{OpenRequest, SlowRequest},
+    block::{FileKey, OpenRequest, SlowRequest},
     sample::Key,
 };
 use rusqlite::{Connection, Transaction, params};
@@ -69,14 +69,23 @@ pub(super) fn write(
         ];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
+    let path = |file: &FileKey| block.paths.get(file).map_or("", String::as_str);
+    for ((tgid, device, operation), file, sum) in &block.files {
+        let texts = [disk(device), operation_label(*operation), path(file)];
+        let [disk, operation, file] = interner.texts(transaction, texts)?;
+        let [count, bytes, ns, max_ns] = [sum.count, sum.bytes, sum.ns, sum.max_ns].map(|value| value as i64);
+        let row = params![id, tgid, disk, operation, file, count, bytes, ns, max_ns];
+        transaction.prepare_cached("INSERT INTO io_file VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(row)?;
+    }
     let open = block.open.iter().map(|open| (as_slow(open, window.end_ns), false));
     for (slow, complete) in block.slowest.iter().map(|slow| (*slow, true)).chain(open) {
         let comm = comm_text(&slow.comm);
-        let texts = [process(&slow.tgid), &comm, disk(&slow.device), operation_label(slow.operation)];
-        let [process, comm, disk, operation] = interner.texts(transaction, texts)?;
+        let file = path(&slow.file);
+        let texts = [process(&slow.tgid), &comm, disk(&slow.device), operation_label(slow.operation), file];
+        let [process, comm, disk, operation, file] = interner.texts(transaction, texts)?;
         let [start_ns, queue_ns, device_ns] = [slow.start_ns, slow.queue_ns, slow.device_ns].map(|ns| ns as i64);
         let (sector, bytes) = (slow.sector as i64, slow.bytes as i64);
-        let sql = "INSERT INTO slow_io VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        let sql = "INSERT INTO slow_io VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
         transaction.prepare_cached(sql)?.execute(params![
             id,
             slow.tgid,
@@ -92,7 +101,8 @@ pub(super) fn write(
             bytes,
             slow.requeues,
             slow.failed,
-            complete
+            complete,
+            file
         ])?;
     }
     let counted = Counted { taken: block.taken, reported: block.reported(), lost: &block.lost, facts: &block.facts };
@@ -102,13 +112,27 @@ pub(super) fn write(
 /// A request that is not complete, as one that took until `now_ns`: one that has not been given to the device has waited all the
 /// time.
 fn as_slow(open: &OpenRequest, now_ns: u64) -> SlowRequest {
-    let OpenRequest { key, start_ns, sector, bytes, device, requeues, failed, .. } = *open;
+    let OpenRequest { key, start_ns, sector, bytes, device, requeues, failed, file, .. } = *open;
     let Key { tgid, tid, comm, why: operation, .. } = key;
     let [queue_ns, device_ns] = match open.times(now_ns) {
         [_, ns] if open.issue_ns == 0 => [ns, 0],
         times => times,
     };
-    SlowRequest { start_ns, queue_ns, device_ns, sector, bytes, tgid, tid, comm, device, operation, requeues, failed }
+    SlowRequest {
+        start_ns,
+        queue_ns,
+        device_ns,
+        sector,
+        bytes,
+        tgid,
+        tid,
+        comm,
+        device,
+        operation,
+        requeues,
+        failed,
+        file,
+    }
 }
 
 /// Reads the requests of these windows; `None` if none were recorded.
@@ -144,6 +168,19 @@ pub(super) fn load(
         lengths::add(&mut kind.device, row, 16)?;
         Ok(())
     })?;
+    each(connection, "SELECT * FROM io_file ORDER BY window", |row| {
+        let tgid: u32 = row.get(1)?;
+        if !sums || !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
+            return Ok(());
+        }
+        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+        let file = block.files.entry((tgid, told(2)?, told(3)?, told(4)?)).or_default();
+        file.count = sum(file.count, row.get(5)?)?;
+        file.bytes = sum(file.bytes, row.get(6)?)?;
+        file.ns = sum(file.ns, row.get(7)?)?;
+        file.max_ns = file.max_ns.max(number(row.get(8)?)?);
+        Ok(())
+    })?;
     each(connection, "SELECT * FROM slow_io ORDER BY window", |row| {
         let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(3)?);
         let chosen = wanted(tgid) && selection.tid.is_none_or(|wanted| wanted == tid);
@@ -166,6 +203,7 @@ pub(super) fn load(
             requeues: row.get(12)?,
             failed: row.get::<_, i64>(13)? != 0,
             complete: row.get::<_, i64>(14)? != 0,
+            file: told(15)?,
         });
         Ok(())
     })?;

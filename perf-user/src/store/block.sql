@@ -27,6 +27,19 @@ CREATE TABLE io (
     device_lengths BLOB NOT NULL
 );
 
+-- The same by file: its path, a row of the table string, which is empty where no file is known.
+CREATE TABLE io_file (
+    window INTEGER NOT NULL,
+    tgid INTEGER NOT NULL,
+    disk INTEGER NOT NULL,
+    operation INTEGER NOT NULL,
+    file INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    total_ns INTEGER NOT NULL,
+    max_ns INTEGER NOT NULL
+);
+
 -- The slowest of a window, and those that were not complete when the recording ended (complete: 0). process, comm, disk,
 -- operation: rows of the table string. sector: of 512 bytes each, from the beginning of the disk.
 CREATE TABLE slow_io (
@@ -44,5 +57,6 @@ CREATE TABLE slow_io (
     bytes INTEGER NOT NULL,
     requeues INTEGER NOT NULL,
     failed INTEGER NOT NULL,
-    complete INTEGER NOT NULL
+    complete INTEGER NOT NULL,
+    file INTEGER NOT NULL
 );

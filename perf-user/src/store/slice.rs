@@ -32,7 +32,7 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
 }
 
 /// The tables that have rows of a window and a process, beside the samples.
-const COUNTS: [&str; 7] = ["call", "call_error", "slow_call", "run_queue", "taker", "io", "slow_io"];
+const COUNTS: [&str; 8] = ["call", "call_error", "slow_call", "run_queue", "taker", "io", "io_file", "slow_io"];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -58,7 +58,7 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     }
     if let Some(tid) = selection.tid {
         // Which thread made a call, or asked for a request, is told of the slowest only.
-        transaction.execute_batch("DELETE FROM call; DELETE FROM call_error; DELETE FROM io")?;
+        transaction.execute_batch("DELETE FROM call; DELETE FROM call_error; DELETE FROM io; DELETE FROM io_file")?;
         for table in ["slow_call", "slow_io", "run_queue", "taker"] {
             transaction.execute(&format!("DELETE FROM {table} WHERE tid != ?1"), [tid])?;
         }

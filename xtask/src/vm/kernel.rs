@@ -11,11 +11,20 @@ use super::archive::Archive;
 use super::tools;
 use crate::command;
 
-/// What a guest may load, where its kernel does not have it built in: the root file system, and overlays upon it.
-const MODULES: &[&str] = &["virtio_pci", "virtiofs", "overlay"];
+/// What a guest may load, where its kernel does not have it built in: the root file system, overlays upon it, and disks of tests.
+const MODULES: &[&str] = &["virtio_pci", "virtiofs", "overlay", "loop"];
 /// The files of those modules and of what they need, the image, and what depmod reads.
-const FILES: &[&str] =
-    &["*/vmlinuz*", "*/modules.builtin*", "*/modules.order", "*/drivers/virtio/*", "*/fs/fuse/*", "*/fs/overlayfs/*"];
+const FILES: &[&str] = &[
+    "*/vmlinuz*",
+    "*/modules.builtin*",
+    "*/modules.order",
+    "*/drivers/virtio/*",
+    "*/drivers/block/loop*",
+    "*/fs/fuse/*",
+    "*/fs/overlayfs/*",
+];
+/// The file that says which modules were looked for.
+const LOOKED_FOR: &str = "looked-for";
 
 /// A kernel to boot.
 #[derive(Clone, Debug)]
@@ -49,7 +58,9 @@ impl Kernel {
     pub(crate) fn get(series: &str, archive: &Archive, architecture: &Architecture, cache: &Path) -> Result<Self> {
         let release = newest(series, archive, architecture)?;
         let folder = cache.join(&release);
-        if !folder.is_dir() {
+        let looked_for = fs::read_to_string(folder.join(LOOKED_FOR)).unwrap_or_default();
+        if looked_for != MODULES.join(" ") {
+            let _ = fs::remove_dir_all(&folder);
             fetch(&release, archive, cache)?;
         }
         let series = series_of(&release).with_context(|| format!("{release} has no series"))?;
@@ -127,6 +138,7 @@ fn fetch(release: &str, archive: &Archive, cache: &Path) -> Result<()> {
     fs::create_dir(unfinished.join("modules"))?;
     copy_modules(release, &tree, &unfinished.join("modules"))?;
     fs::remove_dir_all(&tree)?;
+    fs::write(unfinished.join(LOOKED_FOR), MODULES.join(" "))?;
     let series = series_of(release);
     for entry in fs::read_dir(cache)? {
         let entry = entry?;

@@ -8,7 +8,7 @@ use perf_ebpf::histogram::bucket;
 
 use super::*;
 use crate::{
-    profile::Block,
+    profile::{Block, FileIo},
     report::{Report, fixture, report},
 };
 
@@ -31,6 +31,7 @@ fn single(operation: &str, start_ns: i64, times: [u64; 2], bytes: u64) -> Single
         comm: "worker\u{1b}[31m thread".into(),
         disk: "nvme0n1".into(),
         operation: operation.into(),
+        file: String::new(),
         start_ns,
         queue_ns: times[0],
         device_ns: times[1],
@@ -54,7 +55,9 @@ fn block() -> Block {
     let flush = BlockKind { bytes: 0, whole: lengths(&[(4_000_000, 12)]), queue: lengths(&[(0, 12)]), ..read.clone() };
     let flush = BlockKind { device: lengths(&[(4_000_000, 12)]), ..flush };
     let write = BlockKind { failed: 2, requeues: 1_234, ..read.clone() };
-    let slow = single("read", 1_500_000_000, [11_000_000, 1_000_000], 1 << 20);
+    let path = "/var/lib/server/data/partition-00000000000000000017/segment-0000000004.log";
+    let slow = SingleRequest { file: path.into(), ..single("read", 1_500_000_000, [11_000_000, 1_000_000], 1 << 20) };
+    let file = |ns| FileIo { count: 12, bytes: 49_152, ns, max_ns: 4_000_000 };
     let failed = SingleRequest { failed: true, requeues: 3, ..single("write", 20_000, [5, 300_000], 4_096) };
     let open = SingleRequest { complete: false, ..single("flush", -2_000_000, [0, 10_002_000_000], 0) };
     let of = |tgid, disk: &str, operation: &str| (tgid, disk.to_owned(), operation.to_owned());
@@ -71,6 +74,11 @@ fn block() -> Block {
             (of(1234, "nvme0n1", "read"), read),
             (of(1234, "nvme0n1", "flush"), flush),
             (of(99, "a-disk-with-a-long-name", "write"), write),
+        ]),
+        files: BTreeMap::from([
+            ((1234, "nvme0n1".into(), "read".into(), path.into()), file(400_000_000)),
+            ((1234, "nvme0n1".into(), "flush".into(), String::new()), file(40_000_000)),
+            ((99, "a-disk-with-a-long-name".into(), "write".into(), "/srv/\u{1b}[31m.db".into()), file(9_000)),
         ]),
         processes: BTreeMap::from([(99, "node".into()), (1234, "server".into())]),
         slowest: vec![failed, slow, open],
@@ -118,4 +126,5 @@ fn the_json_has_all_percentiles_and_rates() {
 fn only_so_many_are_told_as_are_asked_for() {
     let block = reported(Some(1)).block.unwrap();
     assert_eq!((block.kinds.len(), block.kinds_omitted, block.slowest.len(), block.open.len()), (1, 2, 1, 1));
+    assert_eq!((block.files.len(), block.files_omitted), (1, 2));
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use perf_ebpf::{
-    block::{BlockSum, OpenRequest, Operation, SlowRequest},
+    block::{BlockSum, FileKey, FileRequests, OpenRequest, Operation, SlowRequest},
     histogram::{Lengths, bucket},
     sample::Key,
 };
@@ -25,6 +25,7 @@ use crate::{
 };
 
 const DISK: u32 = 4095 << 20 | 16;
+const FILE: FileKey = FileKey { inode: 12, system: 8 << 20 | 17, reserved: 0 };
 
 fn lengths(ns: &[u64]) -> Lengths {
     let mut lengths = Lengths { count: ns.len() as u64, total_ns: ns.iter().sum(), ..Lengths::NONE };
@@ -57,12 +58,22 @@ fn second(at: u64) -> LocatedWindow {
         operation: Operation::Read as u32,
         requeues: 3,
         failed: 0,
+        file: FILE,
     };
     let key = Key { tgid: 8, tid: 80, why: Operation::Write as u32, ..Key::default() };
     let open =
         |issue_ns| OpenRequest { key, issue_ns, start_ns: START + at * SECOND, device: DISK, ..OpenRequest::default() };
     let block = LocatedBlock {
         sums: vec![((7, DISK, Operation::Read as u32), read), ((8, DISK, Operation::Write as u32), write)],
+        files: vec![
+            ((7, DISK, Operation::Read as u32), FILE, FileRequests { count: 2, bytes: 12_288, ns: 1_400, max_ns: 900 }),
+            (
+                (8, DISK, Operation::Write as u32),
+                FileKey::default(),
+                FileRequests { count: 2, ..FileRequests::default() },
+            ),
+        ],
+        paths: HashMap::from([(FILE, "/srv/t.db".to_owned())]),
         slowest: vec![slow, SlowRequest { tgid: 8, tid: 80, failed: 1, ..slow }],
         open: vec![open(0), open(START + at * SECOND + 1_000)],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
@@ -102,6 +113,13 @@ fn all_windows_add_up() {
     assert_eq!([&read.whole, &read.queue, &read.device].map(|of| of.total_ns), [2_800, 600, 2_200]);
     assert_eq!([&read.whole, &read.queue, &read.device].map(|of| of.max_ns), [900, 200, 700]);
     assert_eq!((read.queue.buckets[bucket(100)], read.device.buckets[bucket(700)]), (2, 2));
+    let of = |tgid, operation: &str, file: &str| {
+        &block.files[&(tgid, "sda".to_owned(), operation.to_owned(), file.to_owned())]
+    };
+    let file = of(7, "read", "/srv/t.db");
+    assert_eq!((file.count, file.bytes, file.ns, file.max_ns), (4, 24_576, 2_800, 900));
+    assert_eq!(of(8, "write", "").count, 4, "of no file that is known");
+    assert_eq!((block.slowest[0].file.as_str(), block.slowest[2].file.as_str()), ("/srv/t.db", ""));
     assert_eq!(block.sums[&(8, "sda".to_owned(), "write".to_owned())].failed, 2);
     let [slow, failed, queued, issued] = &block.slowest[..4] else { panic!("{:?}", block.slowest) };
     assert_eq!((slow.start_ns, slow.queue_ns, slow.device_ns, slow.sector, slow.bytes), (5, 200, 700, 2_048, 8_192));
@@ -122,6 +140,7 @@ fn parts_hold_their_part_in_place_and_as_copies() {
         for block in [block(&path, selection), block(&copy, Selection::default())] {
             let found: u64 = block.sums.values().map(|kind| kind.whole.count).sum();
             assert_eq!((block.sums.len(), found, block.slowest.len()), (kinds, count, single), "{selection:?}");
+            assert_eq!(block.files.len(), kinds, "{selection:?}");
         }
     }
 }
@@ -134,6 +153,7 @@ fn numbers_that_cannot_be_are_damage() {
         "UPDATE io SET queue_ns = 9223372036854775807; INSERT INTO io SELECT * FROM io; INSERT INTO io SELECT * FROM io",
         "UPDATE io SET device_lengths = x'00ff'",
         "UPDATE slow_io SET queue_ns = -1",
+        "UPDATE io_file SET bytes = -1",
         "UPDATE counter SET value = -1 WHERE event = 'requests'",
     ] {
         let (_directory, path) = recorded();

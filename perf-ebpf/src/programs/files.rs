@@ -1,0 +1,220 @@
+//! Which file a request to a device is for: by the pages that it reads or writes, or by the descriptor of the running call.
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str},
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
+use core::ffi::c_void;
+use perf_ebpf::block::{FileKey, FileName, NAME_BYTES};
+
+use super::target::read_u32;
+
+/// 1 if all of what follows is known: where structures of the running kernel keep their members, from BTF.
+#[unsafe(no_mangle)]
+static FILES_TOLD: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static REQUEST_BIO: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static BIO_PAGES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PAGE_HEAD: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PAGE_MAPPING: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static MAPPING_INODE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static INODE_NUMBER: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static INODE_LINKS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static INODE_NAMES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static INODE_SYSTEM: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SYSTEM_DEVICE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SYSTEM_DISK: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NAME_HOOK: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NAME_PARENT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NAME_TEXT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static FILE_INODE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static FILE_FLAGS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_FILES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static FILES_TABLE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TABLE_FILES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TABLE_SIZE: Global<u32> = Global::new(0);
+
+/// The names of files that requests of a window are for.
+#[map]
+static FILE_NAMES_0: HashMap<FileKey, FileName> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static FILE_NAMES_1: HashMap<FileKey, FileName> = HashMap::with_max_entries(1, 0);
+
+/// A name in the making, for which the stack of a program has no room.
+#[map]
+static NAME_MEMORY: PerCpuArray<FileName> = PerCpuArray::with_max_entries(1, 0);
+
+/// The answer of [`block_file`].
+#[map]
+static FILE_FOUND: PerCpuArray<FileKey> = PerCpuArray::with_max_entries(1, 0);
+
+/// The file that a request is for, which the running thread asks for in this call with this first argument; none if that is not
+/// known. Only with the memory for programs that run in the middle of what a thread does.
+#[inline(always)]
+pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64, generation: u32) -> FileKey {
+    if FILES_TOLD.load() == 0 || block_file(request as u64, bytes, call, argument, generation) != 0 {
+        return FileKey::default();
+    }
+    // SAFETY: this CPU's.
+    FILE_FOUND.get_ptr(0).map_or(FileKey::default(), |found| unsafe { *found })
+}
+
+/// A pointer in a structure of the kernel; null if it cannot be read.
+#[inline(always)]
+pub(super) fn pointer(structure: *const c_void, offset: u32) -> *const c_void {
+    // SAFETY: reads kernel memory through the helper, which fails rather than faults.
+    unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<*const c_void>()) }
+        .unwrap_or(core::ptr::null())
+}
+
+/// 0 if [`FILE_FOUND`] holds the answer. Not inlined, so that what it needs of the stack is free again when stacks are walked; with
+/// numbers alone, so that verifiers look at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn block_file(request: u64, bytes: u32, call: u32, argument: u64, generation: u32) -> i64 {
+    let open = if takes_descriptor(call) { file_of(argument) } else { core::ptr::null() };
+    // Past the page cache, pages are the program's own, which may be those of another file.
+    let direct = !open.is_null() && read_u32(open, FILE_FLAGS.load()) & O_DIRECT != 0;
+    let mut inode = if direct || bytes == 0 { core::ptr::null() } else { of_pages(request as *const c_void) };
+    if inode.is_null() && !open.is_null() {
+        inode = pointer(open, FILE_INODE.load());
+    }
+    if inode.is_null() {
+        return 1;
+    }
+    let Some(found) = FILE_FOUND.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's.
+    let found = unsafe { &mut *found };
+    found.inode = pointer(inode, INODE_NUMBER.load()) as u64;
+    found.system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
+    found.reserved = 0;
+    let names = if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 };
+    if names.get_ptr(&*found).is_none() {
+        if let Some(name) = name(inode) {
+            // Without a name it has its number.
+            let _ = names.insert(&*found, name, u64::from(BPF_ANY));
+        }
+    }
+    0
+}
+
+/// The inode whose pages a request reads or writes; null if they are no file's on a disk.
+#[inline(always)]
+fn of_pages(request: *const c_void) -> *const c_void {
+    let bio = pointer(request, REQUEST_BIO.load());
+    if bio.is_null() {
+        return bio;
+    }
+    // The first part of the first: `bio_vec.bv_page` is its first member.
+    let mut page = pointer(pointer(bio, BIO_PAGES.load()), 0);
+    let head = pointer(page, PAGE_HEAD.load()) as u64;
+    if head & 1 != 0 {
+        page = (head - 1) as *const c_void;
+    }
+    let mapping = pointer(page, PAGE_MAPPING.load());
+    // Its lowest bits say what else it can be: memory of a process, above all.
+    if mapping.is_null() || mapping as u64 & 3 != 0 {
+        return core::ptr::null();
+    }
+    let inode = pointer(mapping, MAPPING_INODE.load());
+    // File systems in memory have no disk; nor has the one whose files the disks themselves are.
+    if inode.is_null() || pointer(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DISK.load()).is_null() {
+        return core::ptr::null();
+    }
+    inode
+}
+
+/// The open file of a descriptor of the running thread; null if there is none.
+#[inline(always)]
+fn file_of(descriptor: u64) -> *const c_void {
+    // SAFETY: takes no pointer.
+    let task = unsafe { bpf_get_current_task() } as *const c_void;
+    let table = pointer(pointer(task, TASK_FILES.load()), FILES_TABLE.load());
+    if table.is_null() || descriptor >= u64::from(read_u32(table, TABLE_SIZE.load())) {
+        return core::ptr::null();
+    }
+    pointer(pointer(table, TABLE_FILES.load()), (descriptor as u32) << 3)
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+const O_DIRECT: u32 = 0o40000;
+#[cfg(not(bpf_target_arch = "x86_64"))]
+const O_DIRECT: u32 = 0o200000;
+
+/// Whether the first argument of a call is the descriptor of a file that it reads, writes or syncs.
+#[inline(always)]
+fn takes_descriptor(call: u32) -> bool {
+    // read, write; pread64, pwrite64, readv, writev; fsync, fdatasync, ftruncate; sync_file_range, fallocate; preadv, pwritev;
+    // syncfs; preadv2, pwritev2.
+    #[cfg(bpf_target_arch = "x86_64")]
+    return matches!(call, 0 | 1 | 17..=20 | 74 | 75 | 77 | 277 | 285 | 295 | 296 | 306 | 327 | 328);
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    return matches!(call, 46 | 47 | 63..=70 | 82..=84 | 267 | 286 | 287);
+}
+
+/// The path of a file from the root of its file system, the last part first.
+#[inline(always)]
+fn name(inode: *const c_void) -> Option<&'static FileName> {
+    let hook = pointer(inode, INODE_NAMES.load());
+    if hook.is_null() {
+        return None;
+    }
+    // SAFETY: this CPU's.
+    let name = unsafe { &mut *NAME_MEMORY.get_ptr_mut(0)? };
+    name.is_deleted = u32::from(read_u32(inode, INODE_LINKS.load()) == 0);
+    (name.used, name.is_whole) = (0, 0);
+    let mut entry = (hook as u64).wrapping_sub(u64::from(NAME_HOOK.load())) as *const c_void;
+    let mut part = 0;
+    while part < PARTS {
+        part += 1;
+        let parent = pointer(entry, NAME_PARENT.load());
+        if parent == entry || parent.is_null() {
+            name.is_whole = 1;
+            break;
+        }
+        if name.used >= NAME_BYTES as u32 {
+            break;
+        }
+        let at = name.used;
+        // SAFETY: a local. Read as if it could be anything: see `count_length`.
+        let at = unsafe { (&raw const at).read_volatile() } as usize & (NAME_BYTES - 1);
+        let from = pointer(entry, NAME_TEXT.load());
+        // SAFETY: the text is longer by what is read at most; the helper fails rather than faults.
+        let read =
+            unsafe { bpf_probe_read_kernel_str(name.text.as_mut_ptr().add(at).cast(), PART_BYTES as u32, from.cast()) };
+        if read <= 1 {
+            break;
+        }
+        name.used += read as u32;
+        entry = parent;
+    }
+    Some(name)
+}
+
+/// Directories that are told at most, and the file.
+const PARTS: usize = 12;
+/// The longest of these names that is told, and a zero.
+const PART_BYTES: usize = perf_ebpf::block::PART_BYTES;
