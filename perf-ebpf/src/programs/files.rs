@@ -67,19 +67,33 @@ static FILE_NAMES_1: HashMap<FileKey, FileName> = HashMap::with_max_entries(1, 0
 #[map]
 static NAME_MEMORY: PerCpuArray<FileName> = PerCpuArray::with_max_entries(1, 0);
 
-/// The answer of [`block_file`].
-#[map]
-static FILE_FOUND: PerCpuArray<FileKey> = PerCpuArray::with_max_entries(1, 0);
-
 /// The file that a request is for, which the running thread asks for in this call with this first argument; none if that is not
 /// known. Only with the memory for programs that run in the middle of what a thread does.
 #[inline(always)]
 pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64, generation: u32) -> FileKey {
-    if FILES_TOLD.load() == 0 || block_file(request as u64, bytes, call, argument, generation) != 0 {
+    if FILES_TOLD.load() == 0 {
         return FileKey::default();
     }
-    // SAFETY: this CPU's.
-    FILE_FOUND.get_ptr(0).map_or(FileKey::default(), |found| unsafe { *found })
+    let open = if takes_descriptor(call) { file_of(argument) } else { core::ptr::null() };
+    // Past the page cache, pages are the program's own, which may be those of another file.
+    let direct = !open.is_null() && read_u32(open, FILE_FLAGS.load()) & O_DIRECT != 0;
+    let mut inode = if direct || bytes == 0 { core::ptr::null() } else { of_pages(request) };
+    if inode.is_null() && !open.is_null() {
+        inode = pointer(open, FILE_INODE.load());
+    }
+    if inode.is_null() {
+        return FileKey::default();
+    }
+    let system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
+    let file = FileKey { inode: pointer(inode, INODE_NUMBER.load()) as u64, system, reserved: 0 };
+    let names = if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 };
+    if names.get_ptr(file).is_none()
+        && let Some(name) = name(inode)
+    {
+        // Without a name it has its number.
+        let _ = names.insert(file, name, u64::from(BPF_ANY));
+    }
+    file
 }
 
 /// A pointer in a structure of the kernel; null if it cannot be read.
@@ -88,37 +102,6 @@ pub(super) fn pointer(structure: *const c_void, offset: u32) -> *const c_void {
     // SAFETY: reads kernel memory through the helper, which fails rather than faults.
     unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<*const c_void>()) }
         .unwrap_or(core::ptr::null())
-}
-
-/// 0 if [`FILE_FOUND`] holds the answer. Not inlined, so that what it needs of the stack is free again when stacks are walked; with
-/// numbers alone, so that verifiers look at it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn block_file(request: u64, bytes: u32, call: u32, argument: u64, generation: u32) -> i64 {
-    let open = if takes_descriptor(call) { file_of(argument) } else { core::ptr::null() };
-    // Past the page cache, pages are the program's own, which may be those of another file.
-    let direct = !open.is_null() && read_u32(open, FILE_FLAGS.load()) & O_DIRECT != 0;
-    let mut inode = if direct || bytes == 0 { core::ptr::null() } else { of_pages(request as *const c_void) };
-    if inode.is_null() && !open.is_null() {
-        inode = pointer(open, FILE_INODE.load());
-    }
-    if inode.is_null() {
-        return 1;
-    }
-    let Some(found) = FILE_FOUND.get_ptr_mut(0) else { return 1 };
-    // SAFETY: this CPU's.
-    let found = unsafe { &mut *found };
-    found.inode = pointer(inode, INODE_NUMBER.load()) as u64;
-    found.system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
-    found.reserved = 0;
-    let names = if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 };
-    if names.get_ptr(&*found).is_none() {
-        if let Some(name) = name(inode) {
-            // Without a name it has its number.
-            let _ = names.insert(&*found, name, u64::from(BPF_ANY));
-        }
-    }
-    0
 }
 
 /// The inode whose pages a request reads or writes; null if they are no file's on a disk.

@@ -4,6 +4,7 @@ mod before;
 mod block;
 mod call_arguments;
 mod calls;
+mod completed;
 mod counters;
 mod cpu;
 mod files;

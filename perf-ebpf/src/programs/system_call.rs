@@ -13,8 +13,6 @@ static TASK_STACK_OFFSET: Global<u32> = Global::new(0);
 pub(super) struct Entry {
     /// The system call's number, or what stands for none.
     pub(super) system_call: u32,
-    /// Its first argument.
-    pub(super) argument: u64,
     /// A number made of the call, and of where its user code and its user stack were: calls by different ways have different
     /// ones, as far as they have stacks of different depth. 0 where that is not known.
     pub(super) place: u64,
@@ -22,7 +20,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Of which nothing is known.
-    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, argument: 0, place: 0 };
+    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, place: 0 };
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -88,18 +86,39 @@ mod x86_64 {
         unsafe { entry(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }
     }
 
+    /// The first argument of the call that the running thread is in; 0 if it cannot be read.
+    #[inline(always)]
+    pub(in super::super) fn argument_by_offset() -> u64 {
+        // SAFETY: takes no pointer.
+        let task = unsafe { bpf_get_current_task() } as *const c_void;
+        at_the_end_of_the_stack(task).map_or(0, first_argument)
+    }
+
+    /// The same, for kernels with `bpf_task_pt_regs`.
+    #[inline(always)]
+    pub(in super::super) fn argument_by_helper() -> u64 {
+        // SAFETY: the task is the running one.
+        first_argument(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs)
+    }
+
+    #[inline(always)]
+    fn first_argument(registers: *const pt_regs) -> u64 {
+        // SAFETY: the helper fails rather than faults.
+        unsafe { bpf_probe_read_kernel((&raw const (*registers).rdi).cast()) }.unwrap_or(0)
+    }
+
     /// # Safety
     /// None: the helper fails rather than faults.
     #[inline(always)]
     unsafe fn entry(registers: *const pt_regs) -> Entry {
-        // The number, the instruction pointer, the code segment, the flags and the stack pointer lie behind the first argument.
-        let mut words = [0_u64; 6];
+        // The instruction pointer, the code segment, the flags and the stack pointer lie behind the number.
+        let mut words = [0_u64; 5];
         // SAFETY: as above. Not through what returns the words: there is no room for two of them.
         let failed = unsafe {
-            let from = (&raw const (*registers).rdi).cast();
+            let from = (&raw const (*registers).orig_rax).cast();
             bpf_probe_read_kernel_into((&raw mut words).cast(), size_of_val(&words) as u32, from)
         };
-        let [argument, number, ip, code_segment, _, sp] = words;
+        let [number, ip, code_segment, _, sp] = words;
         // The kernel's own threads have not come from anywhere.
         if failed != 0 || code_segment & 3 != 3 {
             return Entry::UNKNOWN;
@@ -109,12 +128,12 @@ mod x86_64 {
         if system_call != INTERRUPTED && number >= u64::from(NO_SYSTEM_CALL) {
             return Entry::UNKNOWN;
         }
-        Entry { system_call, argument, place: mix(mix(number, ip), sp) }
+        Entry { system_call, place: mix(mix(number, ip), sp) }
     }
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
-pub(super) use x86_64::{by_helper, by_offset, frame_pointer_of};
+pub(super) use x86_64::{argument_by_helper, argument_by_offset, by_helper, by_offset, frame_pointer_of};
 
 /// What stands for none: where the registers are is not known of this architecture.
 #[cfg(not(bpf_target_arch = "x86_64"))]
@@ -129,4 +148,11 @@ pub(super) fn by_offset() -> Entry {
 #[inline(always)]
 pub(super) fn frame_pointer_of(_task: *const core::ffi::c_void) -> Option<u64> {
     None
+}
+
+/// As [`by_offset`].
+#[cfg(not(bpf_target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn argument_by_offset() -> u64 {
+    0
 }
