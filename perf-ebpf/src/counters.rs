@@ -42,6 +42,8 @@ pub enum Counter {
     OffSkipped,
     /// Wakers that found no place in their map.
     WakersMissed,
+    /// Times that a thread came to run, or left the CPU, and no program was run: the kernel's account of its time tells of it.
+    SwitchesUnseen,
     /// Nanoseconds off the CPU, of intervals that ended and that a filter leaves out.
     OffLeftOut,
     /// Times that a thread waited for a CPU whose length found no place in its map.
@@ -143,6 +145,7 @@ impl Counter {
         Self::ThreadsMissed,
         Self::OffSkipped,
         Self::WakersMissed,
+        Self::SwitchesUnseen,
         Self::OffLeftOut,
         Self::QueuesMissed,
         Self::TakersMissed,
@@ -203,6 +206,7 @@ impl Counter {
             Self::ThreadsMissed => "threads_not_followed",
             Self::OffSkipped => "stacks_skipped",
             Self::WakersMissed => "wakers_full",
+            Self::SwitchesUnseen => "switches_unseen",
             Self::OffLeftOut => "left_out_ns",
             Self::QueuesMissed => "run_queues_full",
             Self::TakersMissed => "takers_full",
@@ -282,7 +286,7 @@ pub const OFF_CPU: Balance = Balance {
 };
 
 /// Facts about what threads did, which has no losses of its own.
-pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMissed];
+pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMissed, Counter::SwitchesUnseen];
 
 /// Of system calls.
 pub const CALLS: Balance = Balance {

@@ -49,6 +49,8 @@ pub struct Thread {
     /// The frame pointer with which its user code came into the kernel, where it waits: with what `/proc` tells of a thread that
     /// waits, user space can walk its stack later. 0 if that is not known.
     pub fp: u64,
+    /// For how long it had run, by the kernel's own account, when it last left the CPU; [`UNKNOWN_EXEC`] if that is not known.
+    pub exec_ns: u64,
     /// [`State`].
     pub state: u32,
     /// Zero.
@@ -57,11 +59,39 @@ pub struct Thread {
     pub changes_after: u64,
 }
 
+/// In place of [`Thread::exec_ns`].
+pub const UNKNOWN_EXEC: u64 = u64::MAX;
+
 impl Thread {
+    /// For how long it ran since it last left the CPU, by the kernel's own account, which says `exec_ns` now; `None` if that is not
+    /// known.
+    #[inline(always)]
+    #[must_use]
+    pub fn ran_since(&self, exec_ns: u64) -> Option<u64> {
+        // What cannot be read is zero.
+        let is_known = self.exec_ns != UNKNOWN_EXEC && exec_ns != 0;
+        if is_known { Some(exec_ns.saturating_sub(self.exec_ns)) } else { None }
+    }
+
     /// Whether this copy is of one moment.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.changes == self.changes_after
+    }
+
+    /// It runs as far as was seen, and has left the CPU: it ran as long as the kernel's account says, which is `exec_ns` now, and has
+    /// been blocked since, nobody knows where. The first time, that account is not known, and what it ran not either.
+    #[inline(always)]
+    pub fn leave_unseen(&mut self, exec_ns: u64, now_ns: u64) {
+        let ran_ns = self.ran_since(exec_ns).unwrap_or(0);
+        let open_ns = now_ns.saturating_sub(self.since_ns);
+        let left_ns = self.since_ns + if ran_ns < open_ns { ran_ns } else { open_ns };
+        self.turn(left_ns, State::Running, State::Blocked);
+        (self.off_ns, self.exec_ns, self.fp) = (left_ns, exec_ns, 0);
+        (self.wait.waker, self.waker_off_ns, self.wait.place) = (0, 0, 0);
+        let key = &mut self.wait.key;
+        key.why = why(TASK_INTERRUPTIBLE, NO_SYSTEM_CALL);
+        (key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0);
     }
 
     /// Ends what the thread has done until `now_ns`, and begins something else.
@@ -316,6 +346,21 @@ mod tests {
         let thread = Thread { state: State::Running as u32, ..thread };
         // A clock read before the last change.
         assert_eq!(thread.times(190), [50, 20, 30]);
+    }
+
+    #[test]
+    fn the_kernels_account_tells_what_was_not_seen() {
+        let thread = Thread { exec_ns: 700, ..Thread::default() };
+        assert_eq!([thread.ran_since(750), thread.ran_since(699), thread.ran_since(0)], [Some(50), Some(0), None]);
+        assert_eq!(Thread { exec_ns: UNKNOWN_EXEC, ..thread }.ran_since(750), None);
+        let runs = Thread { since_ns: 1_000, state: State::Running as u32, ..thread };
+        for (exec_ns, known_ns, times) in
+            [(750, 700, [50, 0, 150]), (950, 700, [200, 0, 0]), (950, UNKNOWN_EXEC, [0, 0, 200])]
+        {
+            let mut thread = Thread { exec_ns: known_ns, ..runs };
+            thread.leave_unseen(exec_ns, 1_200);
+            assert_eq!((thread.times(1_200), thread.state, thread.exec_ns), (times, State::Blocked as u32, exec_ns));
+        }
     }
 
     #[test]

@@ -20,15 +20,19 @@ fn known(recording: &Recording, name: &str) -> [u64; 3] {
     numbers.try_into().unwrap()
 }
 
-/// Asserts that nothing was lost, and that what is reported is told.
-fn assert_whole(recording: &Recording) {
+/// Asserts that nothing was lost, but for requests whose completion the kernel did not tell: there are some that run no programs in
+/// the context of some threads, which may be interrupted by a completion; how many these are. And that what is reported is told.
+fn assert_whole(recording: &Recording) -> u64 {
     let accounting = &block(recording).accounting;
-    assert_eq!(accounting.lost_total(), 0, "maps have room: {accounting:?}");
+    let untold = accounting.lost.get("completion_missed").copied().unwrap_or(0);
+    assert_eq!(accounting.lost_total(), untold, "maps have room: {accounting:?}");
+    assert!(untold * 100 <= accounting.taken, "{accounting:?}");
     let counted: u64 = block(recording).kinds.iter().map(|kind| kind.count).sum();
     assert_eq!(counted, accounting.reported);
     let counters = &block(recording).counters;
     let ended = accounting.taken + counters["merged"] + counters["open_at_end"];
     assert_eq!(counters["io_started"], ended, "what was asked for is complete, merged, or under way: {counters:?}");
+    untold
 }
 
 /// Asserts that requests took as long as the workload waited for them: but for its way into the kernel and back.
@@ -49,29 +53,36 @@ fn every_request_is_counted_with_its_bytes_and_its_time() {
     let before = disk.account();
     let recording = record(&lab, &disk);
     let after = disk.account();
-    assert_whole(&recording);
+    let untold = assert_whole(&recording);
+    let is_all = |count: u64, all: u64| (all - untold..=all).contains(&count);
     let [reads, read_bytes, reads_ns] = known(&recording, "reads");
     let [writes, written_bytes, _] = known(&recording, "writes");
     let [syncs, synced_bytes, syncs_ns] = known(&recording, "syncs");
     let (read, write) = (block(&recording).of("read", disk.name()), block(&recording).of("write", disk.name()));
-    assert_eq!((read.count, read.bytes, read.failed), (reads, read_bytes, 0));
-    assert_eq!((write.count, write.bytes, write.failed), (writes + syncs, written_bytes + synced_bytes, 0));
-    assert_lengths(read, reads_ns);
+    assert!(is_all(read.count, reads) && is_all(write.count, writes + syncs), "{read:?} {write:?}");
+    assert!(read.bytes == read.count * (8 << 10) && read_bytes == reads * (8 << 10), "{read:?}");
+    assert!((0..=untold * (16 << 10)).contains(&(written_bytes + synced_bytes - write.bytes)), "{write:?}");
+    assert_eq!((read.failed, write.failed), (0, 0));
+    if untold == 0 {
+        assert_lengths(read, reads_ns);
+    }
     // The kernel's own account, of whatever process: 512 bytes a sector.
     let done: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
     assert!(done[0] >= read.count && done[1] * 512 >= read.bytes, "{done:?}");
     assert!(done[0] < read.count + 50, "hardly anybody else reads a new disk: {done:?}");
     // Flushes are writes of nothing to it.
-    assert_eq!([done[2], done[3] * 512], [write.count + syncs, write.bytes]);
+    assert_eq!([done[2], done[3] * 512], [writes + 2 * syncs, written_bytes + synced_bytes]);
     let files = &block(&recording).files;
     let file = |operation: &str| files.iter().find(|file| file.operation == operation).unwrap();
     let told = file("read");
-    assert_eq!((told.file.as_str(), told.count, told.bytes), (disk.path(), reads, read_bytes));
+    assert_eq!((told.file.as_str(), told.count, told.bytes), (disk.path(), read.count, read.bytes));
     assert_eq!(told.total_ns, read.whole.total_ns);
     if Doctor::ask(&lab, &Launcher::default()).check("block device events").state == "ok" {
         let flush = block(&recording).of("flush", disk.name());
-        assert_eq!((flush.count, flush.bytes), (syncs, 0));
-        assert_lengths(flush, syncs_ns);
+        assert!(is_all(flush.count, syncs) && flush.bytes == 0, "{flush:?}");
+        if untold == 0 {
+            assert_lengths(flush, syncs_ns);
+        }
     }
 }
 

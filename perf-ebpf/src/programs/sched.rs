@@ -28,7 +28,7 @@ use super::{
     run_queue,
     stacks::{StackIds, TRACEPOINT, insert_failure},
     system_call::{Entry, by_offset},
-    target::{exec_count, is_target, now, read_comm, read_u32},
+    target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
     timeline,
 };
 
@@ -39,6 +39,10 @@ static TELLS_STATE: Global<u32> = Global::new(0);
 /// Else where `task_struct` keeps the state that it has now: from BTF.
 #[unsafe(no_mangle)]
 static TASK_STATE_OFFSET: Global<u32> = Global::new(0);
+
+/// Where `task_struct` counts for how long it has run (`se.sum_exec_runtime`): from BTF; 0 if that is not known.
+#[unsafe(no_mangle)]
+static TASK_EXEC_OFFSET: Global<u32> = Global::new(0);
 
 /// 1 if waits are told, with their stacks, and not only what threads do with their time.
 #[unsafe(no_mangle)]
@@ -179,6 +183,11 @@ fn switch(
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
     if let Some(thread) = next {
+        // It has left the CPU without being seen: see below.
+        // SAFETY: see `change`.
+        if unsafe { (*thread).state } == State::Running as u32 {
+            sched_left(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()), exec_ns(ctx.arg(2)), now_ns, generation);
+        }
         // SAFETY: see `change`.
         comes(unsafe { &mut *thread }, now_ns, generation);
     }
@@ -189,10 +198,14 @@ fn switch(
     let Some(thread) = known else { return 0 };
     // SAFETY: see `change`.
     let thread = unsafe { &mut *thread };
-    // It has come to run without being seen, which is rare: what it did before has lasted until now, as far as is known.
+    let exec_ns = exec_ns(ctx.arg(1));
+    // It has come to run without being seen, which is rare: there are kernels that run no programs while some threads do, whose
+    // switches to others nobody sees. Since when it has run, the kernel's own account of its time tells.
     if thread.state > State::Running as u32 {
-        sched_came(tid, now_ns, generation);
+        count(counters, Counter::SwitchesUnseen);
+        sched_came(tid, now_ns.saturating_sub(thread.ran_since(exec_ns).unwrap_or(0)), generation);
     }
+    thread.exec_ns = exec_ns;
     let preempted: u64 = ctx.arg(0);
     let state =
         if TELLS_STATE.load() != 0 { ctx.arg::<u64>(3) as u32 } else { read_u32(ctx.arg(1), TASK_STATE_OFFSET.load()) };
@@ -234,6 +247,30 @@ fn switch(
     }
     (*at, thread.fp) = (place, first_fp());
     end_change(thread);
+    0
+}
+
+/// For how long a thread has run, by the kernel's own account; 0 if it does not tell.
+#[inline(always)]
+fn exec_ns(task: *const c_void) -> u64 {
+    let offset = TASK_EXEC_OFFSET.load();
+    if offset == 0 { 0 } else { read_u64(task, offset) }
+}
+
+/// A thread that comes to run was not seen to leave the CPU: it has run as long as the kernel's account says, and was blocked then,
+/// nobody knows where. The first time that account is not known, and what it ran is too short to matter.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sched_left(tid: u32, exec_ns: u64, now_ns: u64, generation: u32) -> i64 {
+    let Some(counters) = counters(generation) else { return 1 };
+    let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
+    // SAFETY: see `change`.
+    let thread = unsafe { &mut *thread };
+    if exec_ns == 0 {
+        return 1;
+    }
+    count(counters, Counter::SwitchesUnseen);
+    change(thread, |thread| thread.leave_unseen(exec_ns, now_ns));
     0
 }
 

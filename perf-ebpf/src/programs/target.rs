@@ -58,6 +58,13 @@ pub(super) fn read_u32(structure: *const c_void, offset: u32) -> u32 {
     unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<u32>()) }.unwrap_or(0)
 }
 
+/// The same of a longer one.
+#[inline(always)]
+pub(super) fn read_u64(structure: *const c_void, offset: u32) -> u64 {
+    // SAFETY: as above.
+    unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<u64>()) }.unwrap_or(0)
+}
+
 /// Whether a process is part of the target: the running thread's, or a child of it.
 #[inline(always)]
 pub(super) fn is_target(tgid: u32) -> bool {

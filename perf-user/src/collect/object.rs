@@ -93,9 +93,11 @@ pub(super) fn load(
             stack: None,
             mm: None,
             fs_base: None,
+            exec: None,
             other_abi: None,
         },
     };
+    let exec = offsets.exec.unwrap_or(0);
     let (stack, mm) = (offsets.stack.unwrap_or(0), offsets.mm.unwrap_or(0));
     let (other_abi_offset, other_abi_bits) = offsets.other_abi.unwrap_or((0, 0));
     let tells_state = u32::from(sched::tells_state(host));
@@ -120,6 +122,7 @@ pub(super) fn load(
         .override_global("EXEC_COUNT_OFFSET", &offsets.exec_count, true)
         .override_global("TASK_PID_OFFSET", &offsets.pid, true)
         .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
+        .override_global("TASK_EXEC_OFFSET", &exec, true)
         .override_global("TASK_STATE_OFFSET", &offsets.state, true)
         .override_global("TELLS_STATE", &tells_state, true)
         .override_global("WAKERS", &wakers, true)

@@ -9,7 +9,10 @@ use aya::{
 };
 use perf_ebpf::{
     sample::Key,
-    sched::{NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, WaitKey, why},
+    sched::{
+        NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, UNKNOWN_EXEC, WaitKey,
+        why,
+    },
 };
 use zerocopy::IntoBytes as _;
 
@@ -164,7 +167,8 @@ fn seen(tgid: u32, tid: u32) -> Option<Thread> {
     let wait = WaitKey { key, ..WaitKey::default() };
     let now_ns = sys::monotonic_ns();
     let (first_ns, since_ns, off_ns) = (now_ns, now_ns, now_ns);
-    Some(Thread { first_ns, since_ns, off_ns, wait, state: state as u32, ..Thread::default() })
+    let state = state as u32;
+    Some(Thread { first_ns, since_ns, off_ns, wait, state, exec_ns: UNKNOWN_EXEC, ..Thread::default() })
 }
 
 /// Whether `sched_switch` tells the state that a thread had when it was decided that it leaves the CPU.

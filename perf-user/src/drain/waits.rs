@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session},
-    host::sys::Reading,
+    host::{proc, sys::Reading},
 };
 
 const WAITS: [&str; 2] = ["WAITS_0", "WAITS_1"];
@@ -135,6 +135,7 @@ impl Threads {
         let mut open = HashMap::new();
         self.again.begin();
         for thread in look(session)?.values_mut() {
+            found.left_unseen += u64::from(check(thread, end_ns));
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns && session.options().tells_waits() {
@@ -179,6 +180,22 @@ impl Threads {
             }
         }
     }
+}
+
+/// Whether a thread that runs, as far as was seen, has left the CPU meanwhile: there are kernels that run no programs while some
+/// threads do. Few run at any time, and fewer for long.
+fn check(thread: &mut Thread, end_ns: u64) -> bool {
+    const LONG_NS: u64 = 50_000_000;
+    let Key { tgid, tid, .. } = thread.wait.key;
+    if thread.state != State::Running as u32 || end_ns.saturating_sub(thread.since_ns) < LONG_NS {
+        return false;
+    }
+    if proc::thread_stat(tgid, tid).is_none_or(|stat| stat.state() == b'R') {
+        return false;
+    }
+    let Some(exec_ns) = proc::thread_exec_ns(tgid, tid) else { return false };
+    thread.leave_unseen(exec_ns, end_ns);
+    true
 }
 
 /// All threads as they are now, by their ids.

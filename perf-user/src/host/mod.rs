@@ -56,6 +56,8 @@ pub struct TaskOffsets {
     pub mm: Option<u32>,
     /// `thread.fsbase`: on x86-64 the base of the thread's segment FS.
     pub fs_base: Option<u32>,
+    /// `se.sum_exec_runtime`: for how long it has run.
+    pub exec: Option<u32>,
     /// What says that a system call is made by the rules of 32-bit programs: where, and the bits there.
     pub other_abi: Option<(u32, u32)>,
 }
@@ -153,6 +155,10 @@ fn read_task_offsets() -> Result<TaskOffsets, Unsupported> {
         stack: offset("stack").ok(),
         mm: btf.member_offset("task_struct", "mm"),
         fs_base,
+        exec: btf
+            .member_offset("task_struct", "se")
+            .zip(btf.member_offset("sched_entity", "sum_exec_runtime"))
+            .map(|(outer, inner)| outer + inner),
         other_abi: other_abi.map(|(inner, outer)| (inner + outer, bits)),
     })
 }

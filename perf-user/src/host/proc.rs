@@ -179,6 +179,13 @@ pub fn thread_stat(tgid: u32, tid: u32) -> Option<Stat> {
     Stat::parse(&fs::read(format!("/proc/{tgid}/task/{tid}/stat")).ok()?)
 }
 
+/// For how long a thread has run, by the kernel's account, in nanoseconds; `None` when it is gone, or the kernel does not tell.
+#[must_use]
+pub fn thread_exec_ns(tgid: u32, tid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/schedstat")).ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
 /// A thread's name; `None` when it is gone.
 #[must_use]
 pub fn thread_comm(tgid: u32, tid: u32) -> Option<String> {

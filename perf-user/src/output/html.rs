@@ -5,7 +5,7 @@ use std::io::Write;
 use flamegraphs::{Column, Page, Picture, Section};
 
 use super::{ExportOptions, OutputError, html_block, html_calls, report_of, svg};
-use crate::collect::NANOSECONDS;
+use crate::collect::{EventKind, NANOSECONDS};
 use crate::profile::{Profile, Series};
 use crate::report::human::{file_name, percent, thousands};
 use crate::report::{
@@ -35,12 +35,15 @@ pub(super) fn write(
             summary.extend(report.use_line(&series.event, figures, &series.accounting));
         }
         if figures.selected > 0 {
-            sections.extend(places(figures));
+            sections.extend(places(&series.event, figures));
             sections.extend([functions(figures), processes(figures), threads(figures)]);
         }
         sections.push(quality(figures));
     }
-    sections.extend(report.block.iter().flat_map(html_block::sections));
+    let of_disks = report.block.iter().flat_map(html_block::sections);
+    // First where they are what the page is about.
+    let at = if series.event.starts_with(EventKind::Io.name()) { 0 } else { sections.len() };
+    sections.splice(at..at, of_disks);
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
     sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });
@@ -57,8 +60,9 @@ fn unit(figures: &SeriesReport) -> &str {
     if figures.unit == NANOSECONDS { "time" } else { &figures.unit }
 }
 
-/// Where threads waited; nothing for what is no wait.
-fn places(figures: &SeriesReport) -> Option<Section> {
+/// Where threads waited, or asked for requests; nothing for other events.
+fn places(event: &str, figures: &SeriesReport) -> Option<Section> {
+    let heading = if event == EventKind::Io.name() { "Where requests were asked for" } else { "Where threads waited" };
     let row = |place: &PlaceReport| {
         vec![
             percent(place.value, figures.selected),
@@ -70,7 +74,7 @@ fn places(figures: &SeriesReport) -> Option<Section> {
         ]
     };
     (!figures.places.is_empty()).then(|| Section {
-        heading: "Where threads waited".into(),
+        heading: heading.into(),
         text: more(
             "The innermost function of the program's own, and what it called.",
             figures.places_omitted,

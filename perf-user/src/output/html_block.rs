@@ -27,14 +27,12 @@ pub(super) fn sections(block: &BlockReport) -> Vec<Section> {
         })
     };
     let columns = ["requests", "per s", "bytes", "per s"].map(Column::number);
-    let times =
-        ["", "queue ", "device "].into_iter().flat_map(|part| ["p50", "p90", "p99", "max"].map(|of| (part, of)));
-    let times: Vec<String> = times.map(|(part, of)| format!("{part}{of}")).collect();
+    let times = ["p50", "p99", "max", "queue p50", "p99", "device p50", "p99"].map(Column::number);
     let texts = ["request", "process", "failures"].map(Column::text);
     let kinds = Section {
         heading: "Requests to disks".into(),
         text: more(&accounting_line(&block.accounting, "requests"), block.kinds_omitted, "kinds of requests"),
-        columns: columns.into_iter().chain(times.iter().map(|name| Column::number(name))).chain(texts).collect(),
+        columns: columns.into_iter().chain(times).chain(texts).collect(),
         rows: block.kinds.iter().map(kind).collect(),
     };
     let files = Section {
@@ -53,14 +51,15 @@ pub(super) fn sections(block: &BlockReport) -> Vec<Section> {
 }
 
 fn kind(kind: &BlockKindReport) -> Vec<String> {
-    let times = |of: &LengthsReport| [of.p50_ns, of.p90_ns, of.p99_ns, of.max_ns].map(duration);
+    let times = |of: &LengthsReport| [of.p50_ns, of.p99_ns].map(duration);
     let amounts = [
         thousands(kind.count),
         format!("{:.1}", kind.per_second),
         bytes(kind.bytes),
         bytes(kind.bytes_per_second as u64),
     ];
-    let times = [&kind.whole, &kind.queue, &kind.device].into_iter().flat_map(times);
+    let whole = times(&kind.whole).into_iter().chain([duration(kind.whole.max_ns)]);
+    let times = whole.chain([&kind.queue, &kind.device].into_iter().flat_map(times));
     let texts = [kind.label(), format!("{} ({})", kind.process, kind.tgid), kind.told_failures()];
     amounts.into_iter().chain(times).chain(texts).collect()
 }

@@ -206,9 +206,11 @@ fn write_kind(
 ) -> rusqlite::Result<()> {
     let event = kind.kind.name();
     let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+    // Their kernel stacks end with perfprobe's own way there.
+    let from_tracepoint =
+        matches!(kind.kind, EventKind::OffCpu | EventKind::OffWake | EventKind::Io | EventKind::IoBytes);
     for sample in &kind.samples {
-        let stack =
-            interner.stack(transaction, &sample.frames, matches!(kind.kind, EventKind::OffCpu | EventKind::OffWake))?;
+        let stack = interner.stack(transaction, &sample.frames, from_tracepoint)?;
         let thread = interner.thread(transaction, sample)?;
         by_process.entry(sample.tgid).or_default().push(Entry { thread, stack, value: sample.value });
     }
