@@ -31,7 +31,7 @@ use super::{
 #[unsafe(no_mangle)]
 static TELLS_START: Global<u32> = Global::new(0);
 
-/// Which argument of the block layer's events is the request: before 5.11, the second.
+/// Which argument of the block layer's events is the request: on older kernels the second.
 #[unsafe(no_mangle)]
 static REQUEST_ARGUMENT: Global<u32> = Global::new(0);
 

@@ -113,9 +113,10 @@ fn of_pages(request: *const c_void) -> *const c_void {
     }
     // The first part of the first: `bio_vec.bv_page` is its first member.
     let mut page = pointer(pointer(bio, BIO_PAGES.load()), 0);
+    // A page that is not the first of several says where that is, or, from 7.0 on, which bits of its own address to take.
     let head = pointer(page, PAGE_HEAD.load()) as u64;
     if head & 1 != 0 {
-        page = (head - 1) as *const c_void;
+        page = if head >= HEAD_MASKS { page as u64 & head } else { head - 1 } as *const c_void;
     }
     let mapping = pointer(page, PAGE_MAPPING.load());
     // Its lowest bits say what else it can be: memory of a process, above all.
@@ -129,6 +130,9 @@ fn of_pages(request: *const c_void) -> *const c_void {
     }
     inode
 }
+
+/// No page is described at this address or above.
+const HEAD_MASKS: u64 = 0xffff_ffff_0000_0000;
 
 /// The open file of a descriptor of the running thread; null if there is none.
 #[inline(always)]

@@ -7,7 +7,7 @@ use super::{
     session::{SessionOptions, Unwind, attach_raw, load_raw},
 };
 use crate::host::{
-    Host, Unsupported,
+    Unsupported,
     block::{BlockOffsets, FileOffsets, block_offsets, file_offsets},
 };
 
@@ -49,13 +49,13 @@ pub(super) struct Globals {
 }
 
 impl Globals {
-    /// Of this host, if `options` have requests recorded.
-    pub(super) fn of(host: &Host, options: &SessionOptions) -> Result<Self, Unsupported> {
+    /// Of the running kernel, if `options` have requests recorded.
+    pub(super) fn of(options: &SessionOptions) -> Result<Self, Unsupported> {
         if !options.records(EventKind::Io) {
             return Ok(Self::default());
         }
         let block = block_offsets()?;
-        let (tells_start, request_argument) = (u32::from(block.tells_start), u32::from(host.is_before(5, 11)));
+        let (tells_start, request_argument) = (u32::from(block.tells_start), block.request_argument);
         let files = file_offsets();
         Ok(Self { block, tells_start, request_argument, files_told: u32::from(files.is_some()), files })
     }

@@ -66,7 +66,7 @@ pub(super) fn load(
     options: &SessionOptions,
     collector: &CpuCollector,
 ) -> Result<(Ebpf, bool), AttachError> {
-    let io = Globals::of(host, options)?;
+    let io = Globals::of(options)?;
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);

@@ -26,6 +26,8 @@ pub struct BlockOffsets {
     pub disk_major: u32,
     /// `gendisk.first_minor`.
     pub disk_minor: u32,
+    /// Which argument of the block layer's events is the request: older kernels have the queue before it.
+    pub request_argument: u32,
     /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
     pub tells_start: bool,
 }
@@ -69,9 +71,13 @@ pub fn file_offsets() -> Option<&'static FileOffsets> {
         let text = offset("qstr", "name")?;
         let mut offsets = FILE_MEMBERS.map(|(global, _, _)| (global, 0));
         for ((global, at), (_, structure, member)) in offsets.iter_mut().zip(FILE_MEMBERS) {
-            // What was in a union of this name may be a member of its own one day.
-            let hook = || offset(structure, "d_alias").filter(|_| *global == "NAME_HOOK");
-            *at = offset(structure, member).or_else(hook)? + if *global == "NAME_TEXT" { text } else { 0 };
+            // What newer kernels call it, from 7.0 on.
+            let renamed = || match *global {
+                "NAME_HOOK" => offset(structure, "d_alias"),
+                "PAGE_HEAD" => offset(structure, "compound_info"),
+                _ => None,
+            };
+            *at = offset(structure, member).or_else(renamed)? + if *global == "NAME_TEXT" { text } else { 0 };
         }
         Some(offsets)
     };
@@ -109,6 +115,8 @@ fn read() -> Result<BlockOffsets, Unsupported> {
         queue_disk: if of_request == 0 { offset("request_queue", "disk")? } else { 0 },
         disk_major: offset("gendisk", "major")?,
         disk_minor: offset("gendisk", "first_minor")?,
+        // The tracepoint's own data comes first.
+        request_argument: btf.parameters("btf_trace_block_rq_issue").map_or(0, |count| count.saturating_sub(2)),
         tells_start: btf.has_name("btf_trace_block_io_start"),
     })
 }

@@ -9,6 +9,8 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNCTION_PROTOTYPE: u32 = 13;
 const TYPE_BYTES: usize = 12;
 const MEMBER_BYTES: usize = 12;
 
@@ -53,17 +55,38 @@ impl<'data> Btf<'data> {
     /// As [`Self::member_offset`], of members of unions and structures without a name in it, too.
     #[must_use]
     pub fn nested_offset(&self, structure: &str, member: &str) -> Option<u32> {
-        let (mut types, mut found) = (Vec::new(), None);
-        let mut at = 0;
+        let types = self.index();
+        let found = self.find(&types, KIND_STRUCT, structure)?;
+        self.nested_bits(&types, found, member, 0).filter(|bits| bits.is_multiple_of(8)).map(|bits| bits / 8)
+    }
+
+    /// How many parameters the functions have whose pointers are of this type; `None` when there is no such type.
+    #[must_use]
+    pub fn parameters(&self, name: &str) -> Option<u32> {
+        let types = self.index();
+        let of = |at: usize| types.get((word(self.types, at + 8)? as usize).checked_sub(1)?).copied();
+        let function = of(of(self.find(&types, KIND_TYPEDEF, name)?)?)?;
+        let info = word(self.types, function + 4)?;
+        ((info >> 24) & 0x1f == KIND_FUNCTION_PROTOTYPE).then_some(info & 0xffff)
+    }
+
+    /// Where each type is, in the order of their numbers, the first of which is 1.
+    fn index(&self) -> Vec<usize> {
+        let (mut types, mut at) = (Vec::new(), 0);
         while let Some(info) = word(self.types, at + 4) {
-            let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-            if found.is_none() && kind == KIND_STRUCT && self.is_named(word(self.types, at)?, structure) {
-                found = Some(at);
-            }
             types.push(at);
-            at += TYPE_BYTES + trailer_bytes(kind, vlen)?;
+            let Some(more) = trailer_bytes((info >> 24) & 0x1f, (info & 0xffff) as usize) else { break };
+            at += TYPE_BYTES + more;
         }
-        self.nested_bits(&types, found?, member, 0).filter(|bits| bits.is_multiple_of(8)).map(|bits| bits / 8)
+        types
+    }
+
+    /// Where the first type of this kind and name is.
+    fn find(&self, types: &[usize], kind: u32, name: &str) -> Option<usize> {
+        types.iter().copied().find(|at| {
+            let info = word(self.types, *at + 4).unwrap_or(0);
+            (info >> 24) & 0x1f == kind && word(self.types, *at).is_some_and(|told| self.is_named(told, name))
+        })
     }
 
     /// The offset in bits of `member` in the structure or union at this place; nobody nests them deeper than so.
@@ -204,7 +227,11 @@ mod tests {
         let btf = Btf::parse(&data).unwrap();
         // `struct page { unsigned long flags; union { struct { union { struct list_head lru; ... }; struct address_space *mapping;`
         assert_eq!(btf.nested_offset("page", "mapping"), Some(24));
-        assert_eq!(btf.nested_offset("page", "compound_head"), Some(8));
+        let head = btf.nested_offset("page", "compound_head").or_else(|| btf.nested_offset("page", "compound_info"));
+        assert_eq!(head, Some(8));
+        // `(void *, bool preempt, struct task_struct *prev, struct task_struct *next[, unsigned int prev_state])`
+        assert!(matches!(btf.parameters("btf_trace_sched_switch"), Some(4 | 5)));
+        assert_eq!(btf.parameters("no such type"), None);
         assert_eq!(btf.member_offset("page", "mapping"), None);
         assert_eq!(btf.nested_offset("task_struct", "pid"), btf.member_offset("task_struct", "pid"));
         assert_eq!(btf.nested_offset("page", "no such member"), None);
