@@ -77,8 +77,8 @@ pub struct FileKey {
     pub inode: u64,
     /// The file system, by its device's number: as [`OpenRequest::device`], of the partition; or a number of its own.
     pub system: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Which of the files that have had this number, as the file system tells them apart.
+    pub generation: u32,
 }
 
 /// Bytes of [`FileName::text`] that parts begin in.

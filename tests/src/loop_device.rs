@@ -1,7 +1,7 @@
 //! A disk of the test's own: a file that the kernel shows as a block device.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Lab;
@@ -10,6 +10,7 @@ use crate::Lab;
 #[derive(Debug)]
 pub struct LoopDevice {
     path: String,
+    mounted: Option<PathBuf>,
 }
 
 impl LoopDevice {
@@ -40,7 +41,26 @@ impl LoopDevice {
             println!("skipped: no loop device: {}", String::from_utf8_lossy(&output.stderr).trim());
             return None;
         }
-        Some(Self { path: String::from_utf8_lossy(&output.stdout).trim().to_owned() })
+        Some(Self { path: String::from_utf8_lossy(&output.stdout).trim().to_owned(), mounted: None })
+    }
+
+    /// Makes an ext4 file system on it, and mounts that in the lab's directory: where. `None`, said and counted as skipped, where it
+    /// cannot be mounted.
+    ///
+    /// # Panics
+    /// If the programs for that cannot be run.
+    #[must_use]
+    pub fn mount(&mut self, lab: &Lab) -> Option<PathBuf> {
+        let folder = lab.file("mounted");
+        std::fs::create_dir(&folder).expect("create the mount point");
+        let made = Command::new("mkfs.ext4").args(["-q", "-F", &self.path]).output().expect("run mkfs.ext4");
+        let mounted = Command::new("mount").arg(&self.path).arg(&folder).output().expect("run mount");
+        if !made.status.success() || !mounted.status.success() {
+            println!("skipped: no ext4 here: {}", String::from_utf8_lossy(&mounted.stderr).trim());
+            return None;
+        }
+        self.mounted = Some(folder.clone());
+        Some(folder)
     }
 
     /// `/dev/loop0`.
@@ -71,6 +91,9 @@ impl LoopDevice {
 
 impl Drop for LoopDevice {
     fn drop(&mut self) {
+        if let Some(folder) = &self.mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(folder).status();
+        }
         let _ = Command::new("losetup").args(["--detach", &self.path]).status();
     }
 }

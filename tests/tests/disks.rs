@@ -108,3 +108,26 @@ fn requests_are_those_of_the_functions_that_asked() {
     let writes = place("writes", &write) + place("syncs", &write);
     assert_eq!(writes, kinds.of("write", disk.name()).whole.total_ns, "each request is one function's");
 }
+
+#[test]
+fn files_that_have_one_number_one_after_another_are_told_apart() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(mut disk) = LoopDevice::over_file(&lab, 64) else { return };
+    let Some(folder) = disk.mount(&lab) else { return };
+    let recorder = lab.record().frequency(99).option("--event", "cpu,io");
+    let recording = recorder.command(&Program::c("files.c"), &["1", folder.to_str().unwrap()]).run();
+    let untold = assert_whole(&recording);
+    let files = &block(&recording).files;
+    let written = |name: &str| -> u64 {
+        let path = folder.join(name).display().to_string();
+        files.iter().filter(|file| file.operation == "write" && file.file == path).map(|file| file.count).sum()
+    };
+    for (name, known) in [("first", 20), ("second", 30), ("second (deleted)", 10)] {
+        assert!((known - untold..=known).contains(&written(name)), "{name}: {}: {files:#?}", written(name));
+    }
+    // What the file system writes for itself is no file's.
+    let others = files.iter().filter(|file| file.bytes > 0 && !file.file.is_empty());
+    let others: Vec<_> =
+        others.filter(|file| !file.file.contains("/first") && !file.file.contains("/second")).collect();
+    assert!(others.iter().all(|file| file.operation == "read"), "libraries are read: {others:#?}");
+}

@@ -28,6 +28,8 @@ static MAPPING_INODE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static INODE_NUMBER: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+static INODE_GENERATION: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 static INODE_LINKS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static INODE_NAMES: Global<u32> = Global::new(0);
@@ -77,19 +79,28 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     let open = if takes_descriptor(call) { file_of(argument) } else { core::ptr::null() };
     // Past the page cache, pages are the program's own, which may be those of another file.
     let direct = !open.is_null() && read_u32(open, FILE_FLAGS.load()) & O_DIRECT != 0;
-    let mut inode = if direct || bytes == 0 { core::ptr::null() } else { of_pages(request) };
-    if inode.is_null() && !open.is_null() {
-        inode = pointer(open, FILE_INODE.load());
-    }
+    let mapping = if direct || bytes == 0 { core::ptr::null() } else { mapping_of(request) };
+    let inode = if !mapping.is_null() {
+        of_disk(pointer(mapping, MAPPING_INODE.load()))
+    } else if !open.is_null() {
+        pointer(open, FILE_INODE.load())
+    } else {
+        core::ptr::null()
+    };
     if inode.is_null() {
         return FileKey::default();
     }
     let system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
-    let file = FileKey { inode: pointer(inode, INODE_NUMBER.load()) as u64, system, reserved: 0 };
+    let of_inode = read_u32(inode, INODE_GENERATION.load());
+    let file = FileKey { inode: pointer(inode, INODE_NUMBER.load()) as u64, system, generation: of_inode };
     let names = if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 };
-    if names.get_ptr(file).is_none()
-        && let Some(name) = name(inode)
-    {
+    let is_deleted = read_u32(inode, INODE_LINKS.load()) == 0;
+    if let Some(known) = names.get_ptr_mut(file) {
+        if is_deleted {
+            // SAFETY: memory of the map; all who write to it write the same.
+            unsafe { (*known).is_deleted = 1 };
+        }
+    } else if let Some(name) = name(inode, is_deleted) {
         // Without a name it has its number.
         let _ = names.insert(file, name, u64::from(BPF_ANY));
     }
@@ -104,9 +115,9 @@ pub(super) fn pointer(structure: *const c_void, offset: u32) -> *const c_void {
         .unwrap_or(core::ptr::null())
 }
 
-/// The inode whose pages a request reads or writes; null if they are no file's on a disk.
+/// Whose pages a request reads or writes, a file's or a disk's; null if they are memory of a process, or that is not known.
 #[inline(always)]
-fn of_pages(request: *const c_void) -> *const c_void {
+fn mapping_of(request: *const c_void) -> *const c_void {
     let bio = pointer(request, REQUEST_BIO.load());
     if bio.is_null() {
         return bio;
@@ -123,12 +134,15 @@ fn of_pages(request: *const c_void) -> *const c_void {
     if mapping.is_null() || mapping as u64 & 3 != 0 {
         return core::ptr::null();
     }
-    let inode = pointer(mapping, MAPPING_INODE.load());
-    // File systems in memory have no disk; nor has the one whose files the disks themselves are.
-    if inode.is_null() || pointer(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DISK.load()).is_null() {
-        return core::ptr::null();
-    }
-    inode
+    mapping
+}
+
+/// The inode if its file system is on a disk, else null: file systems in memory have none, nor has the one whose files the disks
+/// themselves are, with what file systems keep there for themselves.
+#[inline(always)]
+fn of_disk(inode: *const c_void) -> *const c_void {
+    let disk = pointer(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DISK.load());
+    if disk.is_null() { core::ptr::null() } else { inode }
 }
 
 /// No page is described at this address or above.
@@ -164,14 +178,14 @@ fn takes_descriptor(call: u32) -> bool {
 
 /// The path of a file from the root of its file system, the last part first.
 #[inline(always)]
-fn name(inode: *const c_void) -> Option<&'static FileName> {
+fn name(inode: *const c_void, is_deleted: bool) -> Option<&'static FileName> {
     let hook = pointer(inode, INODE_NAMES.load());
     if hook.is_null() {
         return None;
     }
     // SAFETY: this CPU's.
     let name = unsafe { &mut *NAME_MEMORY.get_ptr_mut(0)? };
-    name.is_deleted = u32::from(read_u32(inode, INODE_LINKS.load()) == 0);
+    name.is_deleted = u32::from(is_deleted);
     (name.used, name.is_whole) = (0, 0);
     let mut entry = (hook as u64).wrapping_sub(u64::from(NAME_HOOK.load())) as *const c_void;
     let mut part = 0;

@@ -33,16 +33,17 @@ pub struct BlockOffsets {
 }
 
 /// Offsets of what leads from a request to its file, by the names of the globals that the kernel half has them in.
-pub type FileOffsets = [(&'static str, u32); 20];
+pub type FileOffsets = [(&'static str, u32); 21];
 
 /// Where the kernel keeps which file a request is for: what each member is called, and in which structure.
-const FILE_MEMBERS: [(&str, &str, &str); 20] = [
+const FILE_MEMBERS: [(&str, &str, &str); 21] = [
     ("REQUEST_BIO", "request", "bio"),
     ("BIO_PAGES", "bio", "bi_io_vec"),
     ("PAGE_HEAD", "page", "compound_head"),
     ("PAGE_MAPPING", "page", "mapping"),
     ("MAPPING_INODE", "address_space", "host"),
     ("INODE_NUMBER", "inode", "i_ino"),
+    ("INODE_GENERATION", "inode", "i_generation"),
     ("INODE_LINKS", "inode", "i_nlink"),
     ("INODE_NAMES", "inode", "i_dentry"),
     ("INODE_SYSTEM", "inode", "i_sb"),

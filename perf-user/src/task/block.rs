@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn paths_are_put_together_from_their_parts() {
-        let file = FileKey { inode: 12, system: 4_000 << 20 | 3, reserved: 0 };
+        let file = FileKey { inode: 12, system: 4_000 << 20 | 3, generation: 0 };
         let name = |text: &[u8], is_whole, is_deleted| {
             let mut name = FileName {
                 text: [0; NAME_BYTES + PART_BYTES],

@@ -27,6 +27,9 @@ impl BlockReport {
                 labelled(f, "", &format!("{:>14}  {what}", thousands(*count)))?;
             }
         }
+        if self.kinds.is_empty() && self.accounting.reported > 0 {
+            labelled(f, "", "these are of all threads; of one, only those of the slowest are known that it asked for")?;
+        }
         self.write_kinds(f)?;
         self.write_files(f)?;
         write_single(f, "slowest requests", &self.slowest)?;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 const DISK: u32 = 4095 << 20 | 16;
-const FILE: FileKey = FileKey { inode: 12, system: 8 << 20 | 17, reserved: 0 };
+const FILE: FileKey = FileKey { inode: 12, system: 8 << 20 | 17, generation: 0 };
 
 fn lengths(ns: &[u64]) -> Lengths {
     let mut lengths = Lengths { count: ns.len() as u64, total_ns: ns.iter().sum(), ..Lengths::NONE };
