@@ -19,6 +19,8 @@ const PACKAGES: &[&str] = &[
     "libc6-dev",
     "binutils",
     "util-linux",
+    "mount",
+    "e2fsprogs",
     "chromium",
     "golang-go",
     "python3",
