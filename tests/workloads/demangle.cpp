@@ -4,7 +4,8 @@
 namespace geometry {
 template <typename Cell> struct Grid {
     KEEP void spin_cells(Cell) {
-        spin_units(10);
+        // Long beside the sampling interval: else samples may always come at the same point of a round.
+        spin_units(250);
         NO_TAIL_CALL;
     }
 };
