@@ -98,7 +98,10 @@ pub(super) fn io_issue(ctx: RawTracePointContext) -> i32 {
         // SAFETY: a request is in one place at a time.
         let open = unsafe { &mut *open };
         open.issue_ns = now();
-        // What it became by others that were merged into it.
+        // What it became by others that were merged into it; of one that was sent back, what is left may be less.
+        if open.requeues != 0 {
+            return 0;
+        }
         open.bytes = u64::from(read_u32(request, REQUEST_BYTES.load()));
         open.sector = sector(request);
     }
@@ -200,6 +203,10 @@ fn starts(
     argument: impl FnOnce() -> u64,
 ) -> i32 {
     let request = request(ctx);
+    // What is handed to the device as it is tells nothing of blocks, and not always when it is complete.
+    if read_u32(request, REQUEST_FLAGS.load()) & 0xff >= PASSED_THROUGH {
+        return 0;
+    }
     let id = request as u64;
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
@@ -282,6 +289,9 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     open.file = files::file(at, bytes, call, argument, generation);
     0
 }
+
+/// The first operation (`REQ_OP_*`) of those that are passed through to drivers.
+const PASSED_THROUGH: u32 = 32;
 
 /// What tells the places where a thread asks for requests from others.
 const ASKS: u64 = 0x494f_0000;

@@ -40,6 +40,8 @@ static SYSTEM_DEVICE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SYSTEM_DISK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+static SYSTEM_MAGIC: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 static NAME_HOOK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static NAME_PARENT: Global<u32> = Global::new(0);
@@ -82,7 +84,8 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     let mapping = if direct || bytes == 0 { core::ptr::null() } else { mapping_of(request) };
     let inode = if !mapping.is_null() {
         of_disk(pointer(mapping, MAPPING_INODE.load()))
-    } else if !open.is_null() {
+    } else if !open.is_null() && (direct || bytes == 0) {
+        // Else it is memory that is swapped, or the file system's own.
         pointer(open, FILE_INODE.load())
     } else {
         core::ptr::null()
@@ -141,9 +144,13 @@ fn mapping_of(request: *const c_void) -> *const c_void {
 /// themselves are, with what file systems keep there for themselves.
 #[inline(always)]
 fn of_disk(inode: *const c_void) -> *const c_void {
-    let disk = pointer(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DISK.load());
-    if disk.is_null() { core::ptr::null() } else { inode }
+    let system = pointer(inode, INODE_SYSTEM.load());
+    let is_on_disk = !pointer(system, SYSTEM_DISK.load()).is_null() || read_u32(system, SYSTEM_MAGIC.load()) == BTRFS;
+    if is_on_disk { inode } else { core::ptr::null() }
 }
+
+/// `BTRFS_SUPER_MAGIC`: it has several disks, and names none.
+const BTRFS: u32 = 0x9123_683e;
 
 /// No page is described at this address or above.
 const HEAD_MASKS: u64 = 0xffff_ffff_0000_0000;
@@ -215,7 +222,7 @@ fn name(inode: *const c_void, is_deleted: bool) -> Option<&'static FileName> {
     Some(name)
 }
 
-/// Directories that are told at most, and the file.
-const PARTS: usize = 12;
+/// The file, directories that are told at most, and the look whether the root follows.
+const PARTS: usize = 14;
 /// The longest of these names that is told, and a zero.
 const PART_BYTES: usize = perf_ebpf::block::PART_BYTES;

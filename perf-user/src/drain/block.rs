@@ -1,7 +1,7 @@
 //! From the maps of requests to devices to what a window had of them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -72,6 +72,9 @@ pub(super) struct Requests {
     stacks: HashMap<u64, Arc<[u64]>>,
     /// The same of the names of files.
     names: HashMap<FileKey, FileName>,
+    /// The stacks and files of requests that were not complete at the end of the last window: they may have been completed while the
+    /// maps were read, and are counted in the next.
+    open: (HashSet<u64>, HashSet<FileKey>),
 }
 
 impl Requests {
@@ -112,7 +115,6 @@ impl Requests {
         let [mut time, mut size] = [EventKind::Io, EventKind::IoBytes].map(RawKind::new);
         time.count(counters::IO_TIME, counted);
         size.count(counters::IO_BYTES, counted);
-        (time.undecodable, size.undecodable) = (undecodable, undecodable);
         let bytes = (size_of::<BlockStackKey>(), size_of::<BlockTime>());
         let mut needed = Vec::new();
         // Over the CPUs that completed them.
@@ -128,6 +130,7 @@ impl Requests {
                 _ => undecodable += 1,
             }
         })?;
+        time.undecodable = undecodable;
         for ((key, device), BlockTime { ns, bytes, first_ns }) in sums {
             let did = Some(Did::Asked(key.why, device));
             needed.extend(stacks_of(&key));
@@ -144,8 +147,8 @@ impl Requests {
         read_map(session, OPEN, Reading::Look, (size_of::<u64>(), size_of::<OpenRequest>()), BATCH, |_, value| {
             open.extend(OpenRequest::read_from_bytes(value));
         })?;
-        self.keep_stacks(needed, &open, stacks);
-        self.keep_names(&open, &mut block.names);
+        self.keep_stacks(needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect(), stacks);
+        self.keep_names(open.iter().map(|open| open.file).collect(), &mut block.names);
         if let Some(last_ns) = last_ns {
             open.retain(|open| open.start_ns < last_ns);
             open.sort_by_key(|open| (open.start_ns, open.key.tid));
@@ -173,25 +176,26 @@ impl Requests {
     }
 
     /// As [`Self::keep_stacks`].
-    fn keep_names(&mut self, open: &[OpenRequest], names: &mut HashMap<FileKey, FileName>) {
+    fn keep_names(&mut self, open: HashSet<FileKey>, names: &mut HashMap<FileKey, FileName>) {
         let own = names.clone();
         for (file, name) in &self.names {
             names.entry(*file).or_insert(*name);
         }
-        self.names.retain(|file, _| open.iter().any(|open| open.file == *file));
+        self.names.retain(|file, _| open.contains(file) || self.open.1.contains(file));
         self.names.extend(own);
+        self.open.1 = open;
     }
 
     /// Gives the window the stacks of requests that were asked for in earlier ones, and keeps those that later ones may need.
-    fn keep_stacks(&mut self, needed: Vec<u64>, open: &[OpenRequest], stacks: &mut HashMap<u64, Arc<[u64]>>) {
+    fn keep_stacks(&mut self, needed: Vec<u64>, open: HashSet<u64>, stacks: &mut HashMap<u64, Arc<[u64]>>) {
         let own = stacks.clone();
         for id in needed {
             if let Some(frames) = self.stacks.get(&id) {
                 stacks.entry(id).or_insert_with(|| Arc::clone(frames));
             }
         }
-        let open: Vec<u64> = open.iter().flat_map(|open| stacks_of(&open.key)).collect();
-        self.stacks.retain(|id, _| open.contains(id));
+        self.stacks.retain(|id, _| open.contains(id) || self.open.0.contains(id));
         self.stacks.extend(own);
+        self.open.0 = open;
     }
 }

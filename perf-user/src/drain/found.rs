@@ -63,8 +63,6 @@ pub(super) struct Found {
     left_out_ns: u64,
     /// Whether no window follows.
     is_last: bool,
-    /// Threads that were not seen to leave the CPU, and have.
-    pub(super) left_unseen: u64,
 }
 
 impl Found {
@@ -81,7 +79,6 @@ impl Found {
             filter,
             left_out_ns: 0,
             is_last,
-            left_unseen: 0,
         }
     }
 
@@ -150,13 +147,12 @@ impl Found {
 
     /// As kinds of events of a window; what the kernel half counted of the first is still to be added. Samples name `wakers`.
     pub(super) fn into_kinds(self, options: &SessionOptions, wakers: &mut Vec<Key>) -> Vec<RawKind> {
-        let Self { waits, wakers: known, did, taken_ns, shared_ns, undecodable, left_out_ns, left_unseen, .. } = self;
+        let Self { waits, wakers: known, did, taken_ns, shared_ns, undecodable, left_out_ns, .. } = self;
         let told: u64 = did.iter().map(|sample| sample.value).sum();
         let facts = vec![(SHARED_NS, shared_ns), (Counter::OffLeftOut.name(), left_out_ns)];
         let samples = off(&waits);
         let off = RawKind { samples, undecodable, taken: taken_ns, facts, ..RawKind::new(EventKind::OffCpu) };
-        let unseen = vec![(Counter::SwitchesUnseen.name(), left_unseen)];
-        let did = RawKind { samples: did, taken: told, facts: unseen, ..RawKind::new(EventKind::Sched) };
+        let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };
         let samples = off_wake(&waits, &known, wakers);
         let taken = samples.iter().map(|sample| sample.value).sum();
         let wake = RawKind { samples, taken, ..RawKind::new(EventKind::OffWake) };

@@ -7,7 +7,7 @@ use std::{
 
 use perf_ebpf::{
     sample::Key,
-    sched::{Past, PastThread, State, Thread, WaitKey, Waits},
+    sched::{Past, PastThread, State, Thread, UNKNOWN_EXEC, WaitKey, Waits},
 };
 use zerocopy::FromBytes as _;
 
@@ -135,7 +135,7 @@ impl Threads {
         let mut open = HashMap::new();
         self.again.begin();
         for thread in look(session)?.values_mut() {
-            found.left_unseen += u64::from(check(thread, end_ns));
+            check(thread, end_ns);
             self.tell(&mut found, thread, thread.times(end_ns));
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns && session.options().tells_waits() {
@@ -182,20 +182,22 @@ impl Threads {
     }
 }
 
-/// Whether a thread that runs, as far as was seen, has left the CPU meanwhile: there are kernels that run no programs while some
-/// threads do. Few run at any time, and fewer for long.
-fn check(thread: &mut Thread, end_ns: u64) -> bool {
-    const LONG_NS: u64 = 50_000_000;
+/// Takes a thread that runs, as far as was seen, from the CPU if it has left it: there are kernels that run no programs while some
+/// threads do. Few run at any time, and fewer for long. That is counted when it comes to run again.
+fn check(thread: &mut Thread, end_ns: u64) {
+    // One of whose time nothing is known yet has lost all of it then: not lightly.
+    let long_ns = if thread.exec_ns == UNKNOWN_EXEC { 1_000_000_000 } else { 50_000_000 };
     let Key { tgid, tid, .. } = thread.wait.key;
-    if thread.state != State::Running as u32 || end_ns.saturating_sub(thread.since_ns) < LONG_NS {
-        return false;
+    if thread.state != State::Running as u32 || end_ns.saturating_sub(thread.since_ns) < long_ns {
+        return;
     }
     if proc::thread_stat(tgid, tid).is_none_or(|stat| stat.state() == b'R') {
-        return false;
+        return;
     }
-    let Some(exec_ns) = proc::thread_exec_ns(tgid, tid) else { return false };
-    thread.leave_unseen(exec_ns, end_ns);
-    true
+    // Kernels without that account say 0.
+    if let Some(exec_ns) = proc::thread_exec_ns(tgid, tid).filter(|exec_ns| *exec_ns > 0) {
+        thread.leave_unseen(exec_ns, end_ns);
+    }
 }
 
 /// All threads as they are now, by their ids.

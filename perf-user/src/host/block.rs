@@ -33,10 +33,10 @@ pub struct BlockOffsets {
 }
 
 /// Offsets of what leads from a request to its file, by the names of the globals that the kernel half has them in.
-pub type FileOffsets = [(&'static str, u32); 21];
+pub type FileOffsets = [(&'static str, u32); 22];
 
 /// Where the kernel keeps which file a request is for: what each member is called, and in which structure.
-const FILE_MEMBERS: [(&str, &str, &str); 21] = [
+const FILE_MEMBERS: [(&str, &str, &str); 22] = [
     ("REQUEST_BIO", "request", "bio"),
     ("BIO_PAGES", "bio", "bi_io_vec"),
     ("PAGE_HEAD", "page", "compound_head"),
@@ -49,6 +49,7 @@ const FILE_MEMBERS: [(&str, &str, &str); 21] = [
     ("INODE_SYSTEM", "inode", "i_sb"),
     ("SYSTEM_DEVICE", "super_block", "s_dev"),
     ("SYSTEM_DISK", "super_block", "s_bdev"),
+    ("SYSTEM_MAGIC", "super_block", "s_magic"),
     ("NAME_HOOK", "dentry", "d_u"),
     ("NAME_PARENT", "dentry", "d_parent"),
     ("NAME_TEXT", "dentry", "d_name"),

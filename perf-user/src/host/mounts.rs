@@ -13,7 +13,8 @@ impl Mounts {
     /// Those of now; none if the kernel does not show them.
     #[must_use]
     pub fn read() -> Self {
-        Self::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+        // Mount points have whatever names somebody gave them.
+        Self::parse(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default()))
     }
 
     /// Fields: id, parent, `major:minor`, the root within the file system, the mount point, ... (proc_pid_mountinfo(5)).

@@ -66,11 +66,8 @@ fn path(file: FileKey, name: Option<&FileName>, mounts: &Mounts) -> String {
     let parts = text.split(|byte| *byte == 0).filter(|part| !part.is_empty());
     let parts: Vec<_> = parts.map(String::from_utf8_lossy).collect();
     let mut path = parts.iter().rev().fold(String::new(), |path, part| path + "/" + part);
-    if name.is_whole == 0 {
-        path = format!("…{path}");
-    } else if let Some(known) = mounts.path(file.system, &path) {
-        path = known;
-    }
+    let known = if name.is_whole == 0 { None } else { mounts.path(file.system, &path) };
+    path = known.unwrap_or_else(|| format!("…{path}"));
     if name.is_deleted != 0 { path + " (deleted)" } else { path }
 }
 
@@ -127,7 +124,7 @@ mod tests {
             name
         };
         let told = |name: Option<FileName>| path(file, name.as_ref(), &Mounts::default());
-        assert_eq!(told(Some(name(b"t.db\0data\0srv\0", 1, 0))), "/srv/data/t.db");
+        assert_eq!(told(Some(name(b"t.db\0data\0srv\0", 1, 0))), "…/srv/data/t.db", "it is mounted nowhere here");
         assert_eq!(told(Some(name(b"t.db\0data\0", 0, 1))), "…/data/t.db (deleted)");
         assert_eq!(told(None), "inode 12 of 4000:3");
         assert_eq!(path(FileKey::default(), None, &Mounts::default()), "");

@@ -11,6 +11,7 @@ use crate::report::{
 /// What is said of counters that are no losses.
 const FACTS: &[(&str, &str)] = &[
     ("merged", "more were made part of others before the device got them"),
+    ("files_full", "are missing in the table of files: too many files at once"),
     ("open_at_end", "more were not complete when the recording ended"),
 ];
 
