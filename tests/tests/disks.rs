@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Block, BlockKind, Doctor, Lab, Launcher, LoopDevice, Program, Recording, in_guest};
+use tests::{Block, BlockKind, Doctor, Lab, Launcher, LoopDevice, Program, Recording};
 
 fn record(lab: &Lab, disk: &LoopDevice) -> Recording {
     let recorder = lab.record().frequency(99).option("--event", "cpu,io");
@@ -35,12 +35,11 @@ fn assert_whole(recording: &Recording) -> u64 {
     untold
 }
 
-/// Asserts that requests took as long as the workload waited for them: but for its way into the kernel and back.
+/// Asserts that requests took as long as the workload waited for them, but for its way into the kernel and back, and for CPUs that
+/// others have: on a busy machine that can be most of it.
 fn assert_lengths(kind: &BlockKind, waited_ns: u64) {
-    // Emulated, it is long.
-    let one_ns = if in_guest() { 600_000 } else { 60_000 };
-    let (told_ns, way_ns) = (kind.whole.total_ns, one_ns * kind.count + waited_ns / 20);
-    assert!(told_ns <= waited_ns && told_ns + way_ns >= waited_ns, "{told_ns} of {waited_ns} ns: {kind:?}");
+    let told_ns = kind.whole.total_ns;
+    assert!((waited_ns / 4..=waited_ns).contains(&told_ns), "{told_ns} of {waited_ns} ns: {kind:?}");
     let parts = kind.queue.total_ns + kind.device.total_ns;
     assert_eq!(parts, kind.whole.total_ns, "what does not wait in the queue is at the device");
     for of in [&kind.whole, &kind.queue, &kind.device] {

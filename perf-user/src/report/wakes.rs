@@ -128,10 +128,12 @@ pub(super) fn chains(wakes: &[WakeReport]) -> Vec<ChainReport> {
                 _ => break,
             }
         }
-        // A chain that is the end of another says nothing new.
-        let has = |links: &[ChainLink], tid| links.iter().skip(1).any(|link| link.tid == tid);
-        if links.len() > 1 && !chains.iter().any(|chain| has(&chain.links, wake.tid)) {
-            chains.retain(|chain| !has(&links, chain.links[0].tid));
+        // A chain that is the end of another says nothing new, if that tells most of its time.
+        let has = |links: &[ChainLink], head: &ChainLink| {
+            links.iter().skip(1).any(|link| link.tid == head.tid && link.waited_ns >= head.waited_ns / 2)
+        };
+        if links.len() > 1 && !chains.iter().any(|chain| has(&chain.links, &links[0])) {
+            chains.retain(|chain| !has(&links, &chain.links[0]));
             chains.push(ChainReport { links });
         }
     }
