@@ -23,7 +23,7 @@ use super::{
     place::{Asked, stacks_at, stacks_by_pointers},
     stacks::{Busy, PROCESS, StackIds},
     system_call::{Entry, argument_by_offset, by_offset},
-    target::{exec_count, is_target, now, read_comm, read_u32},
+    target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
 };
 
 /// 1 if the kernel tells when requests are asked for (`block_io_start`, 6.5); else that is when they are first heard of: where they
@@ -103,7 +103,7 @@ pub(super) fn io_issue(ctx: RawTracePointContext) -> i32 {
             return 0;
         }
         open.bytes = u64::from(read_u32(request, REQUEST_BYTES.load()));
-        open.sector = sector(request);
+        open.sector = read_u64(request, REQUEST_SECTOR.load());
     }
     0
 }
@@ -174,12 +174,6 @@ fn request(ctx: &RawTracePointContext) -> *const c_void {
     unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<*const c_void>().add(1)) }.unwrap_or(core::ptr::null())
 }
 
-#[inline(always)]
-fn sector(request: *const c_void) -> u64 {
-    // SAFETY: reads kernel memory through the helper, which fails rather than faults.
-    unsafe { bpf_probe_read_kernel(request.byte_add(REQUEST_SECTOR.load() as usize).cast::<u64>()) }.unwrap_or(0)
-}
-
 /// [`OpenRequest::device`].
 #[inline(always)]
 fn device(request: *const c_void) -> u32 {
@@ -203,10 +197,6 @@ fn starts(
     argument: impl FnOnce() -> u64,
 ) -> i32 {
     let request = request(ctx);
-    // What is handed to the device as it is tells nothing of blocks, and not always when it is complete.
-    if read_u32(request, REQUEST_FLAGS.load()) & 0xff >= PASSED_THROUGH {
-        return 0;
-    }
     let id = request as u64;
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
@@ -220,6 +210,10 @@ fn starts(
         // Its memory is another's now.
         count(counters, Counter::IoLostEnd);
         let _ = OPEN_IO.remove(&id);
+    }
+    // What is handed to the device as it is tells nothing of blocks, and not always when it is complete.
+    if read_u32(request, REQUEST_FLAGS.load()) & 0xff >= PASSED_THROUGH {
+        return 0;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
     if !is_target((pid_tgid >> 32) as u32) {
@@ -280,7 +274,7 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     let bytes = read_u32(at, REQUEST_BYTES.load());
     let operation = Operation::of(read_u32(at, REQUEST_FLAGS.load()), bytes) as u32;
     (open.start_ns, open.issue_ns, open.bytes) = (now(), 0, u64::from(bytes));
-    (open.sector, open.device) = (sector(at), device(at));
+    (open.sector, open.device) = (read_u64(at, REQUEST_SECTOR.load()), device(at));
     (open.requeues, open.failed) = (0, 0);
     let key = &mut open.key;
     (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);

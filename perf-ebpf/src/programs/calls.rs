@@ -19,7 +19,7 @@ use perf_ebpf::{
 
 use super::{
     call_arguments::{CLONES, number},
-    counters::{add, count, count_length, counters, generation},
+    counters::{add, count, count_length, counters, generation, sum_of},
     place::{Asked, stacks_at, stacks_by_pointers},
     slow_calls::keep_slow,
     stacks::{Busy, PROCESS, StackIds, insert_failure},
@@ -187,22 +187,8 @@ extern "C" fn calls_keep(tgid: u32, call: u32, result: i64, length_ns: u64, gene
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let mut key = CallKey { tgid, call, cpu, error: 0 };
     let calls = if generation == 0 { &CALLS_0 } else { &CALLS_1 };
-    let sum = match calls.get_ptr_mut(&key) {
-        Some(sum) => sum,
-        None => {
-            let Some(none) = NO_CALLS.get_ptr(0) else { return 1 };
-            // SAFETY: memory of the map, which is never written to.
-            if let Err(error) = calls.insert(key, unsafe { &*none }, u64::from(BPF_NOEXIST)) {
-                count(counters, insert_failure(error, Counter::CallsLostFull, Counter::CallsLostBusy));
-                return 0;
-            }
-            let Some(sum) = calls.get_ptr_mut(&key) else {
-                count(counters, Counter::CallsLostBusy);
-                return 0;
-            };
-            sum
-        }
-    };
+    let lost = [Counter::CallsLostFull, Counter::CallsLostBusy];
+    let Some(sum) = sum_of(calls, &key, &NO_CALLS, counters, lost) else { return 1 };
     // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
     count_length(unsafe { &mut *sum }, length_ns);
     if !(-MAX_ERRNO..0).contains(&result) {

@@ -14,7 +14,7 @@ use perf_ebpf::{
 
 use super::{
     block::OPEN_IO,
-    counters::{add, count, count_length, counters, generation},
+    counters::{add, count, count_length, counters, generation, sum_of},
     slowest,
     stacks::insert_failure,
     target::now,
@@ -78,22 +78,8 @@ fn cpu() -> u32 {
 fn sum(open: &OpenRequest, [queue_ns, device_ns]: [u64; 2], generation: u32, counters: *mut Counters) {
     let key = BlockKey { tgid: open.key.tgid, device: open.device, operation: open.key.why, cpu: cpu() };
     let sums = if generation == 0 { &IO_0 } else { &IO_1 };
-    let sum = match sums.get_ptr_mut(&key) {
-        Some(sum) => sum,
-        None => {
-            let Some(none) = NO_IO.get_ptr(0) else { return };
-            // SAFETY: memory of the map, which is never written to.
-            if let Err(error) = sums.insert(key, unsafe { &*none }, u64::from(BPF_NOEXIST)) {
-                count(counters, insert_failure(error, Counter::IoLostSumsFull, Counter::IoLostSumsBusy));
-                return;
-            }
-            let Some(sum) = sums.get_ptr_mut(&key) else {
-                count(counters, Counter::IoLostSumsBusy);
-                return;
-            };
-            sum
-        }
-    };
+    let lost = [Counter::IoLostSumsFull, Counter::IoLostSumsBusy];
+    let Some(sum) = sum_of(sums, &key, &NO_IO, counters, lost) else { return };
     // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
     let sum = unsafe { &mut *sum };
     sum.bytes += open.bytes;

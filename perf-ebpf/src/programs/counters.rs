@@ -1,13 +1,16 @@
 //! The per-CPU counters, and the generation of maps that is written to.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     macros::map,
-    maps::{Array, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray},
 };
 use perf_ebpf::{
     counters::{Counter, Counters},
     histogram::{BUCKETS, Lengths, bucket},
 };
+
+use super::stacks::insert_failure;
 
 /// The generation of maps that programs write to, 0 or 1. User space flips it, waits until no program can still be
 /// writing to the other one, and drains that.
@@ -42,6 +45,31 @@ pub(super) fn add(counters: *mut Counters, counter: Counter, value: u64) {
     // SAFETY: `counters` comes from the map, whose slots belong to this CPU; a sampling interrupt and the programs it can
     // interrupt count in different slots.
     unsafe { (*counters)[counter as usize] += value };
+}
+
+/// The sum that is counted under this key on this CPU, which begins with `none`: of a map, as the stack of a program has no room
+/// for it. `None` if there is no place: because the map is `full`, or `busy`.
+#[inline(always)]
+pub(super) fn sum_of<K, V>(
+    sums: &HashMap<K, V>,
+    key: &K,
+    none: &PerCpuArray<V>,
+    counters: *mut Counters,
+    [full, busy]: [Counter; 2],
+) -> Option<*mut V> {
+    if let Some(sum) = sums.get_ptr_mut(key) {
+        return Some(sum);
+    }
+    // SAFETY: memory of the map, which is never written to.
+    if let Err(error) = sums.insert(key, unsafe { &*none.get_ptr(0)? }, u64::from(BPF_NOEXIST)) {
+        count(counters, insert_failure(error, full, busy));
+        return None;
+    }
+    let sum = sums.get_ptr_mut(key);
+    if sum.is_none() {
+        count(counters, busy);
+    }
+    sum
 }
 
 /// Counts one more that took so long.

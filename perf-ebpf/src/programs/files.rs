@@ -3,14 +3,14 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str},
+    helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel_str},
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
 use core::ffi::c_void;
-use perf_ebpf::block::{FileKey, FileName, NAME_BYTES};
+use perf_ebpf::block::{FileKey, FileName, NAME_BYTES, PART_BYTES};
 
-use super::target::read_u32;
+use super::target::{read_u32, read_u64};
 
 /// 1 if all of what follows is known: where structures of the running kernel keep their members, from BTF.
 #[unsafe(no_mangle)]
@@ -95,7 +95,7 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     }
     let system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
     let of_inode = read_u32(inode, INODE_GENERATION.load());
-    let file = FileKey { inode: pointer(inode, INODE_NUMBER.load()) as u64, system, generation: of_inode };
+    let file = FileKey { inode: read_u64(inode, INODE_NUMBER.load()), system, generation: of_inode };
     let names = if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 };
     let is_deleted = read_u32(inode, INODE_LINKS.load()) == 0;
     if let Some(known) = names.get_ptr_mut(file) {
@@ -113,9 +113,7 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
 /// A pointer in a structure of the kernel; null if it cannot be read.
 #[inline(always)]
 pub(super) fn pointer(structure: *const c_void, offset: u32) -> *const c_void {
-    // SAFETY: reads kernel memory through the helper, which fails rather than faults.
-    unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<*const c_void>()) }
-        .unwrap_or(core::ptr::null())
+    read_u64(structure, offset) as *const c_void
 }
 
 /// Whose pages a request reads or writes, a file's or a disk's; null if they are memory of a process, or that is not known.
@@ -128,7 +126,7 @@ fn mapping_of(request: *const c_void) -> *const c_void {
     // The first part of the first: `bio_vec.bv_page` is its first member.
     let mut page = pointer(pointer(bio, BIO_PAGES.load()), 0);
     // A page that is not the first of several says where that is, or, from 7.0 on, which bits of its own address to take.
-    let head = pointer(page, PAGE_HEAD.load()) as u64;
+    let head = read_u64(page, PAGE_HEAD.load());
     if head & 1 != 0 {
         page = if head >= HEAD_MASKS { page as u64 & head } else { head - 1 } as *const c_void;
     }
@@ -224,5 +222,3 @@ fn name(inode: *const c_void, is_deleted: bool) -> Option<&'static FileName> {
 
 /// The file, directories that are told at most, and the look whether the root follows.
 const PARTS: usize = 14;
-/// The longest of these names that is told, and a zero.
-const PART_BYTES: usize = perf_ebpf::block::PART_BYTES;

@@ -10,7 +10,6 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    counters::Counter,
     sched::{
         STORM_NS, STORM_SHARE, Seen,
         place::{self, How},
@@ -19,7 +18,7 @@ use perf_ebpf::{
 };
 
 use super::{
-    counters::{count, counters},
+    counters::counters,
     sched::WINDOW_STARTS,
     stacks::{MEMORIES, StackIds, TRACEPOINT, Walked, take},
 };
@@ -155,13 +154,7 @@ fn taken(
             how = How::Sampled;
         }
     }
-    let Ok(stacks) = take(memory, taking.sides, ctx, true, walk, read_python, generation, counters) else {
-        // The others count for themselves.
-        if memory == TRACEPOINT {
-            count(counters, Counter::OffStackless);
-        }
-        return 1;
-    };
+    let Ok(stacks) = take(memory, taking.sides, ctx, true, walk, read_python, generation, counters) else { return 1 };
     taking.stacks = [stacks.user, stacks.kernel, stacks.python];
     if taking.at != 0 {
         taking.place = place::with(taking.at, how);

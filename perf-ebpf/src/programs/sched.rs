@@ -168,7 +168,8 @@ fn switch(
 ) -> i32 {
     // Before anything is looked up: on a CPU that was idle that takes microseconds, which are the next thread's.
     let now_ns = now();
-    let next = known(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()));
+    let next_tid = read_u32(ctx.arg(2), TASK_PID_OFFSET.load());
+    let next = known(next_tid);
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     let previous = known(tid);
@@ -186,7 +187,7 @@ fn switch(
         // It has left the CPU without being seen: see below.
         // SAFETY: see `change`.
         if unsafe { (*thread).state } == State::Running as u32 {
-            sched_left(read_u32(ctx.arg(2), TASK_PID_OFFSET.load()), exec_ns(ctx.arg(2)), now_ns, generation);
+            sched_left(next_tid, exec_ns(ctx.arg(2)), now_ns, generation);
         }
         // SAFETY: see `change`.
         comes(unsafe { &mut *thread }, now_ns, generation);
@@ -228,7 +229,10 @@ fn switch(
     };
     let sides = if WAITS_TOLD.load() == 0 { 0 } else { BOTH_SIDES };
     let asked = Asked { memory: TRACEPOINT, sides, tid, at, now_ns, generation };
-    let (place, stacks) = stacks_at(ctx, asked, take).unwrap_or((0, StackIds::NONE));
+    let (place, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
+        count(counters, Counter::OffStackless);
+        (0, StackIds::NONE)
+    });
     let is_skipped = place::how(place) == How::Skipped;
     if is_skipped {
         count(counters, Counter::OffSkipped);

@@ -120,7 +120,10 @@ fn waker(
     let is_known = from.place != 0 && from.system_call != INTERRUPTED;
     let place = if is_known { mix(from.place, WAKES) } else { 0 };
     let asked = Asked { memory: TRACEPOINT, sides, tid, at: place, now_ns, generation };
-    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or((0, StackIds::NONE));
+    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
+        count(counters, Counter::OffStackless);
+        (0, StackIds::NONE)
+    });
     (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
     let mut id = mix(mix(STACK_ID_SEED, pid_tgid), u64::from(key.exec_count) << 32 | u64::from(key.why));
     let [low, high] = comm_words(&key.comm);

@@ -290,21 +290,19 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
 
 /// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
 /// listening to them costs, every program on the machine pays.
-const DEFAULT: [EventKind; 4] = [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake];
-
-/// The same, where the kernel tells what it knows of requests to disks.
-const DEFAULT_WITH_IO: [EventKind; 5] =
+const DEFAULT: [EventKind; 5] =
     [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io];
 
 /// What to record: once each, in the order of the recording.
 fn kinds(args: &Args) -> Vec<EventKind> {
-    // Without its types, the kernel does not tell what threads do that are not running.
-    let default = match (task_offsets(), block_offsets()) {
-        (Ok(_), Ok(_)) => &DEFAULT_WITH_IO[..],
-        (Ok(_), Err(_)) => &DEFAULT[..],
-        (Err(_), _) => &[EventKind::Cpu],
+    // Without its types, the kernel does not tell what threads do that are not running, nor what it knows of requests.
+    let is_told = |kind: &EventKind| match kind {
+        EventKind::Cpu => true,
+        EventKind::Io => task_offsets().is_ok() && block_offsets().is_ok(),
+        _ => task_offsets().is_ok(),
     };
-    let asked = if args.event.is_empty() { default } else { &args.event };
+    let default = || DEFAULT.into_iter().filter(is_told).collect();
+    let asked = if args.event.is_empty() { default() } else { args.event.clone() };
     // The same requests by their time and by their bytes: one is not had without the other.
     let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
     let io = asked.iter().any(is_io);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::host::{
     Unsupported,
-    block::{BlockOffsets, FileOffsets, block_offsets, file_offsets},
+    block::{BlockOffsets, Offset, block_offsets},
 };
 
 /// Requests that can be under way at once: more than devices take.
@@ -41,11 +41,10 @@ const WALKING: &str = "io_start_walk";
 /// What programs are told of the running kernel.
 #[derive(Debug, Default)]
 pub(super) struct Globals {
-    block: BlockOffsets,
+    offsets: Vec<Offset>,
     tells_start: u32,
     request_argument: u32,
     files_told: u32,
-    files: Option<&'static FileOffsets>,
 }
 
 impl Globals {
@@ -54,10 +53,13 @@ impl Globals {
         if !options.records(EventKind::Io) {
             return Ok(Self::default());
         }
-        let block = block_offsets()?;
-        let (tells_start, request_argument) = (u32::from(block.tells_start), block.request_argument);
-        let files = file_offsets();
-        Ok(Self { block, tells_start, request_argument, files_told: u32::from(files.is_some()), files })
+        let BlockOffsets { requests, files, request_argument, tells_start } = block_offsets()?;
+        Ok(Self {
+            offsets: requests.iter().chain(files).copied().collect(),
+            tells_start: u32::from(*tells_start),
+            request_argument: *request_argument,
+            files_told: u32::from(!files.is_empty()),
+        })
     }
 }
 
@@ -76,22 +78,14 @@ impl BlockCollector {
         cpus: usize,
         recorded: bool,
     ) {
-        let Globals { block, tells_start, request_argument, files_told, files } = globals;
-        for (name, offset) in files.iter().copied().flatten() {
+        let Globals { offsets, tells_start, request_argument, files_told } = globals;
+        for (name, offset) in offsets {
             loader.override_global(name, offset, true);
         }
         loader
             .override_global("TELLS_START", tells_start, true)
             .override_global("FILES_TOLD", files_told, true)
-            .override_global("REQUEST_ARGUMENT", request_argument, true)
-            .override_global("REQUEST_DISK", &block.request_disk, true)
-            .override_global("REQUEST_QUEUE", &block.request_queue, true)
-            .override_global("REQUEST_FLAGS", &block.request_flags, true)
-            .override_global("REQUEST_BYTES", &block.request_bytes, true)
-            .override_global("REQUEST_SECTOR", &block.request_sector, true)
-            .override_global("QUEUE_DISK", &block.queue_disk, true)
-            .override_global("DISK_MAJOR", &block.disk_major, true)
-            .override_global("DISK_MINOR", &block.disk_minor, true);
+            .override_global("REQUEST_ARGUMENT", request_argument, true);
         if !recorded {
             return;
         }

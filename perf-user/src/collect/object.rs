@@ -5,7 +5,6 @@ use std::{io, os::fd::AsFd as _, path::PathBuf, time::Instant};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned, maps::Map, programs::Program};
 use perf_ebpf::{
     comm::comm_words,
-    sched::WaitFilter,
     target::{SIDE_KERNEL, SIDE_USER, TargetKind},
 };
 use serde::Serialize;
@@ -253,17 +252,9 @@ pub fn try_load() -> Result<Trial, AttachError> {
     ];
     let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
     for target in forms {
-        let options = SessionOptions {
-            waits: WaitFilter::ALL,
-            kinds: if inherit { EventKind::ALL.to_vec() } else { vec![EventKind::Cpu] },
-            target,
-            inherit,
-            sides: Sides::Both,
-            unwind: Unwind::FramePointers,
-            python: true,
-            entries: 1,
-            timeline_min_ns: Some(1),
-        };
+        let kinds = if inherit { EventKind::ALL.to_vec() } else { vec![EventKind::Cpu] };
+        let trial = SessionOptions::of_trial(kinds);
+        let options = SessionOptions { target, inherit, python: true, timeline_min_ns: Some(1), ..trial };
         let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
         let walks = bpf.program(WALKING[0]).is_some() && !Host::read().is_before(5, 17);
         let walking = WALKING.into_iter().filter(|_| walks);

@@ -77,6 +77,21 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
+    /// To listen to these events of nobody.
+    pub(super) fn of_trial(kinds: Vec<EventKind>) -> Self {
+        Self {
+            kinds,
+            target: Target::Processes(Vec::new()),
+            inherit: false,
+            sides: Sides::Both,
+            unwind: Unwind::FramePointers,
+            python: false,
+            waits: WaitFilter::ALL,
+            entries: 1,
+            timeline_min_ns: None,
+        }
+    }
+
     /// Whether this kind is recorded.
     #[must_use]
     pub fn records(&self, kind: EventKind) -> bool {

@@ -1,7 +1,7 @@
 //! From the maps of requests to devices to what a window had of them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use perf_ebpf::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, calls::add, found::stacks_of, read_map};
+use super::{DrainError, RawKind, calls::add, found::stacks_of, kept::Kept, read_map};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
@@ -68,13 +68,9 @@ impl RawBlock {
 /// What is known of requests from the windows before.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// Stacks of the last window, and of requests that were not complete then: they are completed in a later one.
-    stacks: HashMap<u64, Arc<[u64]>>,
-    /// The same of the names of files.
-    names: HashMap<FileKey, FileName>,
-    /// The stacks and files of requests that were not complete at the end of the last window: they may have been completed while the
-    /// maps were read, and are counted in the next.
-    open: (HashSet<u64>, HashSet<FileKey>),
+    stacks: Kept<u64, Arc<[u64]>>,
+    /// The names of files.
+    names: Kept<FileKey, FileName>,
 }
 
 impl Requests {
@@ -147,8 +143,10 @@ impl Requests {
         read_map(session, OPEN, Reading::Look, (size_of::<u64>(), size_of::<OpenRequest>()), BATCH, |_, value| {
             open.extend(OpenRequest::read_from_bytes(value));
         })?;
-        self.keep_stacks(needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect(), stacks);
-        self.keep_names(open.iter().map(|open| open.file).collect(), &mut block.names);
+        self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
+        let files = block.files.keys().map(|(_, file)| *file).chain(block.slowest.iter().map(|slow| slow.file));
+        let files: Vec<FileKey> = files.chain(open.iter().map(|open| open.file)).collect();
+        self.names.turn(&mut block.names, files, open.iter().map(|open| open.file).collect());
         if let Some(last_ns) = last_ns {
             open.retain(|open| open.start_ns < last_ns);
             open.sort_by_key(|open| (open.start_ns, open.key.tid));
@@ -173,29 +171,5 @@ impl Requests {
                 block.names.insert(key, name);
             }
         })
-    }
-
-    /// As [`Self::keep_stacks`].
-    fn keep_names(&mut self, open: HashSet<FileKey>, names: &mut HashMap<FileKey, FileName>) {
-        let own = names.clone();
-        for (file, name) in &self.names {
-            names.entry(*file).or_insert(*name);
-        }
-        self.names.retain(|file, _| open.contains(file) || self.open.1.contains(file));
-        self.names.extend(own);
-        self.open.1 = open;
-    }
-
-    /// Gives the window the stacks of requests that were asked for in earlier ones, and keeps those that later ones may need.
-    fn keep_stacks(&mut self, needed: Vec<u64>, open: HashSet<u64>, stacks: &mut HashMap<u64, Arc<[u64]>>) {
-        let own = stacks.clone();
-        for id in needed {
-            if let Some(frames) = self.stacks.get(&id) {
-                stacks.entry(id).or_insert_with(|| Arc::clone(frames));
-            }
-        }
-        self.stacks.retain(|id, _| open.contains(id) || self.open.0.contains(id));
-        self.stacks.extend(own);
-        self.open.0 = open;
     }
 }

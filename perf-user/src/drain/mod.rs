@@ -4,6 +4,7 @@ mod again;
 mod block;
 mod calls;
 mod found;
+mod kept;
 mod run_queue;
 mod timeline;
 mod waits;

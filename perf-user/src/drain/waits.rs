@@ -1,9 +1,6 @@
 //! From the threads' states to what each did in a window: also of those that did not change in it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use perf_ebpf::{
     sample::Key,
@@ -15,6 +12,7 @@ use super::{
     DrainError,
     again::{Again, WalkWaiting},
     found::{Found, Interval, Wait, stacks_of},
+    kept::Kept,
     read_map,
 };
 use crate::{
@@ -42,8 +40,7 @@ pub(super) struct Threads {
     ending: HashMap<(u32, u64), Interval>,
     /// Of threads, by id and the time they were first heard of: how long they did what, as far as windows have told.
     told: HashMap<(u32, u64), Told>,
-    /// Stacks of the last window, and of intervals that have not ended: they may be in a later window's intervals.
-    stacks: HashMap<u64, Arc<[u64]>>,
+    stacks: Kept<u64, Arc<[u64]>>,
     /// The wait of a command for perfprobe to let it go, which is nothing that it does itself.
     held_back: Option<(u32, u64)>,
     /// Stacks that were walked from outside.
@@ -62,7 +59,7 @@ struct Told {
 impl Threads {
     /// Nothing but the `stacks` of threads that wait already; whether stacks are walked `by_tables`.
     pub(super) fn new(stacks: HashMap<u64, Arc<[u64]>>, by_tables: bool) -> Self {
-        Self { stacks, again: Again::new(by_tables), ..Self::default() }
+        Self { stacks: Kept::new(stacks), again: Again::new(by_tables), ..Self::default() }
     }
 
     /// The main thread of this process waits for perfprobe: the wait's thread and beginning.
@@ -140,7 +137,7 @@ impl Threads {
             let is_off = thread.state == State::Blocked as u32 || thread.state == State::Runnable as u32;
             if is_off && thread.off_ns < end_ns && session.options().tells_waits() {
                 let id = (thread.wait.key.tid, thread.off_ns);
-                let known = |id: u64| stacks.get(&id).or_else(|| self.stacks.get(&id)).cloned();
+                let known = |id: u64| stacks.get(&id).or_else(|| self.stacks.get(id)).cloned();
                 let walked = self.again.complete(thread, known, walk);
                 stacks.extend(walked);
                 let before = self.open.remove(&id).unwrap_or_default();
@@ -150,17 +147,9 @@ impl Threads {
         found.share_out();
         self.ending = std::mem::replace(&mut self.open, open);
         self.again.retain(|wait| self.open.contains_key(wait) || self.ending.contains_key(wait));
-        let own = stacks.clone();
         let waiting = found.waits.iter().map(|wait| &wait.wait.key);
-        for id in waiting.chain(found.wakers.values()).flat_map(stacks_of) {
-            if let Some(frames) = self.stacks.get(&id) {
-                stacks.entry(id).or_insert_with(|| Arc::clone(frames));
-            }
-        }
-        let needed = self.open.values().chain(self.ending.values()).flat_map(|interval| interval.stacks);
-        let needed: HashSet<u64> = needed.collect();
-        self.stacks.retain(|id, _| needed.contains(id));
-        self.stacks.extend(own);
+        let needed = waiting.chain(found.wakers.values()).flat_map(stacks_of);
+        self.stacks.turn(stacks, needed, self.open.values().flat_map(|interval| interval.stacks).collect());
         self.told.values_mut().for_each(|told| told.unseen += 1);
         self.told.retain(|_, told| told.unseen <= 2);
         Ok(found)

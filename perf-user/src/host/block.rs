@@ -1,42 +1,46 @@
 //! Block devices: where the kernel keeps what it knows of requests to them, and what they are called.
 
-use std::{collections::HashMap, fs, sync::OnceLock};
+use std::{fs, sync::OnceLock};
 
 use super::{
     Unsupported,
     btf::{self, Btf},
 };
 
-/// Offsets in the running kernel's structures of the block layer, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// An offset in bytes, by the name of the global that the kernel half has it in.
+pub type Offset = (&'static str, u32);
+
+/// What the kernel half is told of the running kernel's block layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockOffsets {
-    /// `request.rq_disk`; 0 where it is the queue that has the disk (5.17).
-    pub request_disk: u32,
-    /// `request.q`.
-    pub request_queue: u32,
-    /// `request.cmd_flags`.
-    pub request_flags: u32,
-    /// `request.__data_len`.
-    pub request_bytes: u32,
-    /// `request.__sector`.
-    pub request_sector: u32,
-    /// `request_queue.disk`; 0 where there is none.
-    pub queue_disk: u32,
-    /// `gendisk.major`.
-    pub disk_major: u32,
-    /// `gendisk.first_minor`.
-    pub disk_minor: u32,
+    /// Where structures keep what is told of requests.
+    pub requests: Vec<Offset>,
+    /// Where they keep what leads from a request to its file; empty where one of these is not known: files are not told then.
+    pub files: Vec<Offset>,
     /// Which argument of the block layer's events is the request: older kernels have the queue before it.
     pub request_argument: u32,
     /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
     pub tells_start: bool,
 }
 
-/// Offsets of what leads from a request to its file, by the names of the globals that the kernel half has them in.
-pub type FileOffsets = [(&'static str, u32); 22];
+/// A global, and the structure and member whose offset it holds.
+type Wanted = (&'static str, &'static str, &'static str);
 
-/// Where the kernel keeps which file a request is for: what each member is called, and in which structure.
-const FILE_MEMBERS: [(&str, &str, &str); 22] = [
+/// The disk of a request, before 5.17.
+const OF_REQUEST: Wanted = ("REQUEST_DISK", "request", "rq_disk");
+/// And since.
+const OF_QUEUE: Wanted = ("QUEUE_DISK", "request_queue", "disk");
+
+const REQUESTS: [Wanted; 6] = [
+    ("REQUEST_QUEUE", "request", "q"),
+    ("REQUEST_FLAGS", "request", "cmd_flags"),
+    ("REQUEST_BYTES", "request", "__data_len"),
+    ("REQUEST_SECTOR", "request", "__sector"),
+    ("DISK_MAJOR", "gendisk", "major"),
+    ("DISK_MINOR", "gendisk", "first_minor"),
+];
+
+const FILES: [Wanted; 22] = [
     ("REQUEST_BIO", "request", "bio"),
     ("BIO_PAGES", "bio", "bi_io_vec"),
     ("PAGE_HEAD", "page", "compound_head"),
@@ -61,38 +65,13 @@ const FILE_MEMBERS: [(&str, &str, &str); 22] = [
     ("TABLE_SIZE", "fdtable", "max_fds"),
 ];
 
-/// The same from the running kernel's BTF, read once; `None` where it lacks one: files are not told then.
-#[must_use]
-pub fn file_offsets() -> Option<&'static FileOffsets> {
-    static KNOWN: OnceLock<Option<FileOffsets>> = OnceLock::new();
-    let read = || {
-        let data = fs::read(btf::VMLINUX).ok()?;
-        let btf = Btf::parse(&data).ok()?;
-        let offset =
-            |structure, member| btf.member_offset(structure, member).or_else(|| btf.nested_offset(structure, member));
-        let text = offset("qstr", "name")?;
-        let mut offsets = FILE_MEMBERS.map(|(global, _, _)| (global, 0));
-        for ((global, at), (_, structure, member)) in offsets.iter_mut().zip(FILE_MEMBERS) {
-            // What newer kernels call it, from 7.0 on.
-            let renamed = || match *global {
-                "NAME_HOOK" => offset(structure, "d_alias"),
-                "PAGE_HEAD" => offset(structure, "compound_info"),
-                _ => None,
-            };
-            *at = offset(structure, member).or_else(renamed)? + if *global == "NAME_TEXT" { text } else { 0 };
-        }
-        Some(offsets)
-    };
-    KNOWN.get_or_init(read).as_ref()
-}
-
 /// Offsets from the running kernel's BTF: they are read once.
 ///
 /// # Errors
-/// When the kernel has no BTF, or its structures lack a member.
-pub fn block_offsets() -> Result<BlockOffsets, Unsupported> {
+/// When the kernel has no BTF, or its structures lack a member that is needed to tell of requests.
+pub fn block_offsets() -> Result<&'static BlockOffsets, Unsupported> {
     static KNOWN: OnceLock<Result<BlockOffsets, Unsupported>> = OnceLock::new();
-    KNOWN.get_or_init(read).clone()
+    KNOWN.get_or_init(read).as_ref().map_err(Clone::clone)
 }
 
 fn read() -> Result<BlockOffsets, Unsupported> {
@@ -103,40 +82,40 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     let data = fs::read(btf::VMLINUX)
         .map_err(|error| missing(format!("the kernel's BTF at {} cannot be read ({error})", btf::VMLINUX)))?;
     let btf = Btf::parse(&data).map_err(|error| missing(error.to_string()))?;
-    let offset = |structure, member| {
-        btf.member_offset(structure, member)
-            .ok_or_else(|| missing(format!("the kernel's BTF does not describe {structure}.{member}")))
+    let has_own_disk = btf.member_offset("request", "rq_disk").is_some();
+    let disk = if has_own_disk { OF_REQUEST } else { OF_QUEUE };
+    let offset = |(global, structure, member): Wanted| {
+        let offset = btf.member_offset(structure, member);
+        let offset = offset.ok_or_else(|| missing(format!("the kernel's BTF does not describe {structure}.{member}")));
+        Ok::<Offset, Unsupported>((global, offset?))
     };
-    let of_request = btf.member_offset("request", "rq_disk").unwrap_or(0);
     Ok(BlockOffsets {
-        request_disk: of_request,
-        request_queue: offset("request", "q")?,
-        request_flags: offset("request", "cmd_flags")?,
-        request_bytes: offset("request", "__data_len")?,
-        request_sector: offset("request", "__sector")?,
-        queue_disk: if of_request == 0 { offset("request_queue", "disk")? } else { 0 },
-        disk_major: offset("gendisk", "major")?,
-        disk_minor: offset("gendisk", "first_minor")?,
+        requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,
+        files: FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
         // The tracepoint's own data comes first.
         request_argument: btf.parameters("btf_trace_block_rq_issue").map_or(0, |count| count.saturating_sub(2)),
         tells_start: btf.has_name("btf_trace_block_io_start"),
     })
 }
 
-/// The names of disks, by their numbers as `perf_ebpf::block` has them.
-#[derive(Debug, Default)]
-pub struct Disks {
-    names: HashMap<u32, String>,
+/// The offset of a member, by itself or in a part without a name.
+fn file_offset(btf: &Btf<'_>, (global, structure, member): Wanted) -> Option<Offset> {
+    let offset =
+        |structure, member| btf.member_offset(structure, member).or_else(|| btf.nested_offset(structure, member));
+    // What newer kernels call it, from 7.0 on.
+    let renamed = match global {
+        "NAME_HOOK" => "d_alias",
+        "PAGE_HEAD" => "compound_info",
+        _ => member,
+    };
+    let found = offset(structure, member).or_else(|| offset(structure, renamed))?;
+    let within = if global == "NAME_TEXT" { offset("qstr", "name")? } else { 0 };
+    Some((global, found + within))
 }
 
-impl Disks {
-    /// What the disk is called, `nvme0n1`; its numbers if it is gone.
-    pub fn name(&mut self, device: u32) -> &str {
-        self.names.entry(device).or_insert_with(|| name(device))
-    }
-}
-
-fn name(device: u32) -> String {
+/// What a disk is called, `nvme0n1`, by its numbers as `perf_ebpf::block` has them; these if it is gone.
+#[must_use]
+pub fn disk_name(device: u32) -> String {
     let numbers = format!("{}:{}", device >> 20, device & 0xf_ffff);
     let link = fs::read_link(format!("/sys/dev/block/{numbers}")).ok();
     let name = link.as_deref().and_then(|link| link.file_name()).map(|name| name.to_string_lossy().into_owned());
@@ -153,8 +132,8 @@ mod tests {
             let Ok(numbers) = fs::read_to_string(entry.path().join("dev")) else { continue };
             let Some((major, minor)) = numbers.trim().split_once(':') else { continue };
             let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else { continue };
-            assert_eq!(Disks::default().name(major << 20 | minor), entry.file_name().to_string_lossy());
+            assert_eq!(disk_name(major << 20 | minor), entry.file_name().to_string_lossy());
         }
-        assert_eq!(Disks::default().name(4095 << 20 | 7), "4095:7");
+        assert_eq!(disk_name(4095 << 20 | 7), "4095:7");
     }
 }

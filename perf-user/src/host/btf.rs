@@ -3,6 +3,8 @@
 //! Layout: `Documentation/bpf/btf.rst` of the kernel. aya keeps member offsets to itself, and its full parse takes tens
 //! of milliseconds; this walks the type section once.
 
+use std::collections::HashMap;
+
 /// Where the running kernel shows its own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -26,10 +28,14 @@ pub enum BtfError {
 }
 
 /// A parsed blob, borrowing its bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Btf<'data> {
     types: &'data [u8],
     strings: &'data [u8],
+    /// Where each type is, in the order of their numbers, the first of which is 1.
+    index: Vec<usize>,
+    /// Where structures are, by their names.
+    structures: HashMap<&'data [u8], Vec<usize>>,
 }
 
 impl<'data> Btf<'data> {
@@ -49,87 +55,81 @@ impl<'data> Btf<'data> {
         };
         let types = section(field(8)?, field(12)?).ok_or(BtfError::Truncated)?;
         let strings = section(field(16)?, field(20)?).ok_or(BtfError::Truncated)?;
-        Ok(Self { types, strings })
+        let mut btf = Self { types, strings, index: Vec::new(), structures: HashMap::new() };
+        let mut at = 0;
+        while let Some(info) = word(types, at + 4) {
+            let (kind, vlen) = kind_of(info);
+            btf.index.push(at);
+            if let Some(name) = word(types, at).filter(|_| kind == KIND_STRUCT).and_then(|name| btf.text(name)) {
+                btf.structures.entry(name).or_default().push(at);
+            }
+            let Some(more) = trailer_bytes(kind, vlen) else { break };
+            at += TYPE_BYTES + more;
+        }
+        Ok(btf)
     }
 
     /// As [`Self::member_offset`], of members of unions and structures without a name in it, too.
     #[must_use]
     pub fn nested_offset(&self, structure: &str, member: &str) -> Option<u32> {
-        let types = self.index();
-        let found = self.find(&types, KIND_STRUCT, structure)?;
-        self.nested_bits(&types, found, member, 0).filter(|bits| bits.is_multiple_of(8)).map(|bits| bits / 8)
+        let found = self.structures.get(structure.as_bytes())?.first()?;
+        bytes_of(self.nested_bits(*found, member, 0)?)
     }
 
     /// How many parameters the functions have whose pointers are of this type; `None` when there is no such type.
     #[must_use]
     pub fn parameters(&self, name: &str) -> Option<u32> {
-        let types = self.index();
-        let of = |at: usize| types.get((word(self.types, at + 8)? as usize).checked_sub(1)?).copied();
-        let function = of(of(self.find(&types, KIND_TYPEDEF, name)?)?)?;
-        let info = word(self.types, function + 4)?;
-        ((info >> 24) & 0x1f == KIND_FUNCTION_PROTOTYPE).then_some(info & 0xffff)
+        let is_it = |at: &usize| {
+            word(self.types, at + 4).is_some_and(|info| kind_of(info).0 == KIND_TYPEDEF)
+                && word(self.types, *at).is_some_and(|told| self.is_named(told, name))
+        };
+        let of = |at: usize| self.at(word(self.types, at + 8)?);
+        let function = of(of(self.index.iter().copied().find(is_it)?)?)?;
+        let (kind, count) = kind_of(word(self.types, function + 4)?);
+        (kind == KIND_FUNCTION_PROTOTYPE).then_some(count as u32)
     }
 
-    /// Where each type is, in the order of their numbers, the first of which is 1.
-    fn index(&self) -> Vec<usize> {
-        let (mut types, mut at) = (Vec::new(), 0);
-        while let Some(info) = word(self.types, at + 4) {
-            types.push(at);
-            let Some(more) = trailer_bytes((info >> 24) & 0x1f, (info & 0xffff) as usize) else { break };
-            at += TYPE_BYTES + more;
-        }
-        types
-    }
-
-    /// Where the first type of this kind and name is.
-    fn find(&self, types: &[usize], kind: u32, name: &str) -> Option<usize> {
-        types.iter().copied().find(|at| {
-            let info = word(self.types, *at + 4).unwrap_or(0);
-            (info >> 24) & 0x1f == kind && word(self.types, *at).is_some_and(|told| self.is_named(told, name))
-        })
+    /// Where the type of this number is.
+    fn at(&self, number: u32) -> Option<usize> {
+        self.index.get((number as usize).checked_sub(1)?).copied()
     }
 
     /// The offset in bits of `member` in the structure or union at this place; nobody nests them deeper than so.
-    fn nested_bits(&self, types: &[usize], at: usize, member: &str, depth: u32) -> Option<u32> {
+    fn nested_bits(&self, at: usize, member: &str, depth: u32) -> Option<u32> {
         const DEEPEST: u32 = 8;
         let info = word(self.types, at + 4)?;
-        let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-        if !matches!(kind, KIND_STRUCT | KIND_UNION) || depth > DEEPEST {
+        if !matches!(kind_of(info).0, KIND_STRUCT | KIND_UNION) || depth > DEEPEST {
             return None;
         }
-        (0..vlen).map(|index| at + TYPE_BYTES + index * MEMBER_BYTES).find_map(|member_at| {
-            let (name, of, bits) =
-                (word(self.types, member_at)?, word(self.types, member_at + 4)?, word(self.types, member_at + 8)?);
-            let bits = if info >> 31 == 0 { bits } else { bits & 0x00ff_ffff };
+        self.members(at, info).find_map(|(name, of, bits)| {
             if self.is_named(name, member) {
                 return Some(bits);
             }
-            let nested = if self.is_named(name, "") { types.get((of as usize).checked_sub(1)?) } else { None };
-            Some(bits + self.nested_bits(types, *nested?, member, depth + 1)?)
+            let nested = if self.is_named(name, "") { self.at(of) } else { None };
+            Some(bits + self.nested_bits(nested?, member, depth + 1)?)
         })
     }
 
-    /// The offset in bytes of `member` in the first structure called `structure`; `None` when there is none, or the
-    /// member is a bit field.
+    /// The offset in bytes of `member` in the first structure called `structure` that has it; `None` when there is none, or
+    /// the member is a bit field.
     #[must_use]
     pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
-        let mut at = 0;
-        while let Some(info) = word(self.types, at + 4) {
-            let (kind, vlen) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-            if kind == KIND_STRUCT && self.is_named(word(self.types, at)?, structure) {
-                let found = (0..vlen)
-                    .map(|index| at + TYPE_BYTES + index * MEMBER_BYTES)
-                    .find(|member_at| word(self.types, *member_at).is_some_and(|name| self.is_named(name, member)));
-                if let Some(member_at) = found {
-                    let bits = word(self.types, member_at + 8)?;
-                    // With the kind flag set, the upper byte holds a bit field's width.
-                    let bits = if info >> 31 == 0 { bits } else { bits & 0x00ff_ffff };
-                    return bits.is_multiple_of(8).then_some(bits / 8);
-                }
-            }
-            at += TYPE_BYTES + trailer_bytes(kind, vlen)?;
-        }
-        None
+        let bits = self.structures.get(structure.as_bytes())?.iter().find_map(|at| {
+            let info = word(self.types, at + 4)?;
+            self.members(*at, info).find(|(name, ..)| self.is_named(*name, member)).map(|(.., bits)| bits)
+        });
+        bytes_of(bits?)
+    }
+
+    /// The names, types and offsets in bits of the members of the structure or union at this place.
+    fn members(&self, at: usize, info: u32) -> impl Iterator<Item = (u32, u32, u32)> {
+        (0..kind_of(info).1).map_while(move |index| {
+            let member_at = at + TYPE_BYTES + index * MEMBER_BYTES;
+            let bits = word(self.types, member_at + 8)?;
+            // With the kind flag set, the upper byte holds a bit field's width.
+            let bits = if info >> 31 == 0 { bits } else { bits & 0x00ff_ffff };
+            Some((word(self.types, member_at)?, word(self.types, member_at + 4)?, bits))
+        })
     }
 
     /// Whether anything has this name.
@@ -143,6 +143,21 @@ impl<'data> Btf<'data> {
             .get(offset as usize..)
             .is_some_and(|rest| rest.get(..name.len()) == Some(name.as_bytes()) && rest.get(name.len()) == Some(&0))
     }
+
+    fn text(&self, offset: u32) -> Option<&'data [u8]> {
+        let rest = self.strings.get(offset as usize..)?;
+        rest.get(..rest.iter().position(|byte| *byte == 0)?)
+    }
+}
+
+/// The kind of a type, and how many parts it has.
+fn kind_of(info: u32) -> (u32, usize) {
+    ((info >> 24) & 0x1f, (info & 0xffff) as usize)
+}
+
+/// An offset in bytes, if it is one.
+fn bytes_of(bits: u32) -> Option<u32> {
+    bits.is_multiple_of(8).then_some(bits / 8)
 }
 
 /// Bytes that follow a type of this kind; `None` for a kind this reader does not know.

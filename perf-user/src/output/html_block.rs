@@ -3,14 +3,17 @@
 use flamegraphs::{Column, Section};
 
 use super::html::more;
-use crate::report::{
-    BlockKindReport, BlockReport, FileReport, LengthsReport, RequestReport, accounting_line,
-    human::{bytes, duration, thousands},
+use crate::{
+    profile::SingleRequest,
+    report::{
+        BlockKindReport, BlockReport, FileReport, LengthsReport, accounting_line,
+        human::{bytes, duration, thousands},
+    },
 };
 
 /// By process, disk and operation, the slowest, and those that are not complete.
 pub(super) fn sections(block: &BlockReport) -> Vec<Section> {
-    let single = |heading: &str, requests: &[RequestReport]| {
+    let single = |heading: &str, requests: &[SingleRequest]| {
         (!requests.is_empty()).then(|| Section {
             heading: heading.into(),
             columns: vec![
@@ -76,7 +79,7 @@ fn file(file: &FileReport) -> Vec<String> {
     ]
 }
 
-fn row(request: &RequestReport) -> Vec<String> {
+fn row(request: &SingleRequest) -> Vec<String> {
     vec![
         duration(request.length_ns()),
         duration(request.queue_ns),

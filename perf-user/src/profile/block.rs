@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::{Accounting, Lengths};
 
 /// Requests to block devices, over the windows of the profile.
@@ -52,7 +54,7 @@ pub struct FileIo {
 }
 
 /// One request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SingleRequest {
     /// The process.
     pub tgid: u32,
@@ -83,5 +85,6 @@ pub struct SingleRequest {
     /// Whether it, or part of it, failed.
     pub failed: bool,
     /// Whether it was complete when the recording ended.
+    #[serde(skip)]
     pub complete: bool,
 }

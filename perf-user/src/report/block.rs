@@ -31,9 +31,9 @@ pub struct BlockReport {
     /// How many more there are.
     pub files_omitted: usize,
     /// The requests that took longest, the longest first.
-    pub slowest: Vec<RequestReport>,
+    pub slowest: Vec<SingleRequest>,
     /// Those that were not complete when the recording ended, the oldest first.
-    pub open: Vec<RequestReport>,
+    pub open: Vec<SingleRequest>,
 }
 
 /// What a process asked a disk for, of one kind.
@@ -123,39 +123,6 @@ impl LengthsReport {
     }
 }
 
-/// One request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RequestReport {
-    /// The process that asked for it.
-    pub tgid: u32,
-    /// Its name.
-    pub process: String,
-    /// The thread.
-    pub tid: u32,
-    /// The thread's name.
-    pub comm: String,
-    /// The disk.
-    pub disk: String,
-    /// What it was asked for.
-    pub operation: String,
-    /// The path of the file that it was for; empty if that is not known.
-    pub file: String,
-    /// When, in nanoseconds after the recording's start; negative for before.
-    pub start_ns: i64,
-    /// How long it waited to be given to the device.
-    pub queue_ns: u64,
-    /// How long that took, or has taken.
-    pub device_ns: u64,
-    /// The first of its sectors, of 512 bytes each, counted from the beginning of the disk.
-    pub sector: u64,
-    /// How much.
-    pub bytes: u64,
-    /// How often the device sent it back.
-    pub requeues: u32,
-    /// Whether it, or part of it, failed.
-    pub failed: bool,
-}
-
 /// The slowest that are told of: as many as each window keeps.
 const SLOWEST: usize = perf_ebpf::calls::SLOWEST;
 
@@ -196,13 +163,12 @@ pub(super) fn block(profile: &Profile, options: &ReportOptions) -> Option<BlockR
     });
     let files_omitted = files.len().saturating_sub(most);
     files.truncate(most);
-    let single = |complete: bool| {
-        block.slowest.iter().filter(move |single| single.complete == complete).map(of_single).collect()
-    };
-    let mut slowest: Vec<RequestReport> = single(true);
+    let single =
+        |complete: bool| block.slowest.iter().filter(move |single| single.complete == complete).cloned().collect();
+    let mut slowest: Vec<SingleRequest> = single(true);
     slowest.sort_by_key(|request| (Reverse(request.length_ns()), request.start_ns, request.tid));
     slowest.truncate(most.min(SLOWEST));
-    let mut open: Vec<RequestReport> = single(false);
+    let mut open: Vec<SingleRequest> = single(false);
     open.sort_by_key(|request| (request.start_ns, request.tid));
     open.truncate(most);
     let (accounting, counters) = (block.accounting.clone(), block.counters.clone());
@@ -225,26 +191,7 @@ fn of_kind(kind: &BlockKind, seconds: f64) -> BlockKindReport {
     }
 }
 
-fn of_single(single: &SingleRequest) -> RequestReport {
-    RequestReport {
-        tgid: single.tgid,
-        process: single.process.clone(),
-        tid: single.tid,
-        comm: single.comm.clone(),
-        disk: single.disk.clone(),
-        operation: single.operation.clone(),
-        file: single.file.clone(),
-        start_ns: single.start_ns,
-        queue_ns: single.queue_ns,
-        device_ns: single.device_ns,
-        sector: single.sector,
-        bytes: single.bytes,
-        requeues: single.requeues,
-        failed: single.failed,
-    }
-}
-
-impl RequestReport {
+impl SingleRequest {
     /// How long it took, or has lasted.
     #[must_use]
     pub fn length_ns(&self) -> u64 {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     ReportOptions,
     human::{duration, line, shorten, thousands},
-    text::{accounting_line, labelled, write_more},
+    text::{write_account, write_by_process, write_more},
 };
 use crate::{
     profile::{Accounting, CallKind, Profile, SingleCall},
@@ -153,16 +153,7 @@ fn of_single(call: &SingleCall) -> SlowCallReport {
 impl CallsReport {
     /// As text of 100 columns.
     pub(super) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f)?;
-        labelled(f, "System", &format!("calls {}", accounting_line(&self.accounting, "calls")))?;
-        for (cause, lost) in self.accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
-            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
-        }
-        for (name, what) in FACTS {
-            if let Some(count) = self.counters.get(*name).filter(|count| **count > 0) {
-                labelled(f, "", &format!("{:>14}  {what}", thousands(*count)))?;
-            }
-        }
+        write_account(f, ("System", "calls"), &self.accounting, &self.counters, FACTS)?;
         self.write_kinds(f)?;
         write_single(f, "slowest calls, with what they returned", &self.slowest)?;
         write_single(f, "calls that have not returned", &self.open)
@@ -172,32 +163,8 @@ impl CallsReport {
         if self.kinds.is_empty() {
             return Ok(());
         }
-        let mut processes: Vec<(u32, &str)> = Vec::new();
-        for kind in &self.kinds {
-            if !processes.iter().any(|(tgid, _)| *tgid == kind.tgid) {
-                processes.push((kind.tgid, &kind.process));
-            }
-        }
         writeln!(f, "\n    total      calls     p50     p99     max  {:<18} errors", "call")?;
-        for (tgid, process) in &processes {
-            if processes.len() > 1 {
-                writeln!(f, "{} ({tgid})", shorten(process, 40))?;
-            }
-            for kind in self.kinds.iter().filter(|kind| kind.tgid == *tgid) {
-                let CallReport { call, count, total_ns, p50_ns, p99_ns, max_ns, .. } = kind;
-                let row = format!(
-                    "{:>9} {:>10} {:>7} {:>7} {:>7}  {:<18} {}",
-                    duration(*total_ns),
-                    thousands(*count),
-                    duration(*p50_ns),
-                    duration(*p99_ns),
-                    duration(*max_ns),
-                    shorten(call, 18),
-                    shorten(&kind.told_errors(), ERRORS),
-                );
-                writeln!(f, "{}", row.trim_end())?;
-            }
-        }
+        write_by_process(f, &self.kinds, |kind| (kind.tgid, &kind.process), |f, kind| kind.write(f))?;
         write_more(f, self.kinds_omitted, "calls")
     }
 }
@@ -217,6 +184,21 @@ const FACTS: &[(&str, &str)] = &[
 ];
 
 impl CallReport {
+    fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { call, count, total_ns, p50_ns, p99_ns, max_ns, .. } = self;
+        let row = format!(
+            "{:>9} {:>10} {:>7} {:>7} {:>7}  {:<18} {}",
+            duration(*total_ns),
+            thousands(*count),
+            duration(*p50_ns),
+            duration(*p99_ns),
+            duration(*max_ns),
+            shorten(call, 18),
+            shorten(&self.told_errors(), ERRORS),
+        );
+        writeln!(f, "{}", row.trim_end())
+    }
+
     /// The errors, the most frequent first.
     #[must_use]
     pub fn told_errors(&self) -> String {

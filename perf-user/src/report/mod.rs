@@ -25,7 +25,7 @@ use crate::{
 };
 use places::Places;
 
-pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport, RequestReport};
+pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use text::{accounting_line, amount, frequency_hz};

@@ -17,7 +17,7 @@ use super::{
     read::{Unreadable, each, text},
 };
 use crate::{
-    collect::target::comm_text,
+    collect::{EventKind, target::comm_text},
     profile::{Block, SingleRequest},
     symbolize::operation_label,
     task::{LocatedBlock, LocatedWindow},
@@ -143,8 +143,7 @@ pub(super) fn load(
     selection: Selection,
     start_ns: u64,
 ) -> Result<Option<Block>, Unreadable> {
-    let recorded = "SELECT count(*) > 0 FROM event WHERE name = 'io'";
-    if !connection.query_row(recorded, [], |row| row.get::<_, bool>(0))? {
+    if !counts::is_recorded(connection, EventKind::Io)? {
         return Ok(None);
     }
     let (accounting, counters) = counts::load(connection, windows, COUNTED)?;

@@ -13,6 +13,7 @@ use super::{
     read::{Unreadable, each, text},
 };
 use crate::{
+    collect::EventKind,
     profile::{Calls, SingleCall},
     symbolize::{arguments, call_label, error_label},
     task::{LocatedCalls, LocatedWindow},
@@ -83,8 +84,7 @@ pub(super) fn load(
     selection: Selection,
     start_ns: u64,
 ) -> Result<Option<Calls>, Unreadable> {
-    let recorded = "SELECT count(*) > 0 FROM event WHERE name = 'syscalls'";
-    if !connection.query_row(recorded, [], |row| row.get::<_, bool>(0))? {
+    if !counts::is_recorded(connection, EventKind::Syscalls)? {
         return Ok(None);
     }
     let (accounting, counters) = counts::load(connection, windows, COUNTED)?;

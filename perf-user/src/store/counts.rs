@@ -1,4 +1,4 @@
-//! The account of what is no event of its own: in the table of counters, under a name that no event has.
+//! What became of events, in the table of counters; of what is no event of its own, under a name that no event has.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{
     outline::Windows,
     read::{Unreadable, each},
 };
-use crate::profile::Accounting;
+use crate::{collect::EventKind, profile::Accounting};
 
 /// What a window counted.
 pub(super) struct Counted<'a> {
@@ -26,27 +26,36 @@ pub(super) fn write(
     name: &str,
     counted: &Counted<'_>,
 ) -> rusqlite::Result<()> {
-    let count = |what: &str, cause: &str, value: u64| {
-        let sql =
-            "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET value = value + excluded.value";
-        transaction.prepare_cached(sql)?.execute(params![window, name, what, cause, value as i64]).map(drop)
-    };
+    let count = |what: &str, cause: &str, value: u64| add(transaction, window, (name, what, cause, value));
     count("taken", "", counted.taken)?;
     count("reported", "", counted.reported)?;
-    let lost = counted.lost.iter().filter(|(_, value)| *value > 0);
-    lost.into_iter().try_for_each(|(cause, value)| count("lost", cause, *value))?;
+    counted.lost.iter().try_for_each(|(cause, value)| count("lost", cause, *value))?;
     counted.facts.iter().try_for_each(|(name, value)| count("fact", name, *value))
+}
+
+/// Adds to a count of a window: of which event, what, under which name, and how much.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    window: u32,
+    (event, what, name, value): (&str, &str, &str, u64),
+) -> rusqlite::Result<()> {
+    if value > 0 || what != "lost" {
+        let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET value = value + excluded.value";
+        transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
+    }
+    Ok(())
 }
 
 /// Reads what these windows counted under this name: the account, and facts.
 pub(super) fn load(
     connection: &Connection,
     windows: &Windows,
-    name: &str,
+    name: &'static str,
 ) -> Result<(Accounting, BTreeMap<String, u64>), Unreadable> {
     let (mut accounting, mut facts) = (Accounting::default(), BTreeMap::new());
-    each(connection, "SELECT window, kind, name, value, event FROM counter", |row| {
-        if row.get::<_, String>(4)? != name || !windows.contains_key(&row.get(0)?) {
+    each(connection, &format!("SELECT window, kind, name, value FROM counter WHERE event = '{name}'"), |row| {
+        if !windows.contains_key(&row.get(0)?) {
             return Ok(());
         }
         let (kind, cause, value): (String, String, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
@@ -60,4 +69,9 @@ pub(super) fn load(
         Ok(())
     })?;
     Ok((accounting, facts))
+}
+
+/// Whether an event was recorded.
+pub(super) fn is_recorded(connection: &Connection, event: EventKind) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) > 0 FROM event WHERE name = ?1", [event.name()], |row| row.get(0))
 }

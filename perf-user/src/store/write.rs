@@ -13,6 +13,7 @@ use super::{
     APPLICATION_ID, SCHEMA_VERSION, StoreError,
     blob::{Entry, encode},
     block, calls,
+    counts::{self, Counted},
     intern::Interner,
     open::tables,
     run_queue, timeline,
@@ -175,7 +176,7 @@ impl Writer {
         let counts = timeline::counts(window).into_iter();
         counts
             .map(|(what, name, value)| (timeline::COUNTED_AS, what, name, value))
-            .try_for_each(|count| add(&transaction, id, count))?;
+            .try_for_each(|count| counts::add(&transaction, id, count))?;
         let committing = rights(&self.place)?;
         transaction.commit()?;
         drop(committing);
@@ -218,25 +219,8 @@ fn write_kind(
         let row = params![window, event, tgid, encode(entries)];
         transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", row)?;
     }
-    let counter = |what: &str, name: &str, value: u64| add(transaction, window, (event, what, name, value));
-    counter("taken", "", kind.taken)?;
-    counter("reported", "", kind.reported())?;
-    kind.lost.iter().try_for_each(|(cause, value)| counter("lost", cause, *value))?;
-    kind.facts.iter().try_for_each(|(name, value)| counter("fact", name, *value))
-}
-
-/// Adds to a count of a window: of which event, what, under which name, and how much.
-fn add(
-    transaction: &Transaction<'_>,
-    window: u32,
-    (event, what, name, value): (&str, &str, &str, u64),
-) -> rusqlite::Result<()> {
-    if value > 0 || what != "lost" {
-        let sql = "INSERT INTO counter VALUES (?1, ?2, ?3, ?4, ?5)
-            ON CONFLICT DO UPDATE SET value = value + excluded.value";
-        transaction.prepare_cached(sql)?.execute(params![window, event, what, name, value as i64])?;
-    }
-    Ok(())
+    let counted = Counted { taken: kind.taken, reported: kind.reported(), lost: &kind.lost, facts: &kind.facts };
+    counts::write(transaction, window, event, &counted)
 }
 
 /// The rights with which files are made in a place; that they cannot be taken is told as SQLite tells its errors.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use perf_ebpf::block::Operation;
 
 use super::did_name;
-use crate::{collect::Did, host::block::Disks};
+use crate::{collect::Did, host::block::disk_name};
 
 /// What a device is asked for.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn operation_label(operation: u32) -> &'static str {
 #[must_use]
 pub(super) fn did_label(did: Did) -> Cow<'static, str> {
     match did {
-        Did::Asked(operation, disk) => format!("{} {}", operation_label(operation), Disks::default().name(disk)).into(),
+        Did::Asked(operation, disk) => format!("{} {}", operation_label(operation), disk_name(disk)).into(),
         _ => did_name(did).into(),
     }
 }

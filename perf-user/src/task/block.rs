@@ -7,7 +7,7 @@ use perf_ebpf::block::{BlockSum, FileKey, FileName, FileRequests, OpenRequest, S
 use super::Tasks;
 use crate::{
     drain::{RawBlock, RawWindow},
-    host::{block::Disks, mounts::Mounts},
+    host::{block::disk_name, mounts::Mounts},
 };
 
 /// Requests that are not complete that are told one by one: the oldest.
@@ -76,16 +76,17 @@ impl Tasks {
     pub(super) fn locate_block(&self, block: &RawBlock, window: &RawWindow) -> LocatedBlock {
         let mut open = block.open.clone();
         open.truncate(OPEN);
-        let (mut processes, mut disks, mut known) = (HashMap::new(), HashMap::new(), Disks::default());
+        let (mut processes, mut disks) = (HashMap::new(), HashMap::new());
         let named = block.sums.keys().map(|(tgid, disk, _)| (*tgid, *disk));
         let named = named.chain(block.slowest.iter().map(|slow| (slow.tgid, slow.device)));
         for (tgid, disk) in named.chain(open.iter().map(|open| (open.key.tgid, open.device))) {
             processes.entry(tgid).or_insert_with(|| self.process_name(tgid, window.end_ns));
-            disks.entry(disk).or_insert_with(|| known.name(disk).to_owned());
+            disks.entry(disk).or_insert_with(|| disk_name(disk));
         }
-        let mounts = Mounts::read();
         let files = block.files.keys().map(|(_, file)| *file).chain(block.slowest.iter().map(|slow| slow.file));
         let files: HashSet<FileKey> = files.chain(open.iter().map(|open| open.file)).collect();
+        // Most windows of most programs have none.
+        let mounts = if files.is_empty() { Mounts::default() } else { Mounts::read() };
         let paths = files.into_iter().map(|file| (file, path(file, block.names.get(&file), &mounts)));
         let open_at_end = block.open.len() as u64;
         LocatedBlock {

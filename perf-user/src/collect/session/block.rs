@@ -1,15 +1,14 @@
 //! The part of a session by which the slowest requests to devices are read back.
 
-use perf_ebpf::{block::SlowRequest, sched::WaitFilter};
+use perf_ebpf::block::SlowRequest;
 
-use super::{Session, SessionOptions, Sides, Unwind};
+use super::{Session, SessionOptions};
 use crate::{
     collect::{
         AttachError, EventKind,
         block::BlockCollector,
         cpu::{Clock, CpuCollector},
         object::load,
-        target::Target,
     },
     host::Host,
 };
@@ -30,17 +29,7 @@ impl Session {
 /// # Errors
 /// What the kernel lacks, or refused.
 pub fn try_block(host: &Host) -> Result<(), AttachError> {
-    let options = SessionOptions {
-        kinds: vec![EventKind::Io, EventKind::IoBytes],
-        target: Target::Processes(Vec::new()),
-        inherit: false,
-        waits: WaitFilter::ALL,
-        timeline_min_ns: None,
-        sides: Sides::Both,
-        unwind: Unwind::FramePointers,
-        python: false,
-        entries: 1,
-    };
+    let options = SessionOptions::of_trial(vec![EventKind::Io, EventKind::IoBytes]);
     let (mut bpf, _) = load(host, &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
     BlockCollector::load(&mut bpf, options.unwind, false)?.attach(&mut bpf)
 }

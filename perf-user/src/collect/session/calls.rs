@@ -4,19 +4,15 @@ use aya::{
     Pod,
     maps::{MapData, PerCpuArray, PerCpuValues},
 };
-use perf_ebpf::{
-    calls::{SLOWEST, SlowCall, SlowLengths},
-    sched::WaitFilter,
-};
+use perf_ebpf::calls::{SLOWEST, SlowCall, SlowLengths};
 
-use super::{Session, SessionOptions, Sides, Unwind};
+use super::{Session, SessionOptions};
 use crate::{
     collect::{
         AttachError, EventKind,
         calls::CallsCollector,
         cpu::{Clock, CpuCollector},
         object::load,
-        target::Target,
     },
     host::Host,
 };
@@ -67,17 +63,7 @@ impl Session {
 /// # Errors
 /// What the kernel lacks, or refused.
 pub fn try_calls(host: &Host) -> Result<(), AttachError> {
-    let options = SessionOptions {
-        kinds: vec![EventKind::Syscalls],
-        target: Target::Processes(Vec::new()),
-        inherit: false,
-        waits: WaitFilter::ALL,
-        timeline_min_ns: None,
-        sides: Sides::Both,
-        unwind: Unwind::FramePointers,
-        python: false,
-        entries: 1,
-    };
+    let options = SessionOptions::of_trial(vec![EventKind::Syscalls]);
     let (mut bpf, _) = load(host, &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
     CallsCollector::load(&mut bpf, options.unwind, false)?.attach(&mut bpf)
 }

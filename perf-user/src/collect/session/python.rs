@@ -2,9 +2,9 @@
 //! tells of their code.
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use perf_ebpf::{python::Process, sched::WaitFilter};
+use perf_ebpf::python::Process;
 
-use super::{Session, SessionOptions, Sides, Unwind};
+use super::{Session, SessionOptions};
 use crate::{
     collect::{
         AttachError, Collector as _, EventKind,
@@ -47,17 +47,8 @@ pub(in crate::collect) fn fs_base(host: &Host, offsets: &TaskOffsets) -> Result<
 /// What the kernel lacks, or refused.
 pub fn try_python(host: &Host) -> Result<(), AttachError> {
     fs_base(host, &task_offsets()?)?;
-    let options = SessionOptions {
-        kinds: vec![EventKind::Cpu],
-        waits: WaitFilter::ALL,
-        target: Target::All,
-        inherit: false,
-        sides: Sides::Both,
-        unwind: Unwind::FramePointers,
-        python: true,
-        entries: 1,
-        timeline_min_ns: None,
-    };
+    let trial = SessionOptions::of_trial(vec![EventKind::Cpu]);
+    let options = SessionOptions { target: Target::All, python: true, ..trial };
     let mut collector = CpuCollector::new(1, Clock::CpuClock, 1);
     let (mut bpf, reads_python) = load(host, &options, &collector)?;
     collector.load(&mut bpf, host, options.unwind, reads_python)

@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Formatter};
 
-use super::{BlockKindReport, BlockReport, LengthsReport, RequestReport};
-use crate::report::{
-    human::{bytes, duration, line, percent, shorten, thousands},
-    text::{accounting_line, labelled, write_more},
+use super::{BlockKindReport, BlockReport, LengthsReport};
+use crate::{
+    profile::SingleRequest,
+    report::{
+        human::{bytes, duration, line, percent, shorten, thousands},
+        text::{labelled, write_account, write_by_process, write_more},
+    },
 };
 
 /// What is said of counters that are no losses.
@@ -18,16 +21,7 @@ const FACTS: &[(&str, &str)] = &[
 impl BlockReport {
     /// As text of 100 columns.
     pub(in crate::report) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f)?;
-        labelled(f, "Disks", &format!("requests {}", accounting_line(&self.accounting, "requests")))?;
-        for (cause, lost) in self.accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
-            labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
-        }
-        for (name, what) in FACTS {
-            if let Some(count) = self.counters.get(*name).filter(|count| **count > 0) {
-                labelled(f, "", &format!("{:>14}  {what}", thousands(*count)))?;
-            }
-        }
+        write_account(f, ("Disks", "requests"), &self.accounting, &self.counters, FACTS)?;
         if self.kinds.is_empty() && self.accounting.reported > 0 {
             labelled(f, "", "these are of all threads; of one, only those of the slowest are known that it asked for")?;
         }
@@ -41,26 +35,11 @@ impl BlockReport {
         if self.kinds.is_empty() {
             return Ok(());
         }
-        let mut processes: Vec<(u32, &str)> = Vec::new();
-        for kind in &self.kinds {
-            if !processes.iter().any(|(tgid, _)| *tgid == kind.tgid) {
-                processes.push((kind.tgid, &kind.process));
-            }
-        }
         writeln!(f, "\n requests   per s     bytes     per s     p50     p90     p99     max  request")?;
-        for (tgid, process) in &processes {
-            if processes.len() > 1 {
-                writeln!(f, "{} ({tgid})", shorten(&line(process), 40))?;
-            }
-            for kind in self.kinds.iter().filter(|kind| kind.tgid == *tgid) {
-                kind.write(f)?;
-            }
-        }
+        write_by_process(f, &self.kinds, |kind| (kind.tgid, &kind.process), |f, kind| kind.write(f))?;
         write_more(f, self.kinds_omitted, "kinds of requests")
     }
-}
 
-impl BlockReport {
     fn write_files(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.files.is_empty() {
             return Ok(());
@@ -126,7 +105,7 @@ fn rate(per_second: f64) -> String {
 /// The width of a request in words.
 const TOLD: usize = 45;
 
-fn write_single(f: &mut Formatter<'_>, heading: &str, requests: &[RequestReport]) -> fmt::Result {
+fn write_single(f: &mut Formatter<'_>, heading: &str, requests: &[SingleRequest]) -> fmt::Result {
     if requests.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,10 @@
 mod tables;
 mod threads;
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, Formatter},
+};
 
 use perf_ebpf::{counters::Counter, sched::STORM_SHARE};
 
@@ -311,6 +314,49 @@ fn write_quality(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
     for (at, (name, count)) in counters.enumerate() {
         let label = if at == 0 { "Counters" } else { "" };
         labelled(f, label, &format!("{:>9}  {}", thousands(*count), name.replace('_', " ")))?;
+    }
+    Ok(())
+}
+
+/// What became of things that are counted beside the events, with what is said of counters that are no losses.
+pub(super) fn write_account(
+    f: &mut Formatter<'_>,
+    (label, what): (&str, &str),
+    accounting: &Accounting,
+    counters: &BTreeMap<String, u64>,
+    facts: &[(&str, &str)],
+) -> fmt::Result {
+    writeln!(f)?;
+    labelled(f, label, &format!("{what} {}", accounting_line(accounting, what)))?;
+    for (cause, lost) in accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
+        labelled(f, "", &format!("lost {:>9}  {}", thousands(*lost), cause.replace('_', " ")))?;
+    }
+    for (name, what) in facts {
+        if let Some(count) = counters.get(*name).filter(|count| **count > 0) {
+            labelled(f, "", &format!("{:>14}  {what}", thousands(*count)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what is told of processes, each process's together, in the order of their first; under its name, if there are several.
+pub(super) fn write_by_process<T>(
+    f: &mut Formatter<'_>,
+    items: &[T],
+    process: impl Fn(&T) -> (u32, &str),
+    mut write: impl FnMut(&mut Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    let mut processes: Vec<(u32, &str)> = Vec::new();
+    for item in items {
+        if !processes.iter().any(|(tgid, _)| *tgid == process(item).0) {
+            processes.push(process(item));
+        }
+    }
+    for (tgid, name) in &processes {
+        if processes.len() > 1 {
+            writeln!(f, "{} ({tgid})", shorten(&line(name), 40))?;
+        }
+        items.iter().filter(|item| process(item).0 == *tgid).try_for_each(|item| write(f, item))?;
     }
     Ok(())
 }
