@@ -86,7 +86,7 @@ pub const NAME_BYTES: usize = 256;
 /// Bytes of the longest part that is kept, with the zero that ends it.
 pub const PART_BYTES: usize = 64;
 
-/// The path of a file from the root of its file system.
+/// What a file is called: by the names of its directories from the root of its file system, or as [`FileName::kind`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FileName {
@@ -98,8 +98,8 @@ pub struct FileName {
     pub is_whole: u32,
     /// 1 if the file was deleted.
     pub is_deleted: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`crate::file_calls::PATH`] or another of these.
+    pub kind: u32,
 }
 
 /// What requests are counted under, by file.

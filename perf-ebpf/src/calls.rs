@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::comm::Comm;
+use crate::{block::FileKey, comm::Comm};
 
 /// The system call that a thread is in. Kept for as long as the thread lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -14,6 +14,10 @@ pub struct OpenCall {
     pub call: u32,
     /// The process.
     pub tgid: u32,
+    /// How many requests to disks the thread has made in it.
+    pub requests: u64,
+    /// Of a call that closes a file, which.
+    pub file: FileKey,
 }
 
 /// In place of the time when a call began: its number is that of another table than the machine's own, as in 32-bit programs.

@@ -116,10 +116,24 @@ pub enum Counter {
     IoStackless,
     /// Requests whose file found no place.
     IoFilesMissed,
+    /// System calls on files and sockets that returned.
+    FileCallsTaken,
+    /// Of those, the ones for which the map of calls by file was full.
+    FileCallsLostFull,
+    /// Of those, the ones for which it, or their CPU, was in use.
+    FileCallsLostBusy,
+    /// Nanoseconds in them, as those stand for it that were taken with their stack.
+    FileTime,
+    /// Of those, the ones for which the map of calls with stacks and files was full.
+    FileTimeLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    FileTimeLostBusy,
+    /// Answers of peers that found no place in their map.
+    PeersMissed,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::IoFilesMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::PeersMissed as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -182,6 +196,13 @@ impl Counter {
         Self::IoBytesLostBusy,
         Self::IoStackless,
         Self::IoFilesMissed,
+        Self::FileCallsTaken,
+        Self::FileCallsLostFull,
+        Self::FileCallsLostBusy,
+        Self::FileTime,
+        Self::FileTimeLostFull,
+        Self::FileTimeLostBusy,
+        Self::PeersMissed,
     ];
 
     /// Its name in recordings and reports.
@@ -242,6 +263,13 @@ impl Counter {
             Self::IoBytesLostBusy => "map_busy",
             Self::IoStackless => "stacks_full",
             Self::IoFilesMissed => "files_full",
+            Self::FileCallsTaken => "taken",
+            Self::FileCallsLostFull => "file_calls_full",
+            Self::FileCallsLostBusy => "cpu_busy",
+            Self::FileTime => "taken",
+            Self::FileTimeLostFull => "file_stacks_full",
+            Self::FileTimeLostBusy => "map_busy",
+            Self::PeersMissed => "peers_full",
         }
     }
 }
@@ -329,6 +357,17 @@ pub const IO_TIME: Balance = Balance {
 pub const IO_BYTES: Balance =
     Balance { taken: Counter::IoBytes, lost: &[Counter::IoBytesLostFull, Counter::IoBytesLostBusy], facts: &[] };
 
+/// Of system calls on files and sockets.
+pub const FILE_CALLS: Balance = Balance {
+    taken: Counter::FileCallsTaken,
+    lost: &[Counter::FileCallsLostFull, Counter::FileCallsLostBusy],
+    facts: &[Counter::PeersMissed],
+};
+
+/// Of the time in them, in nanoseconds, by stack.
+pub const FILE_TIME: Balance =
+    Balance { taken: Counter::FileTime, lost: &[Counter::FileTimeLostFull, Counter::FileTimeLostBusy], facts: &[] };
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -351,7 +390,7 @@ mod tests {
         for counter in Counter::ALL {
             let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
             let facts = SCHED_FACTS.iter().chain(&IO_LOST).filter(|fact| **fact == counter).count();
-            let balances = [CPU, OFF_CPU, CALLS, CALL_TIME, IO, IO_TIME, IO_BYTES];
+            let balances = [CPU, OFF_CPU, CALLS, CALL_TIME, IO, IO_TIME, IO_BYTES, FILE_CALLS, FILE_TIME];
             let balances = balances.into_iter().chain(TIMELINE);
             assert_eq!(balances.map(of).sum::<usize>() + facts, 1, "{counter:?}");
         }

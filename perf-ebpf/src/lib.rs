@@ -10,6 +10,7 @@ pub mod calls;
 pub mod comm;
 pub mod counters;
 pub mod cpu;
+pub mod file_calls;
 pub mod histogram;
 pub mod python;
 pub mod run_queue;

@@ -17,6 +17,7 @@ mod bpf_objects;
 mod calls;
 mod cgroup;
 mod doctor;
+mod file_calls;
 mod finished;
 mod folded;
 mod lab;
@@ -41,6 +42,7 @@ pub use bpf_objects::{assert_bpf_programs_freed, bpf_programs_of, followed_proce
 pub use calls::{Call, CallKind, Calls};
 pub use cgroup::Cgroup;
 pub use doctor::{CapabilityRow, Check, Doctor};
+pub use file_calls::{Answers, Connects, FileCall, FileCalls, Peer};
 pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;

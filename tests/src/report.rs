@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Block, Calls};
+use crate::{Block, Calls, FileCalls};
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -44,6 +44,10 @@ pub struct Report {
     pub io: Option<OffCpu>,
     /// Requests to disks.
     pub block: Option<Block>,
+    /// The time in calls on files and sockets, by stack.
+    pub files: Option<OffCpu>,
+    /// Calls on files and sockets.
+    pub file_calls: Option<FileCalls>,
 }
 
 /// How long threads waited for a CPU.

@@ -17,6 +17,7 @@ use perf_ebpf::{
 };
 
 use super::{
+    calls,
     completed::completed,
     counters::{count, counters, generation},
     files::{self, pointer},
@@ -281,6 +282,7 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     (key.exec_count, key.why) = (exec_count(), operation);
     read_comm(&mut key.comm);
     open.file = files::file(at, bytes, call, argument, generation);
+    calls::take_note_of_request(pid_tgid as u32);
     0
 }
 

@@ -10,8 +10,10 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
+    block::FileKey,
     calls::{CallKey, CallTime, OTHER_ABI, OpenCall, X32_BIT, is_sampled, weight},
     counters::{Counter, Counters},
+    file_calls::{CLOSED, FileTimeKey},
     histogram::Lengths,
     sample::Key,
     target::SIDE_USER,
@@ -20,6 +22,7 @@ use perf_ebpf::{
 use super::{
     call_arguments::{CLONES, number},
     counters::{add, count, count_length, counters, generation, sum_of},
+    file_calls,
     place::{Asked, stacks_at, stacks_by_pointers},
     slow_calls::keep_slow,
     stacks::{Busy, PROCESS, StackIds, insert_failure},
@@ -36,7 +39,7 @@ static OTHER_ABI_BITS: Global<u32> = Global::new(0);
 
 /// The call that each thread of the target is in, by the thread's id.
 #[map]
-static OPEN_CALLS: HashMap<u32, OpenCall> = HashMap::with_max_entries(1, 0);
+pub(super) static OPEN_CALLS: HashMap<u32, OpenCall> = HashMap::with_max_entries(1, 0);
 
 #[map]
 static CALLS_0: HashMap<CallKey, Lengths> = HashMap::with_max_entries(1, 0);
@@ -63,7 +66,7 @@ static NO_CALLS: PerCpuArray<Lengths> = PerCpuArray::with_max_entries(1, 0);
 
 /// What time is counted under, in the making, for the same reason.
 #[map]
-static CALL_MEMORY: PerCpuArray<Key> = PerCpuArray::with_max_entries(1, 0);
+static CALL_MEMORY: PerCpuArray<FileTimeKey> = PerCpuArray::with_max_entries(1, 0);
 
 /// `sys_enter(struct pt_regs *regs, long id)`.
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -74,7 +77,14 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let call: u64 = ctx.arg(1);
-    let start_ns = if is_other_abi(call) { OTHER_ABI } else { now() };
+    let (mut start_ns, mut file) = (OTHER_ABI, FileKey::default());
+    if !is_other_abi(call) {
+        // Of what is closed nothing is left when the call returns.
+        if file_calls::word(call as u32) & 0xff == CLOSED {
+            file = file_calls::closed(call as u32, ctx.arg(0));
+        }
+        start_ns = now();
+    }
     if let Some(open) = OPEN_CALLS.get_ptr_mut(&tid) {
         // SAFETY: the entry is the running thread's, which nothing else writes to.
         let open = unsafe { &mut *open };
@@ -85,10 +95,12 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
             count(counters, Counter::CallsLostReturn);
         }
         (open.call, open.tgid) = (call as u32, tgid);
+        (open.requests, open.file) = (0, file);
         open.start_ns = start_ns;
     } else {
         // That there is no room is told when the call returns.
-        let _ = OPEN_CALLS.insert(tid, OpenCall { start_ns, call: call as u32, tgid }, u64::from(BPF_ANY));
+        let open = OpenCall { start_ns, call: call as u32, tgid, requests: 0, file };
+        let _ = OPEN_CALLS.insert(tid, open, u64::from(BPF_ANY));
     }
     0
 }
@@ -154,20 +166,79 @@ fn returns(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint
     let length_ns = now().saturating_sub(open.start_ns);
     calls_keep(open.tgid, open.call, result as i64, length_ns, generation);
     calls_keep_slow(tid, registers as u64, result as i64, length_ns, generation);
+    // SAFETY: takes no pointer.
+    let sampled = is_sampled(length_ns, unsafe { bpf_get_prandom_u32() });
+    let word = file_calls::word(open.call);
+    if sampled || word != 0 {
+        let taken = Taken { tid, length_ns, sampled, word };
+        keep(ctx, &taken, registers, result as i64, generation, counters, take);
+    }
     // SAFETY: as above.
     unsafe { (*entry).start_ns = 0 };
-    // SAFETY: takes no pointer.
-    if is_sampled(length_ns, unsafe { bpf_get_prandom_u32() }) {
-        count(counters, Counter::CallsSampled);
-        keep_time(ctx, &open, tid, length_ns, generation, counters, take);
-    }
     0
+}
+
+/// A call that is looked at closer.
+struct Taken {
+    tid: u32,
+    length_ns: u64,
+    sampled: bool,
+    word: u32,
+}
+
+/// Counts a call by its file, and adds the time that it stands for.
+#[inline(always)]
+fn keep(
+    ctx: &RawTracePointContext,
+    taken: &Taken,
+    registers: *const c_void,
+    result: i64,
+    generation: u32,
+    counters: *mut Counters,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
+) {
+    let ns = weight(taken.length_ns);
+    if taken.word != 0 {
+        count(counters, Counter::FileCallsTaken);
+    }
+    if taken.sampled {
+        count(counters, Counter::CallsSampled);
+        add(counters, Counter::CallTime, ns);
+        add(counters, Counter::FileTime, if taken.word != 0 { ns } else { 0 });
+    }
+    let Some(busy) = Busy::claim() else {
+        if taken.word != 0 {
+            count(counters, Counter::FileCallsLostBusy);
+        }
+        if taken.sampled {
+            add(counters, Counter::CallTimeLostBusy, ns);
+            add(counters, Counter::FileTimeLostBusy, if taken.word != 0 { ns } else { 0 });
+        }
+        return;
+    };
+    if taken.word != 0 {
+        file_calls::file_calls_keep(taken.tid, registers as u64, result, taken.length_ns, generation);
+    }
+    if taken.sampled {
+        keep_time(ctx, taken, ns, generation, counters, take);
+    }
+    busy.give_back();
+}
+
+/// The thread asks a disk for something: in the call that it is in, if it is in one.
+#[inline(always)]
+pub(super) fn take_note_of_request(tid: u32) {
+    if let Some(open) = OPEN_CALLS.get_ptr_mut(&tid) {
+        // SAFETY: as in `sys_enter`.
+        unsafe { (*open).requests += 1 };
+    }
 }
 
 /// A call returns of a thread that was not known, or for which there was no room.
 #[inline(always)]
 fn begins_to_be_heard_of(tid: u32, tgid: u32, registers: *const c_void, result: u64, counters: *mut Counters) {
-    if OPEN_CALLS.insert(tid, OpenCall { start_ns: 0, call: 0, tgid }, u64::from(BPF_ANY)).is_err() {
+    let open = OpenCall { tgid, ..OpenCall::default() };
+    if OPEN_CALLS.insert(tid, open, u64::from(BPF_ANY)).is_err() {
         count(counters, Counter::CallsTaken);
         count(counters, Counter::CallsLostThreads);
     } else if result != 0 || !CLONES.contains(&number(registers)) {
@@ -218,43 +289,48 @@ extern "C" fn calls_keep_slow(tid: u32, registers: u64, result: i64, length_ns: 
 /// Results from -4095 to -1 are errors (`MAX_ERRNO`).
 const MAX_ERRNO: i64 = 4095;
 
-/// Adds the time that a call stands for.
+/// Adds the time that a call stands for. Only with the memory for programs that run in the middle of what a thread does.
 #[inline(always)]
 fn keep_time(
     ctx: &RawTracePointContext,
-    open: &OpenCall,
-    tid: u32,
-    length_ns: u64,
+    taken: &Taken,
+    ns: u64,
     generation: u32,
     counters: *mut Counters,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
 ) {
-    let ns = weight(length_ns);
-    add(counters, Counter::CallTime, ns);
-    let Some(busy) = Busy::claim() else {
-        add(counters, Counter::CallTimeLostBusy, ns);
-        return;
-    };
-    if let Some(key) = CALL_MEMORY.get_ptr_mut(0) {
-        // SAFETY: this CPU's, and it is claimed.
-        let key = unsafe { &mut *key };
-        (key.tgid, key.tid, key.exec_count, key.why) = (open.tgid, tid, exec_count(), open.call);
-        read_comm(&mut key.comm);
-        // The way back from a call is no news: only what called.
-        let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at: 0, now_ns: 0, generation };
-        let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
-            count(counters, Counter::CallStackless);
-            (0, StackIds::NONE)
-        });
-        (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
-        let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
-        if let Some(time) = times.get_ptr_mut(&*key) {
-            // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no
-            // program writes to it any more.
-            unsafe { (*time).ns += ns };
-        } else if let Err(error) = times.insert(&*key, CallTime { ns, first_ns: now() }, u64::from(BPF_NOEXIST)) {
-            add(counters, insert_failure(error, Counter::CallTimeLostFull, Counter::CallTimeLostBusy), ns);
-        }
+    let Some(memory) = CALL_MEMORY.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's, and it is claimed.
+    let memory = unsafe { &mut *memory };
+    let Some(open) = OPEN_CALLS.get_ptr(&taken.tid) else { return };
+    // SAFETY: as in `sys_enter`.
+    let (tgid, call) = unsafe { ((*open).tgid, (*open).call) };
+    let key = &mut memory.key;
+    (key.tgid, key.tid, key.exec_count, key.why) = (tgid, taken.tid, exec_count(), call);
+    read_comm(&mut key.comm);
+    // The way back from a call is no news: only what called.
+    let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid: taken.tid, at: 0, now_ns: 0, generation };
+    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
+        count(counters, Counter::CallStackless);
+        (0, StackIds::NONE)
+    });
+    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+    let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
+    add_time(times, &memory.key, ns, counters, [Counter::CallTimeLostFull, Counter::CallTimeLostBusy]);
+    if taken.word != 0 {
+        memory.file = file_calls::found();
+        let times = file_calls::times(generation);
+        add_time(times, memory, ns, counters, [Counter::FileTimeLostFull, Counter::FileTimeLostBusy]);
     }
-    busy.give_back();
+}
+
+#[inline(always)]
+fn add_time<K>(times: &HashMap<K, CallTime>, key: &K, ns: u64, counters: *mut Counters, lost: [Counter; 2]) {
+    if let Some(time) = times.get_ptr_mut(key) {
+        // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no
+        // program writes to it any more.
+        unsafe { (*time).ns += ns };
+    } else if let Err(error) = times.insert(key, CallTime { ns, first_ns: now() }, u64::from(BPF_NOEXIST)) {
+        add(counters, insert_failure(error, lost[0], lost[1]), ns);
+    }
 }

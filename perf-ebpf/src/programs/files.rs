@@ -8,7 +8,10 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use core::ffi::c_void;
-use perf_ebpf::block::{FileKey, FileName, NAME_BYTES, PART_BYTES};
+use perf_ebpf::{
+    block::{FileKey, FileName, NAME_BYTES, PART_BYTES},
+    file_calls::PATH,
+};
 
 use super::target::{read_u32, read_u64};
 
@@ -60,7 +63,7 @@ static TABLE_FILES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static TABLE_SIZE: Global<u32> = Global::new(0);
 
-/// The names of files that requests of a window are for.
+/// The names of files that requests and calls of a window are for.
 #[map]
 static FILE_NAMES_0: HashMap<FileKey, FileName> = HashMap::with_max_entries(1, 0);
 
@@ -69,7 +72,7 @@ static FILE_NAMES_1: HashMap<FileKey, FileName> = HashMap::with_max_entries(1, 0
 
 /// A name in the making, for which the stack of a program has no room.
 #[map]
-static NAME_MEMORY: PerCpuArray<FileName> = PerCpuArray::with_max_entries(1, 0);
+pub(super) static NAME_MEMORY: PerCpuArray<FileName> = PerCpuArray::with_max_entries(1, 0);
 
 /// The file that a request is for, which the running thread asks for in this call with this first argument; none if that is not
 /// known. Only with the memory for programs that run in the middle of what a thread does.
@@ -93,21 +96,72 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     if inode.is_null() {
         return FileKey::default();
     }
-    let system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
-    let of_inode = read_u32(inode, INODE_GENERATION.load());
-    let file = FileKey { inode: read_u64(inode, INODE_NUMBER.load()), system, generation: of_inode };
-    let names = if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 };
-    let is_deleted = read_u32(inode, INODE_LINKS.load()) == 0;
-    if let Some(known) = names.get_ptr_mut(file) {
-        if is_deleted {
-            // SAFETY: memory of the map; all who write to it write the same.
-            unsafe { (*known).is_deleted = 1 };
+    let file = key_of(inode);
+    let is_deleted = is_deleted(inode);
+    if !is_named(file, is_deleted, generation) {
+        let hook = pointer(inode, INODE_NAMES.load());
+        if !hook.is_null() {
+            let entry = (hook as u64).wrapping_sub(u64::from(NAME_HOOK.load())) as *const c_void;
+            take_note(file, entry, is_deleted, PATH, generation);
         }
-    } else if let Some(name) = name(inode, is_deleted) {
-        // Without a name it has its number.
-        let _ = names.insert(file, name, u64::from(BPF_ANY));
     }
     file
+}
+
+/// The file of an inode.
+#[inline(always)]
+pub(super) fn key_of(inode: *const c_void) -> FileKey {
+    let system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
+    let generation = read_u32(inode, INODE_GENERATION.load());
+    FileKey { inode: read_u64(inode, INODE_NUMBER.load()), system, generation }
+}
+
+/// The inode of an open file.
+#[inline(always)]
+pub(super) fn inode_of(file: *const c_void) -> *const c_void {
+    pointer(file, FILE_INODE.load())
+}
+
+/// What kind of file system an inode is of.
+#[inline(always)]
+pub(super) fn magic_of(inode: *const c_void) -> u32 {
+    read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_MAGIC.load())
+}
+
+/// Whether no directory has it any more.
+#[inline(always)]
+pub(super) fn is_deleted(inode: *const c_void) -> bool {
+    read_u32(inode, INODE_LINKS.load()) == 0
+}
+
+#[inline(always)]
+fn names(generation: u32) -> &'static HashMap<FileKey, FileName> {
+    if generation == 0 { &FILE_NAMES_0 } else { &FILE_NAMES_1 }
+}
+
+/// Whether its name is known in this window; takes note that it was deleted.
+#[inline(always)]
+pub(super) fn is_named(file: FileKey, is_deleted: bool, generation: u32) -> bool {
+    let Some(known) = names(generation).get_ptr_mut(file) else { return false };
+    if is_deleted {
+        // SAFETY: memory of the map; all who write to it write the same.
+        unsafe { (*known).is_deleted = 1 };
+    }
+    true
+}
+
+/// Keeps the name that [`NAME_MEMORY`] holds. Without a name it has its number.
+#[inline(always)]
+pub(super) fn keep_name(file: FileKey, name: &FileName, generation: u32) {
+    let _ = names(generation).insert(file, name, u64::from(BPF_ANY));
+}
+
+/// Keeps the name that a directory's entry gives a file.
+#[inline(always)]
+pub(super) fn take_note(file: FileKey, entry: *const c_void, is_deleted: bool, kind: u32, generation: u32) {
+    if let Some(name) = name(entry, is_deleted, kind) {
+        keep_name(file, name, generation);
+    }
 }
 
 /// A pointer in a structure of the kernel; null if it cannot be read.
@@ -155,7 +209,7 @@ const HEAD_MASKS: u64 = 0xffff_ffff_0000_0000;
 
 /// The open file of a descriptor of the running thread; null if there is none.
 #[inline(always)]
-fn file_of(descriptor: u64) -> *const c_void {
+pub(super) fn file_of(descriptor: u64) -> *const c_void {
     // SAFETY: takes no pointer.
     let task = unsafe { bpf_get_current_task() } as *const c_void;
     let table = pointer(pointer(task, TASK_FILES.load()), FILES_TABLE.load());
@@ -181,18 +235,13 @@ fn takes_descriptor(call: u32) -> bool {
     return matches!(call, 46 | 47 | 63..=70 | 82..=84 | 267 | 286 | 287);
 }
 
-/// The path of a file from the root of its file system, the last part first.
+/// The path of a file from the root of its file system, the last part first, by its entry in a directory.
 #[inline(always)]
-fn name(inode: *const c_void, is_deleted: bool) -> Option<&'static FileName> {
-    let hook = pointer(inode, INODE_NAMES.load());
-    if hook.is_null() {
-        return None;
-    }
+fn name(mut entry: *const c_void, is_deleted: bool, kind: u32) -> Option<&'static FileName> {
     // SAFETY: this CPU's.
     let name = unsafe { &mut *NAME_MEMORY.get_ptr_mut(0)? };
-    name.is_deleted = u32::from(is_deleted);
+    (name.is_deleted, name.kind) = (u32::from(is_deleted), kind);
     (name.used, name.is_whole) = (0, 0);
-    let mut entry = (hook as u64).wrapping_sub(u64::from(NAME_HOOK.load())) as *const c_void;
     let mut part = 0;
     while part < PARTS {
         part += 1;
@@ -207,7 +256,7 @@ fn name(inode: *const c_void, is_deleted: bool) -> Option<&'static FileName> {
         let at = name.used;
         // SAFETY: a local. Read as if it could be anything: see `count_length`.
         let at = unsafe { (&raw const at).read_volatile() } as usize & (NAME_BYTES - 1);
-        let from = pointer(entry, NAME_TEXT.load());
+        let from = text_of(entry);
         // SAFETY: the text is longer by what is read at most; the helper fails rather than faults.
         let read =
             unsafe { bpf_probe_read_kernel_str(name.text.as_mut_ptr().add(at).cast(), PART_BYTES as u32, from.cast()) };
@@ -218,6 +267,12 @@ fn name(inode: *const c_void, is_deleted: bool) -> Option<&'static FileName> {
         entry = parent;
     }
     Some(name)
+}
+
+/// The text of an entry of a directory.
+#[inline(always)]
+pub(super) fn text_of(entry: *const c_void) -> *const c_void {
+    pointer(entry, NAME_TEXT.load())
 }
 
 /// The file, directories that are told at most, and the look whether the root follows.

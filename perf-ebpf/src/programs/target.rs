@@ -58,6 +58,13 @@ pub(super) fn read_u32(structure: *const c_void, offset: u32) -> u32 {
     unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<u32>()) }.unwrap_or(0)
 }
 
+/// The same of a shorter one.
+#[inline(always)]
+pub(super) fn read_u16(structure: *const c_void, offset: u32) -> u16 {
+    // SAFETY: as above.
+    unsafe { bpf_probe_read_kernel(structure.byte_add(offset as usize).cast::<u16>()) }.unwrap_or(0)
+}
+
 /// The same of a longer one.
 #[inline(always)]
 pub(super) fn read_u64(structure: *const c_void, offset: u32) -> u64 {

@@ -80,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         scheduler(),
         calls(&host),
         block(&host),
+        files(),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -171,6 +172,22 @@ fn block(host: &Host) -> Check {
         Err(error) => {
             let detail = format!("what programs ask of disks cannot be recorded: {error}");
             Check::lacks(NAME, State::Limited, detail, "a kernel with CONFIG_BLOCK and BTF, and what recording needs")
+        }
+    }
+}
+
+fn files() -> Check {
+    const NAME: &str = "files and sockets";
+    match block_offsets() {
+        Ok(offsets) if !offsets.files.is_empty() && !offsets.calls.is_empty() => {
+            Check::ok(NAME, "what programs do to files and peers can be recorded (-e files)")
+        }
+        Ok(_) => {
+            let detail = "calls cannot be told by their files: the kernel's BTF does not describe how it keeps them";
+            Check::lacks(NAME, State::Limited, detail, "a kernel whose BTF does; -e syscalls,io records without them")
+        }
+        Err(Unsupported { why, remedy, .. }) => {
+            Check::lacks(NAME, State::Limited, format!("calls cannot be told by their files: {why}"), remedy)
         }
     }
 }

@@ -40,8 +40,9 @@ pub(super) struct Args {
     target: TargetArgs,
 
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
-    /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel); default: all but
-    /// syscalls, for which every program on the machine pays: some tenths of a microsecond for each system call
+    /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel), files (the same by file and peer,
+    /// with syscalls and io); default: all but the last two, for which every program on the machine pays: some tenths of a microsecond
+    /// for each system call
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<EventKind>,
 
@@ -303,10 +304,13 @@ fn kinds(args: &Args) -> Vec<EventKind> {
     };
     let default = || DEFAULT.into_iter().filter(is_told).collect();
     let asked = if args.event.is_empty() { default() } else { args.event.clone() };
+    // What is done to files is done by calls, which ask disks for it.
+    let files = asked.contains(&EventKind::Files);
     // The same requests by their time and by their bytes: one is not had without the other.
     let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
-    let io = asked.iter().any(is_io);
-    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || (io && is_io(kind))).collect()
+    let io = files || asked.iter().any(is_io);
+    let brings = |kind: &EventKind| (io && is_io(kind)) || (files && *kind == EventKind::Syscalls);
+    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()
 }
 
 fn sides(args: &Args) -> Sides {

@@ -53,7 +53,7 @@ impl Globals {
         if !options.records(EventKind::Io) {
             return Ok(Self::default());
         }
-        let BlockOffsets { requests, files, request_argument, tells_start } = block_offsets()?;
+        let BlockOffsets { requests, files, request_argument, tells_start, .. } = block_offsets()?;
         Ok(Self {
             offsets: requests.iter().chain(files).copied().collect(),
             tells_start: u32::from(*tells_start),

@@ -4,6 +4,7 @@ pub(crate) mod before;
 pub mod block;
 pub mod calls;
 pub mod cpu;
+pub mod file_calls;
 pub mod object;
 pub mod sched;
 pub mod session;
@@ -12,7 +13,7 @@ pub mod target;
 use std::io;
 
 use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
-use perf_ebpf::{comm::Comm, sample::Key};
+use perf_ebpf::{block::FileKey, comm::Comm, sample::Key};
 
 use crate::host::{Host, Unsupported};
 
@@ -42,6 +43,8 @@ pub struct RawSample {
     pub python_stack: u64,
     /// What the thread did there, if it did not just run.
     pub did: Option<Did>,
+    /// The file or socket that it did that to.
+    pub file: Option<FileKey>,
     /// Who ended that: an index into the window's wakers.
     pub waker: Option<u32>,
     /// What the waker did meanwhile, in this part of the time.
@@ -64,6 +67,7 @@ impl RawSample {
             kernel_stack: key.kernel_stack,
             python_stack: key.python_stack,
             did,
+            file: None,
             waker: None,
             waker_did: None,
             value,
@@ -234,12 +238,14 @@ pub enum EventKind {
     Io,
     /// The same requests, by their bytes.
     IoBytes,
+    /// System calls on files and sockets: how many, how long and how much, of which of them.
+    Files,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake, Self::Syscalls, Self::Io, Self::IoBytes];
+    pub const ALL: [Self; 8] =
+        [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake, Self::Syscalls, Self::Io, Self::IoBytes, Self::Files];
 
     /// Its name on the command line and in recordings.
     #[must_use]
@@ -252,6 +258,7 @@ impl EventKind {
             Self::Syscalls => "syscalls",
             Self::Io => "io",
             Self::IoBytes => "io-bytes",
+            Self::Files => "files",
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     calls::CallsCollector,
     cpu::{Clock, CpuCollector},
     entries_for_tests,
+    file_calls::{self, FileCallsCollector},
     sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python, timeline},
     target::{Target, comm_from},
@@ -33,7 +34,7 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aa
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// All programs in it that every kernel and architecture takes.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 21] = [
     "cpu_sample",
     "follow_fork",
     "follow_rename",
@@ -51,6 +52,10 @@ const PROGRAMS: [&str; 17] = [
     "io_done",
     "io_error",
     "io_complete",
+    "tcp_state",
+    "tcp_resends",
+    "tcp_resets",
+    "tcp_is_reset",
 ];
 /// The programs that walk stacks by tables, which needs `bpf_loop`.
 const WALKING: [&str; 5] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk", "io_start_walk"];
@@ -66,6 +71,7 @@ pub(super) fn load(
     collector: &CpuCollector,
 ) -> Result<(Ebpf, bool), AttachError> {
     let io = Globals::of(options)?;
+    let file_calls = file_calls::Globals::of(options)?;
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -173,6 +179,7 @@ pub(super) fn load(
     if options.records(EventKind::Syscalls) {
         CallsCollector::configure(&mut loader, host.cpus.len());
     }
+    FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options.records(EventKind::Files));
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options.records(EventKind::Io));
     if options.schedules() || options.records(EventKind::Io) {
         loader.map_max_entries("PLACES", entries_for_tests().map_or(PLACES, |most| most.min(PLACES)));

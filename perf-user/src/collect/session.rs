@@ -36,6 +36,7 @@ use super::{
     block::BlockCollector,
     calls::CallsCollector,
     cpu::CpuCollector,
+    file_calls::FileCallsCollector,
     object::{follows, load},
     sched::{self, SchedCollector},
     target::Target,
@@ -119,6 +120,7 @@ pub struct Session {
     sched: Option<SchedCollector>,
     calls: Option<CallsCollector>,
     block: Option<BlockCollector>,
+    file_calls: Option<FileCallsCollector>,
     follow: Vec<RawTracePointLink>,
     timing: Option<Timing>,
     /// Whether the kernel half reads Python frames.
@@ -154,8 +156,10 @@ impl Session {
             .transpose()?;
         let block =
             options.records(EventKind::Io).then(|| BlockCollector::load(&mut bpf, options.unwind, reads_python));
-        let (sched, block, options) = (sched.transpose()?, block.transpose()?, options.clone());
-        Ok(Self { bpf, options, collector, sched, calls, block, follow, timing: None, reads_python })
+        let (sched, block) = (sched.transpose()?, block.transpose()?);
+        let file_calls = options.records(EventKind::Files).then(|| FileCallsCollector::load(&mut bpf)).transpose()?;
+        let options = options.clone();
+        Ok(Self { bpf, options, collector, sched, calls, block, file_calls, follow, timing: None, reads_python })
     }
 
     /// Starts sampling; why it is not known where threads wait already, if it is not.
@@ -169,6 +173,9 @@ impl Session {
         }
         if let Some(block) = &mut self.block {
             block.attach(&mut self.bpf)?;
+        }
+        if let Some(file_calls) = &mut self.file_calls {
+            file_calls.attach(&mut self.bpf)?;
         }
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
@@ -290,6 +297,9 @@ impl Session {
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
         if let Some(calls) = &mut self.calls {
             calls.detach();
+        }
+        if let Some(file_calls) = &mut self.file_calls {
+            file_calls.detach();
         }
         if let Some(block) = &mut self.block {
             block.detach();

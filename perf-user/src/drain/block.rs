@@ -1,14 +1,13 @@
 //! From the maps of requests to devices to what a window had of them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use perf_ebpf::{
     block::{
-        BlockKey, BlockStackKey, BlockSum, BlockTime, FileKey, FileName, FileRequests, FileRequestsKey, OpenRequest,
-        SlowRequest,
+        BlockKey, BlockStackKey, BlockSum, BlockTime, FileKey, FileRequests, FileRequestsKey, OpenRequest, SlowRequest,
     },
     counters::{self, COUNTER_SLOTS, Counter},
     histogram::Lengths,
@@ -31,9 +30,6 @@ const BATCH: usize = 256;
 const SUMS: [&str; 2] = ["IO_0", "IO_1"];
 const TIMES: [&str; 2] = ["IO_TIMES_0", "IO_TIMES_1"];
 const FILES: [&str; 2] = ["IO_FILES_0", "IO_FILES_1"];
-const NAMES: [&str; 2] = ["FILE_NAMES_0", "FILE_NAMES_1"];
-/// As [`BATCH`], of names.
-const NAMES_BATCH: usize = 64;
 const OPEN: &str = "OPEN_IO";
 
 /// Requests that were completed in a window.
@@ -43,8 +39,6 @@ pub struct RawBlock {
     pub sums: BTreeMap<(u32, u32, u32), BlockSum>,
     /// By the same and file.
     pub files: BTreeMap<((u32, u32, u32), FileKey), FileRequests>,
-    /// The names of files in all these, as far as they are known.
-    pub names: HashMap<FileKey, FileName>,
     /// Those that took longest, the longest first.
     pub slowest: Vec<SlowRequest>,
     /// Those that were not complete, the oldest first; only where the recording ends.
@@ -69,11 +63,16 @@ impl RawBlock {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     stacks: Kept<u64, Arc<[u64]>>,
-    /// The names of files.
-    names: Kept<FileKey, FileName>,
+    /// The files of those that are under way.
+    open: HashSet<FileKey>,
 }
 
 impl Requests {
+    /// The files of requests that were under way at the end of the window that was read last.
+    pub(super) fn open_files(&self) -> HashSet<FileKey> {
+        self.open.clone()
+    }
+
     /// Reads the requests of a window, which ended at `last_ns` if it is the last one, and their time and bytes by stack. Adds to
     /// `stacks`, the window's, those that are older.
     pub(super) fn read(
@@ -144,9 +143,7 @@ impl Requests {
             open.extend(OpenRequest::read_from_bytes(value));
         })?;
         self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
-        let files = block.files.keys().map(|(_, file)| *file).chain(block.slowest.iter().map(|slow| slow.file));
-        let files: Vec<FileKey> = files.chain(open.iter().map(|open| open.file)).collect();
-        self.names.turn(&mut block.names, files, open.iter().map(|open| open.file).collect());
+        self.open = open.iter().map(|open| open.file).collect();
         if let Some(last_ns) = last_ns {
             open.retain(|open| open.start_ns < last_ns);
             open.sort_by_key(|open| (open.start_ns, open.key.tid));
@@ -163,12 +160,6 @@ impl Requests {
                 let sum = block.files.entry(((tgid, device, operation), key.file)).or_default();
                 (sum.count, sum.bytes, sum.ns) = (sum.count + more.count, sum.bytes + more.bytes, sum.ns + more.ns);
                 sum.max_ns = sum.max_ns.max(more.max_ns);
-            }
-        })?;
-        let bytes = (size_of::<FileKey>(), size_of::<FileName>());
-        read_map(session, NAMES[slot], Reading::Drain, bytes, NAMES_BATCH, |key, value| {
-            if let (Ok(key), Ok(name)) = (FileKey::read_from_bytes(key), FileName::read_from_bytes(value)) {
-                block.names.insert(key, name);
             }
         })
     }

@@ -85,7 +85,8 @@ impl Before {
     fn still_open(&self, heard: &HashSet<u32>) -> impl Iterator<Item = (u32, OpenCall)> {
         let silent = self.calls.iter().filter(|(_, tid, _)| !heard.contains(tid));
         let same = silent.filter(|(tgid, tid, call)| found_call(*tgid, *tid) == Some(*call));
-        same.map(|(tgid, tid, call)| (*tid, OpenCall { start_ns: self.start_ns, call: call.call, tgid: *tgid }))
+        let open = |tgid, call| OpenCall { start_ns: self.start_ns, call, tgid, ..OpenCall::default() };
+        same.map(move |(tgid, tid, call)| (*tid, open(*tgid, call.call)))
     }
 }
 

@@ -30,6 +30,11 @@ impl<Id: Copy + Eq + Hash, Value: Clone> Kept<Id, Value> {
         self.values.get(&id)
     }
 
+    /// All that is kept.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.values.keys().copied()
+    }
+
     /// Gives a window those that it has `needed` and that are of earlier ones; and keeps its own, and those of what is `open` now
     /// or was at the end of the window before.
     pub(super) fn turn(

@@ -3,6 +3,8 @@
 mod again;
 mod block;
 mod calls;
+mod file_calls;
+mod file_names;
 mod found;
 mod kept;
 mod run_queue;
@@ -12,6 +14,7 @@ mod waits;
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use perf_ebpf::{
+    block::{FileKey, FileName},
     counters::{self, Balance, COUNTER_SLOTS, Counter},
     cpu::CpuValue,
     sample::Key,
@@ -32,6 +35,8 @@ pub use block::RawBlock;
 use block::Requests;
 use calls::Before;
 pub use calls::RawCalls;
+pub use file_calls::RawFileCalls;
+use file_names::FileNames;
 pub use found::SHARED_NS;
 
 pub use run_queue::RawQueues;
@@ -58,6 +63,10 @@ pub struct RawWindow {
     pub calls: Option<RawCalls>,
     /// Requests to devices, if they are recorded.
     pub block: Option<RawBlock>,
+    /// System calls on files and sockets, if they are recorded.
+    pub file_calls: Option<RawFileCalls>,
+    /// The names of the files in all these, as far as they are known.
+    pub file_names: HashMap<FileKey, FileName>,
     /// Single events, if they are kept.
     pub timeline: Option<RawTimeline>,
 }
@@ -120,6 +129,7 @@ pub struct Drain {
     timeline: Option<Timeline>,
     calls_before: Before,
     requests: Requests,
+    file_names: FileNames,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -156,8 +166,8 @@ impl Drain {
             true => Before::look(&session.options().target),
             false => Before::default(),
         };
-        let mut drain =
-            Self { generation: 0, start_ns: 0, threads, timeline, calls_before, requests: Requests::default() };
+        let (requests, file_names) = (Requests::default(), FileNames::default());
+        let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before, requests, file_names };
         drain.rotate(session, None, walk)?;
         if let Target::Command { tgid, .. } = &session.options().target {
             let held_back = drain.threads.holds_back(*tgid);
@@ -255,8 +265,15 @@ impl Drain {
         }
         if session.options().records(EventKind::Io) {
             let (block, kinds) = self.requests.read(session, full, &counted, last_ns, &mut window.stacks)?;
+            let open = self.requests.open_files();
+            window.file_names = self.file_names.read(session, full, open)?;
             window.block = Some(block);
             window.kinds.extend(kinds);
+        }
+        if session.options().records(EventKind::Files) {
+            let (calls, kind) = file_calls::read(session, full, &counted)?;
+            window.file_calls = Some(calls);
+            window.kinds.push(kind);
         }
         if let Some(events) = &mut window.timeline {
             events.count(&counted);

@@ -17,6 +17,8 @@ pub struct BlockOffsets {
     pub requests: Vec<Offset>,
     /// Where they keep what leads from a request to its file; empty where one of these is not known: files are not told then.
     pub files: Vec<Offset>,
+    /// The same of what leads from a descriptor to the name of a file or a socket.
+    pub calls: Vec<Offset>,
     /// Which argument of the block layer's events is the request: older kernels have the queue before it.
     pub request_argument: u32,
     /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
@@ -65,6 +67,23 @@ const FILES: [Wanted; 22] = [
     ("TABLE_SIZE", "fdtable", "max_fds"),
 ];
 
+const CALLS: [Wanted; 14] = [
+    ("FILE_ENTRY", "file", "f_path"),
+    ("FILE_SOCKET", "file", "private_data"),
+    ("SOCKET_SOCK", "socket", "sk"),
+    ("SOCK_FAMILY", "sock_common", "skc_family"),
+    ("SOCK_STATE", "sock_common", "skc_state"),
+    ("SOCK_KIND", "sock", "sk_type"),
+    ("SOCK_PORT", "inet_sock", "inet_sport"),
+    ("SOCK_PEER_PORT", "sock_common", "skc_dport"),
+    ("SOCK_PEER", "sock_common", "skc_daddr"),
+    ("SOCK_PEER_6", "sock_common", "skc_v6_daddr"),
+    ("UNIX_ADDRESS", "unix_sock", "addr"),
+    ("UNIX_PEER", "unix_sock", "peer"),
+    ("ADDRESS_BYTES", "unix_address", "len"),
+    ("ADDRESS_NAME", "unix_address", "name"),
+];
+
 /// Offsets from the running kernel's BTF: they are read once.
 ///
 /// # Errors
@@ -92,6 +111,7 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     Ok(BlockOffsets {
         requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,
         files: FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
+        calls: CALLS.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
         // The tracepoint's own data comes first.
         request_argument: btf.parameters("btf_trace_block_rq_issue").map_or(0, |count| count.saturating_sub(2)),
         tells_start: btf.has_name("btf_trace_block_io_start"),
@@ -109,7 +129,11 @@ fn file_offset(btf: &Btf<'_>, (global, structure, member): Wanted) -> Option<Off
         _ => member,
     };
     let found = offset(structure, member).or_else(|| offset(structure, renamed))?;
-    let within = if global == "NAME_TEXT" { offset("qstr", "name")? } else { 0 };
+    let within = match global {
+        "NAME_TEXT" => offset("qstr", "name")?,
+        "FILE_ENTRY" => offset("path", "dentry")?,
+        _ => 0,
+    };
     Some((global, found + within))
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flamegraphs::{Column, Page, Picture, Section};
 
-use super::{ExportOptions, OutputError, html_block, html_calls, report_of, svg};
+use super::{ExportOptions, OutputError, html_block, html_calls, html_files, report_of, svg};
 use crate::collect::{EventKind, NANOSECONDS};
 use crate::profile::{Profile, Series};
 use crate::report::human::{file_name, percent, thousands};
@@ -44,6 +44,9 @@ pub(super) fn write(
     // First where they are what the page is about.
     let at = if series.event.starts_with(EventKind::Io.name()) { 0 } else { sections.len() };
     sections.splice(at..at, of_disks);
+    let of_files = report.file_calls.iter().flat_map(html_files::sections);
+    let at = if series.event == EventKind::Files.name() { 0 } else { sections.len() };
+    sections.splice(at..at, of_files);
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
     sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });
@@ -62,7 +65,11 @@ fn unit(figures: &SeriesReport) -> &str {
 
 /// Where threads waited, or asked for requests; nothing for other events.
 fn places(event: &str, figures: &SeriesReport) -> Option<Section> {
-    let heading = if event == EventKind::Io.name() { "Where requests were asked for" } else { "Where threads waited" };
+    let heading = match event {
+        _ if event == EventKind::Io.name() => "Where requests were asked for",
+        _ if event == EventKind::Files.name() => "Where calls on files were made",
+        _ => "Where threads waited",
+    };
     let row = |place: &PlaceReport| {
         vec![
             percent(place.value, figures.selected),

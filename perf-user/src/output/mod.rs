@@ -6,6 +6,7 @@ mod heat;
 mod html;
 mod html_block;
 mod html_calls;
+mod html_files;
 mod pprof;
 mod speedscope;
 mod svg;

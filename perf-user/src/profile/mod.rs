@@ -2,6 +2,7 @@
 
 mod block;
 mod calls;
+mod file_calls;
 mod fold;
 mod idle;
 mod lengths;
@@ -15,6 +16,7 @@ mod waits;
 
 pub use block::{Block, BlockKind, FileIo, SingleRequest};
 pub use calls::{CallKind, Calls, SingleCall};
+pub use file_calls::{FileCall, FileCalls, Peer};
 pub use fold::FoldOptions;
 pub use idle::{IDLE_POOL, Pools};
 pub use lengths::Lengths;
@@ -195,6 +197,8 @@ pub struct Profile {
     pub calls: Option<Calls>,
     /// Requests to devices, if they were recorded.
     pub block: Option<Block>,
+    /// System calls on files and sockets, if they were recorded.
+    pub file_calls: Option<FileCalls>,
     /// What is known of the timeline, if there is one.
     pub timeline: Option<Timeline>,
     /// Waits that were left out on request, by reason.

@@ -370,6 +370,7 @@ fn events(options: &RecordOptions) -> Vec<Event> {
         }
         EventKind::Syscalls => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "system calls" },
         EventKind::Io => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "block devices" },
+        EventKind::Files => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "files and sockets" },
         EventKind::IoBytes => Event { kind: *kind, unit: BYTES, period_ns: 0, source: "block devices" },
         EventKind::OffCpu | EventKind::Sched | EventKind::OffWake => {
             Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }

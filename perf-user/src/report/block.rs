@@ -117,7 +117,7 @@ pub struct LengthsReport {
 }
 
 impl LengthsReport {
-    fn of(lengths: &Lengths) -> Self {
+    pub(super) fn of(lengths: &Lengths) -> Self {
         let [p50_ns, p90_ns, p99_ns] = [0.5, 0.9, 0.99].map(|share| lengths.quantile_ns(share));
         Self { total_ns: lengths.total_ns, p50_ns, p90_ns, p99_ns, max_ns: lengths.max_ns }
     }

@@ -4,6 +4,7 @@
 
 mod block;
 mod calls;
+mod file_calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
@@ -27,6 +28,7 @@ use places::Places;
 
 pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
+pub use file_calls::{ConnectsReport, FileCallReport, FileCallsReport, PeerReport, ResponsesReport};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
@@ -86,6 +88,9 @@ pub struct Report {
     /// System calls, if they were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<CallsReport>,
+    /// System calls on files and sockets, if they were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_calls: Option<FileCallsReport>,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
@@ -376,6 +381,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         chains,
         block: block::block(profile, options),
         calls: calls::calls(profile, options),
+        file_calls: file_calls::file_calls(profile, options),
         series,
     }
 }

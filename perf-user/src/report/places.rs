@@ -11,7 +11,10 @@ use super::{
     human::{file_name, line, percent, shorten, shorten_function},
     text::{amount, write_more},
 };
-use crate::profile::{Frame, FrameKind, Owner, Profile, StackId, bare};
+use crate::{
+    collect::EventKind,
+    profile::{Frame, FrameKind, Owner, Profile, StackId, bare},
+};
 
 /// The places of stacks, of those that are known.
 pub(super) type Places = HashMap<StackId, Option<PlaceReport>>;
@@ -60,18 +63,22 @@ const WHY: usize = 20;
 const MODULE: usize = 12;
 
 /// As text of 100 columns.
-pub(super) fn write(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result {
-    writeln!(f, "\n  share      time  {:<PLACE$} {:<WHY$} module", "where (what it called there)", "why")?;
+pub(super) fn write(f: &mut Formatter<'_>, event: &str, series: &SeriesReport) -> fmt::Result {
+    // A file takes the place of the module.
+    let (room, why) = if event == EventKind::Files.name() { (PLACE - 10, WHY + MODULE + 11) } else { (PLACE, WHY) };
+    let heading = if why == WHY { "module" } else { "" };
+    let row = format!("\n  share      time  {:<room$} {:<why$} {heading}", "where (what it called there)", "why");
+    writeln!(f, "{}", row.trim_end())?;
     for place in &series.places {
-        writeln!(
-            f,
-            "{:>7} {:>9}  {:<PLACE$} {:<WHY$} {}",
+        let module = if why == WHY { shorten(file_name(&place.module), MODULE) } else { String::new() };
+        let row = format!(
+            "{:>7} {:>9}  {:<room$} {:<why$} {module}",
             percent(place.value, series.selected),
             amount(place.value, &series.unit),
-            label(place),
-            shorten(&line(&place.why), WHY),
-            shorten(file_name(&place.module), MODULE),
-        )?;
+            label(place, room),
+            shorten(&line(&place.why), why),
+        );
+        writeln!(f, "{}", row.trim_end())?;
     }
     write_more(f, series.places_omitted, "places")?;
     let placeless = series.selected - series.places_total;
@@ -83,13 +90,13 @@ pub(super) fn write(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::Result
 }
 
 /// Of a long name and a long call both have a part.
-fn label(place: &PlaceReport) -> String {
+fn label(place: &PlaceReport, room: usize) -> String {
     let whole = place.label();
-    let Some(called) = place.called.as_ref().filter(|_| whole.chars().count() > PLACE) else {
-        return shorten_function(&whole, FrameKind::User, PLACE);
+    let Some(called) = place.called.as_ref().filter(|_| whole.chars().count() > room) else {
+        return shorten_function(&whole, FrameKind::User, room);
     };
-    let called = shorten_function(called, FrameKind::User, PLACE / 2 - 3);
-    let room = PLACE - 3 - called.chars().count();
+    let called = shorten_function(called, FrameKind::User, room / 2 - 3);
+    let room = room - 3 - called.chars().count();
     format!("{} ({called})", shorten_function(&place.function, FrameKind::User, room))
 }
 

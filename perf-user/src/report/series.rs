@@ -34,7 +34,7 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
         ..SeriesReport::default()
     };
     count_functions(profile, &stacks, &mut report);
-    if [EventKind::OffCpu, EventKind::Io].map(EventKind::name).contains(&series.event.as_str()) {
+    if [EventKind::OffCpu, EventKind::Io, EventKind::Files].map(EventKind::name).contains(&series.event.as_str()) {
         report.places = places(profile, &stacks, known);
         report.places_total = report.places.iter().map(|place| place.value).sum();
     }

@@ -69,7 +69,7 @@ pub(super) fn write(
         ];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
-    let path = |file: &FileKey| block.paths.get(file).map_or("", String::as_str);
+    let path = |file: &FileKey| window.files.get(file).map_or("", |file| &file.text);
     for ((tgid, device, operation), file, sum) in &block.files {
         let texts = [disk(device), operation_label(*operation), path(file)];
         let [disk, operation, file] = interner.texts(transaction, texts)?;

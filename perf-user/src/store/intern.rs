@@ -202,6 +202,7 @@ impl Interner {
             ModuleKind::CutOff => "cut off",
             ModuleKind::Did => "scheduler",
             ModuleKind::Waker => "waker",
+            ModuleKind::Touched => "touched",
             ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
             ModuleKind::Python => "python",

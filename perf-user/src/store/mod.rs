@@ -4,6 +4,7 @@ mod blob;
 mod block;
 mod calls;
 mod counts;
+mod file_calls;
 mod intern;
 mod lengths;
 mod open;
@@ -26,7 +27,7 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses others.
-pub const SCHEMA_VERSION: u32 = 5;
+pub const SCHEMA_VERSION: u32 = 6;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

@@ -100,6 +100,7 @@ pub(super) fn tables(timeline: bool) -> String {
         include_str!("calls.sql"),
         include_str!("run_queue.sql"),
         include_str!("block.sql"),
+        include_str!("file_calls.sql"),
         timeline,
     ]
     .concat()

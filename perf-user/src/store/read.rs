@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
-    block, calls,
+    block, calls, file_calls,
     open::{damaged, open},
     outline::Outline,
     run_queue, stacks, timeline,
@@ -91,6 +91,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     profile.run_queues = run_queue::load(connection, &windows, &strings, selection)?;
     profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
     profile.block = block::load(connection, &windows, &strings, selection, start_ns)?;
+    profile.file_calls = file_calls::load(connection, &windows, &strings, selection)?;
     if timeline::exists(connection)? {
         timeline::describe(connection, &mut profile, &windows)?;
         if selection.moments {

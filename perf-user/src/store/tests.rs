@@ -43,6 +43,8 @@ pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSam
         calls: None,
         timeline: None,
         block: None,
+        file_calls: None,
+        files: HashMap::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     blob::{Entry, encode},
     block, calls,
     counts::{self, Counted},
+    file_calls,
     intern::Interner,
     open::tables,
     run_queue, timeline,
@@ -169,6 +170,9 @@ impl Writer {
         }
         if let Some(block) = &window.block {
             block::write(&transaction, interner, id, window, block)?;
+        }
+        if let Some(calls) = &window.file_calls {
+            file_calls::write(&transaction, interner, id, window, calls)?;
         }
         if let Some(events) = &window.timeline {
             timeline::write(&transaction, interner, id, events)?;

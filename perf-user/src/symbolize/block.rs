@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use perf_ebpf::block::Operation;
 
-use super::did_name;
-use crate::{collect::Did, host::block::disk_name};
+use super::{Named, did_name};
+use crate::{collect::Did, host::block::disk_name, task::Module};
 
 /// What a device is asked for.
 #[must_use]
@@ -17,6 +17,11 @@ pub fn operation_label(operation: u32) -> &'static str {
         Some(Operation::Discard) => "discard",
         Some(Operation::Other) | None => "other",
     }
+}
+
+/// `read /srv/t.db`.
+pub(super) fn touched(module: &Module, what: Did) -> Named {
+    super::made_up_function(format!("{} {}", did_name(what), module.path).trim_end())
 }
 
 /// What the frame is called that stands for what a thread did: of a request, `read vda`.

@@ -40,8 +40,8 @@ use marks::is_mark;
 use plt::Plt;
 use sources::Sources;
 
-use block::did_label;
 pub use block::operation_label;
+use block::{did_label, touched};
 pub use calls::{arguments, call_label, error_label};
 pub use debug_files::DEBUG_DIRECTORY;
 pub use debuginfod::DebuginfodOptions;
@@ -236,6 +236,7 @@ impl Names {
             (ModuleKind::Unmapped, _) => made_up(module, addresses, Unnamed::Unmapped),
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
             (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(&did_label(did(*what)))).collect(),
+            (ModuleKind::Touched, _) => addresses.iter().map(|what| touched(module, did(*what))).collect(),
             (ModuleKind::Waker, _) => addresses.iter().map(|_| made_up_function(&module.path)).collect(),
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),

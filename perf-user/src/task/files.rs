@@ -1,6 +1,10 @@
 //! What file descriptors in the arguments of system calls mean, as `/proc` tells soon after the call.
 
-use std::{collections::HashMap, fs, net::Ipv4Addr};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::Ipv4Addr,
+};
 
 use perf_ebpf::calls::SlowCall;
 
@@ -150,6 +154,19 @@ fn sockets(tgid: u32) -> HashMap<u64, String> {
         }
     }
     found
+}
+
+/// The ports at which somebody listens, as a process sees them.
+pub(super) fn listening_ports(tgid: u32) -> HashSet<u16> {
+    const LISTENS: &str = "0A";
+    let table = |name: &str| fs::read_to_string(format!("/proc/{tgid}/net/{name}")).unwrap_or_default();
+    let port = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (fields.next()?, fields.nth(1)?);
+        let (_, port) = local.split_once(':').filter(|_| state == LISTENS)?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    ["tcp", "tcp6"].iter().flat_map(|name| table(name).lines().filter_map(port).collect::<Vec<_>>()).collect()
 }
 
 /// `0100007F:1F90`, as `/proc/net/tcp` has it; of version 6, 32 digits. Words are as the machine keeps them.

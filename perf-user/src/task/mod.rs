@@ -2,10 +2,13 @@
 
 mod block;
 mod calls;
+mod file_calls;
+mod file_names;
 mod files;
 mod generated;
 mod java;
 mod module;
+mod named;
 mod process;
 mod pythons;
 mod resolve;
@@ -15,6 +18,8 @@ mod tests;
 
 pub use block::LocatedBlock;
 pub use calls::{File, LocatedCall, LocatedCalls, LocatedOpen};
+pub use file_calls::{LocatedFileCalls, Peer};
+pub use file_names::{FileKind, FileText};
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
 pub use module::{Module, ModuleId, ModuleKind, Modules};
@@ -27,6 +32,8 @@ use std::{
     io,
     sync::Arc,
 };
+
+use perf_ebpf::{block::FileKey, file_calls::Connections};
 
 use generated::Generator;
 use process::Process;
@@ -58,6 +65,8 @@ pub struct Tasks {
     modules: Modules,
     pythons: Pythons,
     files: files::Files,
+    /// What became of connections of which it is not known yet whose they are.
+    connections: HashMap<FileKey, Connections>,
     lost_events: u64,
     /// Whether events may have been missed since processes were last looked for.
     events_missed: bool,

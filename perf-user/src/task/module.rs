@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use super::named::Named;
 use crate::{
     host::{perf_ring::MapEvent, proc, sys},
     python::Code,
@@ -54,6 +55,8 @@ pub enum ModuleKind {
     Did,
     /// A thread that ended waits.
     Waker,
+    /// A file or a socket; the address is what threads did to it.
+    Touched,
     /// A code object of Python's; places in it are byte offsets of instructions.
     Python,
     /// Generated code.
@@ -109,7 +112,7 @@ impl Module {
         }
     }
 
-    fn without_file(id: ModuleId, kind: ModuleKind, path: &str, code: Option<Arc<Code>>) -> Self {
+    pub(super) fn without_file(id: ModuleId, kind: ModuleKind, path: &str, code: Option<Arc<Code>>) -> Self {
         Self { id, kind, path: path.into(), symbols_path: None, denied: false, code, root: None, file: None }
     }
 
@@ -128,7 +131,7 @@ impl Module {
 }
 
 /// How many modules that nothing refers to any more are kept, with their files open, for the next process that maps them.
-const KEPT: usize = 256;
+pub(super) const KEPT: usize = 256;
 
 /// A mount namespace by its inode, and a directory in it by device and inode.
 type RootKey = (u64, u64, u64);
@@ -142,7 +145,8 @@ pub struct Modules {
     jit: Arc<Module>,
     cut_off: Arc<Module>,
     did: Arc<Module>,
-    wakers: HashMap<String, Arc<Module>>,
+    wakers: Named,
+    touched: Named,
     python_unread: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     roots: HashMap<RootKey, Weak<OwnedFd>>,
@@ -161,7 +165,8 @@ impl Default for Modules {
             jit: made_up(ModuleId::JIT, ModuleKind::Jit, "[jit]"),
             cut_off: made_up(ModuleId::CUT_OFF, ModuleKind::CutOff, "[unwound no further]"),
             did: made_up(ModuleId::DID, ModuleKind::Did, "[scheduler]"),
-            wakers: HashMap::new(),
+            wakers: Named::default(),
+            touched: Named::default(),
             python_unread: made_up(ModuleId::PYTHON_UNREAD, ModuleKind::Python, "[python]"),
             files: HashMap::new(),
             roots: HashMap::new(),
@@ -269,16 +274,12 @@ impl Modules {
 
     /// What stands for a thread that ended waits: no code of its, but itself.
     pub(super) fn waker(&mut self, name: &str) -> Arc<Module> {
-        if let Some(module) = self.wakers.get(name) {
-            return Arc::clone(module);
-        }
-        if self.wakers.len() >= KEPT {
-            self.wakers.clear();
-        }
-        self.last.0 += 1;
-        let module = Arc::new(Module::without_file(self.last, ModuleKind::Waker, name, None));
-        self.wakers.insert(name.to_owned(), Arc::clone(&module));
-        module
+        self.wakers.get(&mut self.last, ModuleKind::Waker, name)
+    }
+
+    /// What stands for what is done to the file or socket of this name.
+    pub(super) fn touched(&mut self, name: &str) -> Arc<Module> {
+        self.touched.get(&mut self.last, ModuleKind::Touched, name)
     }
 
     /// The root directory of a process; most share one.

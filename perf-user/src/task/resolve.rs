@@ -6,11 +6,15 @@ use std::{
 };
 
 use perf_ebpf::{
+    block::FileKey,
     sample::Key,
     unwind::{EXACT, MARKS, USER_END, why_cut_off},
 };
 
-use super::{GeneratedCode, LocatedBlock, LocatedCalls, Module, ModuleId, ModuleKind, Tasks};
+use super::{
+    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, Module, ModuleId, ModuleKind, Tasks,
+    file_names,
+};
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
     drain::{Moment, RawKind, RawQueues, RawTimeline, RawWindow},
@@ -67,6 +71,10 @@ pub struct LocatedWindow {
     pub calls: Option<LocatedCalls>,
     /// Requests to devices, if they are recorded.
     pub block: Option<LocatedBlock>,
+    /// System calls on files and sockets, if they are recorded.
+    pub file_calls: Option<LocatedFileCalls>,
+    /// What the files in all these are called.
+    pub files: HashMap<FileKey, FileText>,
     /// Single events, if they are kept.
     pub timeline: Option<LocatedTimeline>,
 }
@@ -125,6 +133,9 @@ impl LocatedWindow {
         if let (Some(block), Some(dropped)) = (&mut self.block, &dropped.block) {
             block.absorb(dropped, cause);
         }
+        if let (Some(calls), Some(dropped)) = (&mut self.file_calls, &dropped.file_calls) {
+            calls.absorb(dropped, cause);
+        }
         if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
             timeline.taken += dropped.taken;
             timeline.lost.push((cause, dropped.records()));
@@ -169,15 +180,27 @@ impl Tasks {
         sampled.iter().for_each(|tgid| self.look_for_generators(*tgid));
         let (mut names, mut modules) = (HashMap::new(), HashMap::new());
         let wakers: Vec<_> = window.wakers.iter().map(|waker| self.modules.waker(&waker_name(waker))).collect();
-        let mut locating = Locating { window: &window, wakers: &wakers, names: &mut names, modules: &mut modules };
+        let files = file_names::texts(&window);
+        let touched = self.touched(&window, &files);
+        let mut locating =
+            Locating { window: &window, wakers: &wakers, touched: &touched, names: &mut names, modules: &mut modules };
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, &mut locating)).collect();
         let timeline = window.timeline.as_ref().map(|events| self.locate_timeline(events, &mut locating));
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
         let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, &window));
         let block = window.block.as_ref().map(|block| self.locate_block(block, &window));
+        let file_calls = window.file_calls.as_ref().map(|calls| self.locate_file_calls(calls, &files, &window));
         let RawWindow { start_ns, end_ns, queues, .. } = window;
-        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, block, timeline }
+        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, block, file_calls, files, timeline }
+    }
+
+    /// What stands for the files that samples of a window are about.
+    fn touched(&mut self, window: &RawWindow, files: &HashMap<FileKey, FileText>) -> HashMap<FileKey, Arc<Module>> {
+        let touched: HashSet<FileKey> =
+            window.kinds.iter().flat_map(|kind| &kind.samples).filter_map(|sample| sample.file).collect();
+        let name = |file: &FileKey| files.get(file).map_or("", |file| &file.text);
+        touched.into_iter().map(|file| (file, self.modules.touched(name(&file)))).collect()
     }
 
     fn locate_timeline(&self, timeline: &RawTimeline, locating: &mut Locating<'_>) -> LocatedTimeline {
@@ -213,7 +236,10 @@ impl Tasks {
     fn locate_sample(&self, sample: &RawSample, locating: &mut Locating<'_>) -> Option<LocatedSample> {
         let stacks = [sample.user_stack, sample.kernel_stack, sample.python_stack];
         let mut frames = self.locate_stack(sample.tgid, stacks, sample.first_ns, locating)?;
-        frames.extend(sample.did.map(|did| locating.place(self.modules.did(), number(did))));
+        if let Some(did) = sample.did {
+            let touched = sample.file.and_then(|file| locating.touched.get(&file));
+            frames.push(locating.place(touched.unwrap_or(self.modules.did()), number(did)));
+        }
         if let Some(waker) = sample.waker.map(|waker| waker as usize) {
             let (key, module) = (locating.window.wakers.get(waker)?, locating.wakers.get(waker)?);
             let stacks = [key.user_stack, key.kernel_stack, key.python_stack];
@@ -283,6 +309,8 @@ struct Locating<'a> {
     window: &'a RawWindow,
     /// What stands for each of its wakers.
     wakers: &'a [Arc<Module>],
+    /// What stands for files.
+    touched: &'a HashMap<FileKey, Arc<Module>>,
     /// Names of threads, as text.
     names: &'a mut HashMap<[u8; 16], String>,
     modules: &'a mut HashMap<ModuleId, Arc<Module>>,

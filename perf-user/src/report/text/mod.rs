@@ -26,6 +26,9 @@ const CALLS: &str = EventKind::Syscalls.name();
 /// The event whose time is that of requests to disks.
 const IO: &str = EventKind::Io.name();
 
+/// The event whose time is that in calls on files and sockets.
+const FILES: &str = EventKind::Files.name();
+
 /// The width of the names that start lines.
 const LABEL: usize = 11;
 /// The width of function names.
@@ -61,6 +64,9 @@ impl Display for Report {
         }
         if let Some(block) = &self.block {
             block.write(f)?;
+        }
+        if let Some(calls) = &self.file_calls {
+            calls.write(f)?;
         }
         if let Some(calls) = &self.calls {
             calls.write(f)?;
@@ -138,6 +144,7 @@ impl Report {
         let label = match event {
             CALLS => "In calls".into(),
             IO => "In I/O".into(),
+            FILES => "On files".into(),
             _ if is_time(series) => "Waits".into(),
             _ => capitalized(&series.unit),
         };
@@ -165,7 +172,9 @@ impl Report {
         if let Some(line) = self.use_line(event, series, accounting) {
             labelled(f, "CPU use", &line)?;
         }
-        if event == CALLS {
+        if event == FILES {
+            labelled(f, "", "an estimate: from all calls of 100 us or longer, and of shorter ones some by chance")?;
+        } else if event == CALLS {
             let sampled = thousands(series.counters.get("calls_sampled").copied().unwrap_or(0));
             let line =
                 format!("an estimate from {sampled} calls: all of 100 us or longer, of shorter ones some by chance");
@@ -176,7 +185,7 @@ impl Report {
         if series.places.is_empty() {
             tables::write_functions(f, series)?;
         } else {
-            places::write(f, series)?;
+            places::write(f, event, series)?;
         }
         tables::write_processes(f, series)?;
         tables::write_threads(f, series)?;

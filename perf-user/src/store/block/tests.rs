@@ -21,7 +21,7 @@ use crate::{
         tests::{SECOND, START, window},
     },
     symbolize::Names,
-    task::{LocatedBlock, LocatedKind, LocatedWindow},
+    task::{FileText, LocatedBlock, LocatedKind, LocatedWindow},
 };
 
 const DISK: u32 = 4095 << 20 | 16;
@@ -73,7 +73,6 @@ fn second(at: u64) -> LocatedWindow {
                 FileRequests { count: 2, ..FileRequests::default() },
             ),
         ],
-        paths: HashMap::from([(FILE, "/srv/t.db".to_owned())]),
         slowest: vec![slow, SlowRequest { tgid: 8, tid: 80, failed: 1, ..slow }],
         open: vec![open(0), open(START + at * SECOND + 1_000)],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
@@ -83,7 +82,8 @@ fn second(at: u64) -> LocatedWindow {
         facts: vec![("merged", at)],
     };
     let kind = LocatedKind { kind: EventKind::Io, samples: vec![], taken: 0, lost: vec![], facts: vec![] };
-    LocatedWindow { kinds: vec![kind], block: Some(block), ..window(at, 0, 0, vec![]) }
+    let files = HashMap::from([(FILE, FileText { text: "/srv/t.db".into(), ..FileText::default() })]);
+    LocatedWindow { kinds: vec![kind], block: Some(block), files, ..window(at, 0, 0, vec![]) }
 }
 
 fn recorded() -> (tempfile::TempDir, PathBuf) {

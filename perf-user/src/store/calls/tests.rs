@@ -46,7 +46,7 @@ fn window(second: u64) -> LocatedWindow {
     let mut one = Lengths { count: 1, total_ns: 9_000, max_ns: 9_000, ..Lengths::NONE };
     one.buckets[bucket(9_000)] = 1;
     let call = libc::SYS_read as u32;
-    let open = OpenCall { start_ns: START - SECOND, call: libc::SYS_read as u32, tgid: 8 };
+    let open = OpenCall { start_ns: START - SECOND, call: libc::SYS_read as u32, tgid: 8, ..OpenCall::default() };
     let calls = LocatedCalls {
         sums: vec![((7, call), three), ((8, call), one)],
         errors: vec![((7, call, 11), 2), ((8, call, 4000), 1)],
@@ -68,6 +68,8 @@ fn window(second: u64) -> LocatedWindow {
         calls: Some(calls),
         timeline: None,
         block: None,
+        file_calls: None,
+        files: HashMap::new(),
     }
 }
 

@@ -71,6 +71,8 @@ impl Target {
             calls: None,
             timeline: None,
             block: None,
+            file_calls: None,
+            files: HashMap::new(),
         }
     }
 }

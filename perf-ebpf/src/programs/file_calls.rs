@@ -1,0 +1,241 @@
+//! System calls on files and sockets: what they were about, and how much they moved.
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_smp_processor_id, bpf_probe_read_user_str_bytes},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use core::ffi::c_void;
+use perf_ebpf::{
+    block::{FileKey, FileName, NAME_BYTES},
+    calls::CallTime,
+    counters::Counter,
+    file_calls::{
+        BY_PATH, CLOSED, CONNECTS, FileCallKey, FileCalls, FileTimeKey, GIVEN, GIVEN_SYSTEM, IN, OPENED, OUT, PATH,
+        PIPE, PLACELESS,
+    },
+    stack::mix,
+};
+
+use super::{
+    call_arguments::arguments,
+    calls::OPEN_CALLS,
+    counters::{count_length, counters, generation, sum_of},
+    files::{
+        NAME_MEMORY, file_of, inode_of, is_deleted, is_named, keep_name, key_of, magic_of, pointer, take_note, text_of,
+    },
+    sockets,
+    stacks::Busy,
+    target::{now, read_u64},
+};
+
+/// Where `file` of the running kernel keeps its directory's entry: from BTF.
+#[unsafe(no_mangle)]
+static FILE_ENTRY: Global<u32> = Global::new(0);
+
+/// What each call is about: [`perf_ebpf::file_calls::word`]; 0 for what is no matter of files.
+#[map]
+static FILE_CALL_WORDS: Array<u32> = Array::with_max_entries(1, 0);
+
+#[map]
+static FILE_CALLS_0: HashMap<FileCallKey, FileCalls> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static FILE_CALLS_1: HashMap<FileCallKey, FileCalls> = HashMap::with_max_entries(1, 0);
+
+/// The time in these calls, by thread, call, stack and file.
+#[map]
+static FILE_TIMES_0: HashMap<FileTimeKey, CallTime> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static FILE_TIMES_1: HashMap<FileTimeKey, CallTime> = HashMap::with_max_entries(1, 0);
+
+/// No calls: what a new entry begins with, for which the stack of a program has no room.
+#[map]
+static NO_FILE_CALLS: PerCpuArray<FileCalls> = PerCpuArray::with_max_entries(1, 0);
+
+/// What was found of a call; for the same reason.
+#[repr(C)]
+struct Found {
+    key: FileCallKey,
+    arguments: [u64; 8],
+    /// The kernel's memory of the socket; 0 if it is none.
+    socket: u64,
+}
+
+#[map]
+static FOUND: PerCpuArray<Found> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a call is about.
+#[inline(always)]
+pub(super) fn word(call: u32) -> u32 {
+    FILE_CALL_WORDS.get(call).map_or(0, |word| *word)
+}
+
+/// What the last call was about that was looked at.
+#[inline(always)]
+pub(super) fn found() -> FileKey {
+    // SAFETY: this CPU's, and it is claimed.
+    FOUND.get_ptr(0).map_or(FileKey::default(), |found| unsafe { (*found).key.file })
+}
+
+/// The map of a generation.
+#[inline(always)]
+pub(super) fn times(generation: u32) -> &'static HashMap<FileTimeKey, CallTime> {
+    if generation == 0 { &FILE_TIMES_0 } else { &FILE_TIMES_1 }
+}
+
+/// The file that a call is about to close.
+#[inline(always)]
+pub(super) fn closed(call: u32, registers: *const c_void) -> FileKey {
+    let Some(busy) = Busy::claim() else { return FileKey::default() };
+    file_find(word(call), registers as u64, 0, generation());
+    let file = found();
+    if let Some(found) = FOUND.get_ptr(0) {
+        // SAFETY: this CPU's, and it is claimed.
+        sockets::forget_talk(unsafe { (*found).socket });
+    }
+    busy.give_back();
+    file
+}
+
+/// Counts the call that a thread is in, and that returns. Only with the memory for programs that run in the middle of what a thread
+/// does. Not inlined, and with numbers alone, as `calls_keep`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn file_calls_keep(
+    tid: u32,
+    registers: u64,
+    result: i64,
+    length_ns: u64,
+    generation: u32,
+) -> i64 {
+    let (Some(open), Some(counters)) = (OPEN_CALLS.get_ptr(&tid), counters(generation)) else { return 1 };
+    // SAFETY: the entry is the running thread's, which nothing else writes to.
+    let open = unsafe { &*open };
+    let word = word(open.call);
+    file_find(word, registers, result, generation);
+    let Some(found) = FOUND.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's, and it is claimed.
+    let found = unsafe { &mut *found };
+    if word & 0xff == CLOSED {
+        found.key.file = open.file;
+    }
+    (found.key.tgid, found.key.call) = (open.tgid, open.call);
+    // SAFETY: takes no pointer.
+    found.key.cpu = unsafe { bpf_get_smp_processor_id() };
+    let calls = if generation == 0 { &FILE_CALLS_0 } else { &FILE_CALLS_1 };
+    let lost = [Counter::FileCallsLostFull, Counter::FileCallsLostBusy];
+    if let Some(sum) = sum_of(calls, &found.key, &NO_FILE_CALLS, counters, lost) {
+        // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
+        let sum = unsafe { &mut *sum };
+        if result > 0 && word & (IN | OUT) != 0 {
+            sum.bytes += result as u64;
+        }
+        sum.errors += u64::from((-MAX_ERRNO..0).contains(&result) && result != EAGAIN && result != EINPROGRESS);
+        sum.from_disk += u64::from(open.requests != 0);
+        count_length(&mut sum.lengths, length_ns);
+    }
+    if word & CONNECTS != 0 {
+        sockets::forget_talk(found.socket);
+    }
+    if found.socket != 0 && result > 0 {
+        sockets::talk(found.socket, open.tgid, word, [open.start_ns, now()], generation);
+    }
+    0
+}
+
+/// Results from -4095 to -1 are errors (`MAX_ERRNO`).
+const MAX_ERRNO: i64 = 4095;
+const EAGAIN: i64 = -11;
+const EINPROGRESS: i64 = -115;
+
+/// Finds what a call is about: [`FOUND`]. Not inlined, and with numbers alone, as `calls_keep`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_find(word: u32, registers: u64, result: i64, generation: u32) -> i64 {
+    let Some(found) = FOUND.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's, and it is claimed.
+    let found = unsafe { &mut *found };
+    (found.key.file, found.socket) = (FileKey::default(), 0);
+    let Some([a, b, c, d, e, f]) = arguments(registers as *const c_void) else { return 1 };
+    found.arguments = [a, b, c, d, e, f, 0, 0];
+    let (kind, at) = (word & 0xff, word >> 8 & 7);
+    let mut descriptor = found.arguments[at as usize & 7];
+    if kind == OPENED && result >= 0 {
+        descriptor = result as u64;
+    } else if kind == OPENED || kind == BY_PATH {
+        found.key.file = given(descriptor, generation);
+        if found.key.file.inode != 0 || at == 0 {
+            return 0;
+        }
+        descriptor = found.arguments[(at - 1) as usize & 7];
+    }
+    let file = file_of(descriptor & 0xffff_ffff);
+    if file.is_null() {
+        return 0;
+    }
+    let inode = inode_of(file);
+    let magic = magic_of(inode);
+    if magic == SOCKFS {
+        let (socket, key) = sockets::named(file, found.arguments[1], word, generation);
+        (found.socket, found.key.file) = (socket, key);
+        return 0;
+    }
+    let (entry, mut key) = (pointer(file, FILE_ENTRY.load()), key_of(inode));
+    let kind = match magic {
+        PIPEFS => PIPE,
+        ANON_INODES => {
+            // All of these have one inode.
+            key.inode = mix(key.inode, read_u64(text_of(entry), 0));
+            PLACELESS
+        }
+        _ => PATH,
+    };
+    let is_deleted = is_deleted(inode);
+    if !is_named(key, is_deleted, generation) {
+        take_note(key, entry, is_deleted, kind, generation);
+    }
+    found.key.file = key;
+    0
+}
+
+/// `SOCKFS_MAGIC`.
+const SOCKFS: u32 = 0x534f_434b;
+/// `PIPEFS_MAGIC`.
+const PIPEFS: u32 = 0x5049_5045;
+/// `ANON_INODE_FS_MAGIC`.
+const ANON_INODES: u32 = 0x0904_1934;
+
+/// What stands for a path that a program gave; [`FileKey::inode`] is 0 if it is empty.
+#[inline(always)]
+fn given(path: u64, generation: u32) -> FileKey {
+    let none = FileKey { inode: 0, system: GIVEN_SYSTEM, generation: 0 };
+    let Some(name) = NAME_MEMORY.get_ptr_mut(0) else { return none };
+    // SAFETY: this CPU's, and it is claimed.
+    let name: &mut FileName = unsafe { &mut *name };
+    // SAFETY: reads user memory through the helper, which fails rather than faults.
+    let read = unsafe { bpf_probe_read_user_str_bytes(path as *const u8, &mut name.text[..NAME_BYTES]) };
+    let used = read.map_or(0, |text| text.len() as u32);
+    if used == 0 {
+        return none;
+    }
+    let (mut id, mut at) = (u64::from(used), 0);
+    while at < NAME_BYTES / 8 {
+        let left = used as usize - at * 8;
+        // SAFETY: within the text, which begins where its structure does.
+        let word = unsafe { name.text.as_ptr().cast::<u64>().add(at).read_volatile() };
+        id = mix(id, if left < 8 { word & ((1 << (left * 8)) - 1) } else { word });
+        at += 1;
+        if left <= 8 {
+            break;
+        }
+    }
+    let file = FileKey { inode: id | 1, ..none };
+    if !is_named(file, false, generation) {
+        (name.used, name.is_whole, name.is_deleted, name.kind) = (used, 0, 0, GIVEN);
+        keep_name(file, name, generation);
+    }
+    file
+}

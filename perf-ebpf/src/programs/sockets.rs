@@ -1,0 +1,335 @@
+//! Sockets: what they are called, how long peers take to answer, and what becomes of connections.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::{
+        bpf_get_smp_processor_id,
+        generated::{bpf_probe_read_kernel as read_kernel, bpf_probe_read_user as read_user},
+    },
+    macros::{map, raw_tracepoint},
+    maps::{HashMap, LruHashMap, PerCpuArray},
+    programs::RawTracePointContext,
+};
+use core::ffi::c_void;
+use perf_ebpf::{
+    block::FileKey,
+    counters::Counter,
+    file_calls::{
+        CONNECTS, Connections, IN, OUT, PeerKey, SOCKET, SOCKET_SYSTEM, SocketName, TCP_ESTABLISHED, TCP_LISTEN,
+        TCP_SYN_SENT, Talk,
+    },
+    histogram::Lengths,
+    stack::mix,
+};
+
+use super::{
+    counters::{count, count_length, counters, generation},
+    files::{NAME_MEMORY, is_named, keep_name, pointer},
+    stacks::Busy,
+    target::{now, read_u16, read_u32},
+};
+
+// Where structures of the running kernel keep their members, from BTF.
+#[unsafe(no_mangle)]
+static FILE_SOCKET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCKET_SOCK: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_FAMILY: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_STATE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_KIND: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_PORT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_PEER_PORT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_PEER: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_PEER_6: Global<u32> = Global::new(0);
+/// 0 if the kernel's BTF does not describe unix sockets.
+#[unsafe(no_mangle)]
+static UNIX_ADDRESS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static UNIX_PEER: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static ADDRESS_BYTES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static ADDRESS_NAME: Global<u32> = Global::new(0);
+
+/// The ports from which those are taken that nobody asked for: the first, and the last.
+#[unsafe(no_mangle)]
+static EPHEMERAL_FIRST: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static EPHEMERAL_LAST: Global<u32> = Global::new(0);
+
+/// What was last heard of sockets, by their addresses.
+#[map]
+static TALKS: LruHashMap<u64, Talk> = LruHashMap::with_max_entries(1, 0);
+
+#[map]
+static ANSWERS_0: HashMap<PeerKey, Lengths> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static ANSWERS_1: HashMap<PeerKey, Lengths> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CONNECTIONS_0: HashMap<PeerKey, Connections> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CONNECTIONS_1: HashMap<PeerKey, Connections> = HashMap::with_max_entries(1, 0);
+
+/// No answers: what a new entry begins with, for which the stack of a program has no room.
+#[map]
+static NO_ANSWERS: PerCpuArray<Lengths> = PerCpuArray::with_max_entries(1, 0);
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Bytes of the longest path of a unix socket.
+const PATH_BYTES: u32 = 108;
+
+/// The socket of an open file, and what it is called; with the address that the program gives where it connects.
+#[inline(always)]
+pub(super) fn named(file: *const c_void, given: u64, word: u32, generation: u32) -> (u64, FileKey) {
+    let sock = pointer(pointer(file, FILE_SOCKET.load()), SOCKET_SOCK.load());
+    let key = key(socket_name(sock as u64, if word & CONNECTS != 0 { given } else { 0 }));
+    if !is_named(key, false, generation)
+        && let Some(name) = NAME_MEMORY.get_ptr_mut(0)
+    {
+        // SAFETY: this CPU's, and it is claimed.
+        let name = unsafe { &mut *name };
+        (name.is_whole, name.is_deleted, name.kind) = (0, 0, SOCKET);
+        name.used = (size_of::<SocketName>() as u32) + PATH_BYTES;
+        keep_name(key, name, generation);
+    }
+    (sock as u64, key)
+}
+
+#[inline(always)]
+fn is_ephemeral(port: u16) -> bool {
+    (EPHEMERAL_FIRST.load()..=EPHEMERAL_LAST.load()).contains(&u32::from(port))
+}
+
+#[inline(always)]
+fn key(name: u64) -> FileKey {
+    FileKey { inode: name | 1, system: SOCKET_SYSTEM, generation: 0 }
+}
+
+/// Writes what a socket is called into [`NAME_MEMORY`], and makes a number of it. Not inlined, and with numbers alone, as
+/// `calls_keep`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
+    let sock = sock as *const c_void;
+    let Some(memory) = NAME_MEMORY.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's, and it is claimed; the name is at the beginning of the text, which has room for it and a path.
+    let (name, path) = unsafe {
+        let text = (*memory).text.as_mut_ptr();
+        (&mut *text.cast::<SocketName>(), text.add(size_of::<SocketName>()))
+    };
+    *name = SocketName::default();
+    name.family = read_u16(sock, SOCK_FAMILY.load());
+    name.kind = read_u16(sock, SOCK_KIND.load());
+    let of = u64::from(name.family) << 16 | u64::from(name.kind);
+    if name.family == AF_UNIX && UNIX_ADDRESS.load() != 0 {
+        let mut address = pointer(sock, UNIX_ADDRESS.load());
+        if address.is_null() {
+            address = pointer(pointer(sock, UNIX_PEER.load()), UNIX_ADDRESS.load());
+            name.state = 1;
+        }
+        if !address.is_null() {
+            // The family comes before the path.
+            let bytes = read_u32(address, ADDRESS_BYTES.load()).saturating_sub(2);
+            name.path_bytes = if bytes > PATH_BYTES { PATH_BYTES } else { bytes } as u16;
+            // SAFETY: the helper fails rather than faults.
+            unsafe { read_kernel(path.cast(), PATH_BYTES, address.byte_add(ADDRESS_NAME.load() as usize + 2)) };
+        }
+        return mix(of | u64::from(name.state) << 32, address as u64);
+    }
+    if name.family != AF_INET && name.family != AF_INET6 {
+        return mix(of, 0);
+    }
+    // Which it keeps when it is closed, unlike the other of its two.
+    name.port = u16::from_be(read_u16(sock, SOCK_PORT.load()));
+    name.peer_port = u16::from_be(read_u16(sock, SOCK_PEER_PORT.load()));
+    let state = read_u16(sock, SOCK_STATE.load()) as u8;
+    if state == TCP_LISTEN {
+        name.state = 1;
+    } else if name.peer_port == 0 && given != 0 {
+        // What refuses to be connected has forgotten to whom.
+        // SAFETY: as above. Family and port, and the address of version 4; of version 6, where that has its flow.
+        unsafe {
+            read_user((&raw mut name.address).cast(), 8, given as *const c_void);
+            name.peer_port = u16::from_be((name.address[0] >> 16) as u16);
+            if name.address[0] as u16 == AF_INET {
+                name.peer[0] = name.address[1];
+            } else {
+                read_user((&raw mut name.peer).cast(), 16, (given as *const c_void).byte_add(8));
+            }
+        }
+        name.address = [0; 4];
+    } else if name.peer_port != 0 {
+        let (from, bytes) = match name.family {
+            AF_INET => (SOCK_PEER.load(), 4),
+            _ => (SOCK_PEER_6.load(), 16),
+        };
+        // SAFETY: as above.
+        unsafe { read_kernel((&raw mut name.peer).cast(), bytes, sock.byte_add(from as usize)) };
+    }
+    if name.peer_port != 0 {
+        match (is_ephemeral(name.port), is_ephemeral(name.peer_port)) {
+            // Its clients are not told apart by what they were given.
+            (false, true) => name.peer_port = 0,
+            (true, false) => name.port = 0,
+            _ => {}
+        }
+    }
+    let ports = u64::from(name.port) << 48 | u64::from(name.peer_port) << 32 | u64::from(name.state) << 24;
+    let [a, b, c, d] = name.peer.map(u64::from);
+    mix(mix(mix(of, ports), a << 32 | b), c << 32 | d)
+}
+
+/// What was heard of a socket says nothing of the one that will have its memory, or of whom it is connected to now.
+#[inline(always)]
+pub(super) fn forget_talk(sock: u64) {
+    if let Some(talk) = TALKS.get_ptr_mut(&sock) {
+        // SAFETY: memory of the map. It may be on its way to be connected.
+        unsafe { (*talk).sent_ns = 0 };
+    }
+}
+
+/// Takes note of what went and what came: how long it took until somebody answered.
+#[inline(always)]
+pub(super) fn talk(sock: u64, tgid: u32, word: u32, [start_ns, now_ns]: [u64; 2], generation: u32) {
+    let Some(talk) = TALKS.get_ptr_mut(&sock) else {
+        if word & OUT != 0 {
+            let _ = TALKS.insert(&sock, &Talk { sent_ns: start_ns, connect_ns: 0 }, u64::from(BPF_ANY));
+        }
+        return;
+    };
+    // SAFETY: memory of the map. Threads that use one socket at once may tell each other's times.
+    let talk = unsafe { &mut *talk };
+    if word & OUT != 0 && talk.sent_ns == 0 {
+        talk.sent_ns = start_ns;
+    }
+    if word & IN == 0 || talk.sent_ns == 0 {
+        return;
+    }
+    let ns = now_ns.saturating_sub(talk.sent_ns);
+    talk.sent_ns = 0;
+    let answers = if generation == 0 { &ANSWERS_0 } else { &ANSWERS_1 };
+    let Some(counters) = counters(generation) else { return };
+    let key = PeerKey { tgid, cpu: cpu(), socket: super::file_calls::found() };
+    let lost = [Counter::PeersMissed; 2];
+    if let Some(lengths) = super::counters::sum_of(answers, &key, &NO_ANSWERS, counters, lost) {
+        // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
+        count_length(unsafe { &mut *lengths }, ns);
+    }
+}
+
+#[inline(always)]
+fn cpu() -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`.
+#[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
+pub(super) fn tcp_resends(ctx: RawTracePointContext) -> i32 {
+    of_connection(ctx.arg(0), Became::Resent)
+}
+
+/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(super) fn tcp_resets(ctx: RawTracePointContext) -> i32 {
+    of_connection(ctx.arg(0), Became::ResetSent)
+}
+
+/// `tcp_receive_reset(struct sock *sk)`.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub(super) fn tcp_is_reset(ctx: RawTracePointContext) -> i32 {
+    of_connection(ctx.arg(0), Became::ResetReceived)
+}
+
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(super) fn tcp_state(ctx: RawTracePointContext) -> i32 {
+    let sock: u64 = ctx.arg(0);
+    let (old, new) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
+    if new == TCP_SYN_SENT {
+        let talk = Talk { sent_ns: 0, connect_ns: now() };
+        let _ = TALKS.insert(&sock, &talk, u64::from(BPF_ANY));
+        return 0;
+    }
+    if old == TCP_SYN_SENT {
+        let Some(talk) = TALKS.get_ptr_mut(&sock) else { return 0 };
+        // SAFETY: memory of the map; a socket is in one state at a time.
+        let ns = unsafe {
+            let ns = now().saturating_sub((*talk).connect_ns);
+            (*talk).connect_ns = 0;
+            ns
+        };
+        let became = if new == TCP_ESTABLISHED { Became::Connected(ns) } else { Became::Refused };
+        of_connection(sock as *const c_void, became);
+    }
+    // Its memory will be another's.
+    if new == TCP_CLOSE {
+        let _ = TALKS.remove(&sock);
+    }
+    0
+}
+
+/// `TCP_CLOSE`.
+const TCP_CLOSE: u32 = 7;
+
+/// What became of a connection.
+enum Became {
+    Resent,
+    ResetSent,
+    ResetReceived,
+    Connected(u64),
+    Refused,
+}
+
+/// Adds what became of a connection.
+#[inline(always)]
+fn of_connection(sock: *const c_void, became: Became) -> i32 {
+    if sock.is_null() {
+        return 0;
+    }
+    let generation = generation();
+    let Some(counters) = counters(generation) else { return 0 };
+    let Some(busy) = Busy::claim() else {
+        count(counters, Counter::PeersMissed);
+        return 0;
+    };
+    let key = PeerKey { tgid: 0, cpu: cpu(), socket: key(socket_name(sock as u64, 0)) };
+    busy.give_back();
+    let sums = if generation == 0 { &CONNECTIONS_0 } else { &CONNECTIONS_1 };
+    if sums.get_ptr_mut(&key).is_none() {
+        let _ = sums.insert(key, Connections::default(), u64::from(BPF_NOEXIST));
+    }
+    let Some(sum) = sums.get_ptr_mut(&key) else {
+        count(counters, Counter::PeersMissed);
+        return 0;
+    };
+    // SAFETY: as in `talk`.
+    let sum = unsafe { &mut *sum };
+    match became {
+        Became::Resent => sum.retransmits += 1,
+        Became::ResetSent => sum.resets_sent += 1,
+        Became::ResetReceived => sum.resets_received += 1,
+        Became::Refused => sum.connects_failed += 1,
+        Became::Connected(ns) => {
+            (sum.connects, sum.connect_ns) = (sum.connects + 1, sum.connect_ns + ns);
+            if ns > sum.connect_max_ns {
+                sum.connect_max_ns = ns;
+            }
+        }
+    }
+    0
+}

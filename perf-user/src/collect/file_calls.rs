@@ -1,0 +1,224 @@
+//! System calls on files and sockets: how many, how long and how much, of which of them.
+
+use std::fs;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+    programs::raw_trace_point::RawTracePointLink,
+};
+use perf_ebpf::{
+    calls::CALLS,
+    file_calls::{About, CONNECTS, Moves, word},
+};
+
+use super::{
+    AttachError, EventKind, entries_for_tests,
+    session::{SessionOptions, attach_raw, load_raw},
+};
+use crate::host::{
+    Unsupported,
+    block::{Offset, block_offsets},
+};
+
+/// Processes, calls and files that are told apart in a window, on one CPU.
+const SUMS: u32 = 2_048;
+/// At most, on all CPUs.
+const ALL_SUMS: u32 = 16_384;
+/// Calls with their stacks and files.
+const TIMES: u32 = 16_384;
+/// Peers that answer, in a window.
+const PEERS: u32 = 2_048;
+/// Sockets of which it is known that something was sent: those that were used last.
+const TALKS: u32 = 16_384;
+
+const WORDS: &str = "FILE_CALL_WORDS";
+
+/// The programs that are told of connections, and their tracepoints.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("tcp_state", "inet_sock_set_state"),
+    ("tcp_resends", "tcp_retransmit_skb"),
+    ("tcp_resets", "tcp_send_reset"),
+    ("tcp_is_reset", "tcp_receive_reset"),
+];
+
+/// What programs are told of the running kernel.
+#[derive(Debug, Default)]
+pub(super) struct Globals {
+    offsets: Vec<Offset>,
+    ephemeral: [u32; 2],
+}
+
+impl Globals {
+    /// Of the running kernel, if `options` have these calls recorded.
+    pub(super) fn of(options: &SessionOptions) -> Result<Self, Unsupported> {
+        if !options.records(EventKind::Files) {
+            return Ok(Self::default());
+        }
+        let offsets = block_offsets()?;
+        if offsets.files.is_empty() || offsets.calls.is_empty() {
+            let why = "the kernel's BTF does not describe how it keeps files and sockets";
+            return Err(Unsupported::new("recording calls on files", why, "record -e syscalls,io instead"));
+        }
+        Ok(Self { offsets: offsets.calls.clone(), ephemeral: ephemeral_ports() })
+    }
+}
+
+/// The ports that are given to those who ask for none in particular: the first, and the last.
+fn ephemeral_ports() -> [u32; 2] {
+    const USUAL: [u32; 2] = [32_768, 60_999];
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = text.split_whitespace().filter_map(|port| port.parse().ok());
+    ports.next().zip(ports.next()).map_or(USUAL, |(first, last)| [first, last])
+}
+
+/// System calls on files and sockets.
+#[derive(Debug, Default)]
+pub struct FileCallsCollector {
+    links: Vec<RawTracePointLink>,
+}
+
+impl FileCallsCollector {
+    /// Sets globals and map sizes, before the object is loaded.
+    pub(super) fn configure<'globals>(
+        loader: &mut EbpfLoader<'globals>,
+        globals: &'globals Globals,
+        cpus: usize,
+        recorded: bool,
+    ) {
+        for (name, offset) in &globals.offsets {
+            loader.override_global(name, offset, true);
+        }
+        let [first, last] = &globals.ephemeral;
+        loader.override_global("EPHEMERAL_FIRST", first, true).override_global("EPHEMERAL_LAST", last, true);
+        if !recorded {
+            return;
+        }
+        let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
+        let maps = [
+            ("FILE_CALLS_0", sums),
+            ("FILE_CALLS_1", sums),
+            ("FILE_TIMES_0", TIMES),
+            ("FILE_TIMES_1", TIMES),
+            ("ANSWERS_0", PEERS),
+            ("ANSWERS_1", PEERS),
+            ("CONNECTIONS_0", PEERS),
+            ("CONNECTIONS_1", PEERS),
+        ];
+        for (map, entries) in maps {
+            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
+        }
+        loader.map_max_entries(WORDS, CALLS).map_max_entries("TALKS", TALKS);
+    }
+
+    /// Loads its programs.
+    pub(super) fn load(bpf: &mut Ebpf) -> Result<Self, AttachError> {
+        PROGRAMS.iter().try_for_each(|(program, _)| load_raw(bpf, program))?;
+        let wrong = |source| AttachError::Map { map: WORDS, source };
+        let map = bpf.map_mut(WORDS).ok_or(AttachError::Missing(WORDS))?;
+        let mut words: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
+        for (call, about, moves) in ABOUT {
+            let connects = if *call == libc::SYS_connect { CONNECTS } else { 0 };
+            words.set(*call as u32, word(*about, *moves) | connects, 0).map_err(wrong)?;
+        }
+        Ok(Self::default())
+    }
+
+    /// Attaches its programs.
+    pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
+        for (program, tracepoint) in PROGRAMS {
+            self.links.push(attach_raw(bpf, program, tracepoint)?);
+        }
+        Ok(())
+    }
+
+    /// Detaches its programs.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+    }
+}
+
+const FILE: About = About::Descriptor(0);
+
+/// What each call is about, and what its result says.
+const ABOUT: &[(libc::c_long, About, Moves)] = &[
+    (libc::SYS_read, FILE, Moves::In),
+    (libc::SYS_readv, FILE, Moves::In),
+    (libc::SYS_pread64, FILE, Moves::In),
+    (libc::SYS_preadv, FILE, Moves::In),
+    (libc::SYS_preadv2, FILE, Moves::In),
+    (libc::SYS_recvfrom, FILE, Moves::In),
+    (libc::SYS_recvmsg, FILE, Moves::In),
+    (libc::SYS_recvmmsg, FILE, Moves::Nothing),
+    (libc::SYS_write, FILE, Moves::Out),
+    (libc::SYS_writev, FILE, Moves::Out),
+    (libc::SYS_pwrite64, FILE, Moves::Out),
+    (libc::SYS_pwritev, FILE, Moves::Out),
+    (libc::SYS_pwritev2, FILE, Moves::Out),
+    (libc::SYS_sendto, FILE, Moves::Out),
+    (libc::SYS_sendmsg, FILE, Moves::Out),
+    (libc::SYS_sendmmsg, FILE, Moves::Nothing),
+    // The file that is read.
+    (libc::SYS_sendfile, About::Descriptor(1), Moves::In),
+    (libc::SYS_copy_file_range, FILE, Moves::In),
+    (libc::SYS_splice, FILE, Moves::In),
+    (libc::SYS_getdents64, FILE, Moves::Nothing),
+    (libc::SYS_fsync, FILE, Moves::Nothing),
+    (libc::SYS_fdatasync, FILE, Moves::Nothing),
+    (libc::SYS_sync_file_range, FILE, Moves::Nothing),
+    (libc::SYS_syncfs, FILE, Moves::Nothing),
+    (libc::SYS_fallocate, FILE, Moves::Nothing),
+    (libc::SYS_ftruncate, FILE, Moves::Nothing),
+    (libc::SYS_fadvise64, FILE, Moves::Nothing),
+    (libc::SYS_flock, FILE, Moves::Nothing),
+    (libc::SYS_fstat, FILE, Moves::Nothing),
+    (libc::SYS_connect, FILE, Moves::Nothing),
+    (libc::SYS_accept, FILE, Moves::Nothing),
+    (libc::SYS_accept4, FILE, Moves::Nothing),
+    (libc::SYS_shutdown, FILE, Moves::Nothing),
+    (libc::SYS_close, About::Closed(0), Moves::Nothing),
+    (libc::SYS_openat, About::Opened(1), Moves::Nothing),
+    (libc::SYS_openat2, About::Opened(1), Moves::Nothing),
+    (libc::SYS_newfstatat, About::Path(1), Moves::Nothing),
+    (libc::SYS_statx, About::Path(1), Moves::Nothing),
+    (libc::SYS_unlinkat, About::Path(1), Moves::Nothing),
+    (libc::SYS_renameat, About::Path(1), Moves::Nothing),
+    (libc::SYS_renameat2, About::Path(1), Moves::Nothing),
+    (libc::SYS_mkdirat, About::Path(1), Moves::Nothing),
+    (libc::SYS_linkat, About::Path(1), Moves::Nothing),
+    (libc::SYS_symlinkat, About::Path(0), Moves::Nothing),
+    (libc::SYS_readlinkat, About::Path(1), Moves::Nothing),
+    (libc::SYS_faccessat, About::Path(1), Moves::Nothing),
+    (libc::SYS_faccessat2, About::Path(1), Moves::Nothing),
+    (libc::SYS_fchmodat, About::Path(1), Moves::Nothing),
+    (libc::SYS_fchownat, About::Path(1), Moves::Nothing),
+    (libc::SYS_utimensat, About::Path(1), Moves::Nothing),
+    (libc::SYS_truncate, About::Path(0), Moves::Nothing),
+    (libc::SYS_statfs, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, About::Opened(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, About::Opened(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_stat, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_lstat, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_access, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_unlink, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_rename, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_rmdir, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_link, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_symlink, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_readlink, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, About::Path(0), Moves::Nothing),
+];

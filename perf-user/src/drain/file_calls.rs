@@ -1,0 +1,104 @@
+//! From the maps of system calls on files and sockets to what a window had of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use perf_ebpf::{
+    block::FileKey,
+    calls::CallTime,
+    counters::{self, COUNTER_SLOTS, Counter},
+    file_calls::{Connections, FileCallKey, FileCalls, FileTimeKey, PeerKey},
+    histogram::Lengths,
+};
+use zerocopy::FromBytes as _;
+
+use super::{DrainError, RawKind, calls::add, read_map};
+use crate::{
+    collect::{Did, EventKind, RawSample, session::Session},
+    host::sys::Reading,
+};
+
+/// Entries asked for in one system call.
+const BATCH: usize = 256;
+
+const CALLS: [&str; 2] = ["FILE_CALLS_0", "FILE_CALLS_1"];
+const TIMES: [&str; 2] = ["FILE_TIMES_0", "FILE_TIMES_1"];
+const ANSWERS: [&str; 2] = ["ANSWERS_0", "ANSWERS_1"];
+const CONNECTIONS: [&str; 2] = ["CONNECTIONS_0", "CONNECTIONS_1"];
+
+/// System calls on files and sockets that returned in a window.
+#[derive(Debug, Default)]
+pub struct RawFileCalls {
+    /// By process, number and file.
+    pub sums: BTreeMap<(u32, u32, FileKey), FileCalls>,
+    /// How long it took until peers answered, by process and socket.
+    pub answers: BTreeMap<(u32, FileKey), Lengths>,
+    /// What became of connections, by socket, of whatever process.
+    pub connections: HashMap<FileKey, Connections>,
+    /// All that returned.
+    pub taken: u64,
+    /// Of those, what was lost, by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub facts: Vec<(&'static str, u64)>,
+}
+
+/// Reads the calls of a window, and the time in them by stack.
+pub(super) fn read(
+    session: &Session,
+    generation: u32,
+    counted: &[u64; COUNTER_SLOTS],
+) -> Result<(RawFileCalls, RawKind), DrainError> {
+    let slot = generation as usize;
+    let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
+    let mut calls = RawFileCalls {
+        taken: counted[counters::FILE_CALLS.taken as usize],
+        lost: counters::FILE_CALLS.lost.iter().map(of).collect(),
+        facts: counters::FILE_CALLS.facts.iter().map(of).collect(),
+        ..RawFileCalls::default()
+    };
+    let mut undecodable = 0;
+    let bytes = (size_of::<FileCallKey>(), size_of::<FileCalls>());
+    read_map(session, CALLS[slot], Reading::Drain, bytes, BATCH, |key, value| {
+        match (FileCallKey::read_from_bytes(key), FileCalls::read_from_bytes(value)) {
+            (Ok(key), Ok(more)) => {
+                let sum = calls.sums.entry((key.tgid, key.call, key.file)).or_insert(FileCalls::NONE);
+                (sum.bytes, sum.errors) = (sum.bytes + more.bytes, sum.errors + more.errors);
+                sum.from_disk += more.from_disk;
+                add(&mut sum.lengths, &more.lengths);
+            }
+            _ => undecodable += 1,
+        }
+    })?;
+    let bytes = (size_of::<PeerKey>(), size_of::<Lengths>());
+    read_map(session, ANSWERS[slot], Reading::Drain, bytes, BATCH, |key, value| {
+        if let (Ok(key), Ok(more)) = (PeerKey::read_from_bytes(key), Lengths::read_from_bytes(value)) {
+            add(calls.answers.entry((key.tgid, key.socket)).or_insert(Lengths::NONE), &more);
+        }
+    })?;
+    let bytes = (size_of::<PeerKey>(), size_of::<Connections>());
+    read_map(session, CONNECTIONS[slot], Reading::Drain, bytes, BATCH, |key, value| {
+        if let (Ok(key), Ok(more)) = (PeerKey::read_from_bytes(key), Connections::read_from_bytes(value)) {
+            let sum = calls.connections.entry(key.socket).or_default();
+            sum.retransmits += more.retransmits;
+            sum.resets_sent += more.resets_sent;
+            sum.resets_received += more.resets_received;
+            sum.connects += more.connects;
+            sum.connect_ns += more.connect_ns;
+            sum.connect_max_ns = sum.connect_max_ns.max(more.connect_max_ns);
+            sum.connects_failed += more.connects_failed;
+        }
+    })?;
+    let mut kind = RawKind { undecodable, ..RawKind::new(EventKind::Files) };
+    kind.count(counters::FILE_TIME, counted);
+    let bytes = (size_of::<FileTimeKey>(), size_of::<CallTime>());
+    read_map(session, TIMES[slot], Reading::Drain, bytes, BATCH, |key, value| {
+        match (FileTimeKey::read_from_bytes(key), CallTime::read_from_bytes(value)) {
+            (Ok(FileTimeKey { key, file }), Ok(time)) => {
+                let sample = RawSample::of(&key, Some(Did::Called(key.why)), time.ns, time.first_ns);
+                kind.samples.push(RawSample { file: Some(file), ..sample });
+            }
+            _ => kind.undecodable += 1,
+        }
+    })?;
+    Ok((calls, kind))
+}

@@ -1,0 +1,174 @@
+//! System calls on files and sockets: how many, how long and how much, of which of them, and how peers answer.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use serde::Serialize;
+
+use super::{LengthsReport, ReportOptions};
+use crate::profile::{Accounting, Profile};
+
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+/// What the program did to files and sockets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FileCallsReport {
+    /// What became of all calls that returned, of all threads.
+    pub accounting: Accounting,
+    /// Facts about quality that are no losses.
+    pub counters: BTreeMap<String, u64>,
+    /// By process, file and call, the longest time in all first. Empty if the report is of one thread.
+    pub calls: Vec<FileCallReport>,
+    /// How many more there are.
+    pub calls_omitted: usize,
+    /// By process and peer that it asks, the longest time in all first. Empty if the report is of one thread.
+    pub peers: Vec<PeerReport>,
+    /// How many more there are.
+    pub peers_omitted: usize,
+}
+
+/// The calls of one name that a process made on one file or socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileCallReport {
+    /// The process.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// What it is: file, socket, pipe or other.
+    pub kind: String,
+    /// The path, or the peer; empty where it is not known.
+    pub file: String,
+    /// The call.
+    pub call: String,
+    /// How many.
+    pub count: u64,
+    /// How many failed, other than because there was nothing yet (`EAGAIN`, `EINPROGRESS`).
+    pub errors: u64,
+    /// How much they read or wrote.
+    pub bytes: u64,
+    /// During how many the thread itself asked a disk for something; the others were served from memory, or waited for what somebody
+    /// else had asked for.
+    pub from_disk: u64,
+    /// For how long: percentiles within 12 %.
+    #[serde(flatten)]
+    pub lengths: LengthsReport,
+}
+
+/// How a peer answers a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PeerReport {
+    /// The process.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// The peer, as the file of calls.
+    pub peer: String,
+    /// How often, and for how long: from when the first thing was sent until something was received.
+    pub responses: ResponsesReport,
+    /// Connections that were made.
+    pub connects: ConnectsReport,
+    /// Segments that were sent again.
+    pub retransmits: u64,
+    /// Resets that were sent.
+    pub resets_sent: u64,
+    /// And received.
+    pub resets_received: u64,
+}
+
+/// Answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ResponsesReport {
+    /// How many.
+    pub count: u64,
+    /// For how long.
+    #[serde(flatten)]
+    pub lengths: LengthsReport,
+}
+
+/// Connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConnectsReport {
+    /// How many were made.
+    pub count: u64,
+    /// How many were not.
+    pub failed: u64,
+    /// For how long it took to make them.
+    pub total_ns: u64,
+    /// The longest of these times.
+    pub max_ns: u64,
+}
+
+/// Of the calls of a profile; `None` if it has none recorded.
+pub(super) fn file_calls(profile: &Profile, options: &ReportOptions) -> Option<FileCallsReport> {
+    let calls = profile.file_calls.as_ref()?;
+    let name = |tgid: &u32| calls.processes.get(tgid).cloned().unwrap_or_default();
+    let rows = calls.sums.iter().map(|((tgid, kind, file, call), sum)| FileCallReport {
+        tgid: *tgid,
+        process: name(tgid),
+        kind: kind.clone(),
+        file: file.clone(),
+        call: call.clone(),
+        count: sum.lengths.count,
+        errors: sum.errors,
+        bytes: sum.bytes,
+        from_disk: sum.from_disk,
+        lengths: LengthsReport::of(&sum.lengths),
+    });
+    let mut rows: Vec<FileCallReport> = rows.collect();
+    rows.sort_by(|a, b| {
+        let key = |row: &FileCallReport| (Reverse(row.lengths.total_ns), row.tgid);
+        (key(a), &a.file, &a.call).cmp(&(key(b), &b.file, &b.call))
+    });
+    let peers = calls.peers.iter().map(|((tgid, peer), of)| PeerReport {
+        tgid: *tgid,
+        process: name(tgid),
+        peer: peer.clone(),
+        responses: ResponsesReport { count: of.answers.count, lengths: LengthsReport::of(&of.answers) },
+        connects: ConnectsReport {
+            count: of.connects,
+            failed: of.connects_failed,
+            total_ns: of.connect_ns,
+            max_ns: of.connect_max_ns,
+        },
+        retransmits: of.retransmits,
+        resets_sent: of.resets_sent,
+        resets_received: of.resets_received,
+    });
+    let mut peers: Vec<PeerReport> = peers.collect();
+    peers.sort_by(|a, b| {
+        let key = |peer: &PeerReport| (Reverse(peer.responses.lengths.total_ns), peer.tgid);
+        (key(a), &a.peer).cmp(&(key(b), &b.peer))
+    });
+    let most = options.top.unwrap_or(usize::MAX);
+    let calls_omitted = rows.len().saturating_sub(most);
+    rows.truncate(most);
+    let peers_omitted = peers.len().saturating_sub(most);
+    peers.truncate(most);
+    let (accounting, counters) = (calls.accounting.clone(), calls.counters.clone());
+    Some(FileCallsReport { accounting, counters, calls: rows, calls_omitted, peers, peers_omitted })
+}
+
+impl FileCallReport {
+    /// The file, or what stands for it.
+    #[must_use]
+    pub fn told(&self) -> &str {
+        if self.file.is_empty() { "(not known)" } else { &self.file }
+    }
+}
+
+impl PeerReport {
+    /// What went wrong; empty if nothing did.
+    #[must_use]
+    pub fn told_failures(&self) -> String {
+        let told = |count: u64, what: &str| (count > 0).then(|| format!("{what} {count}"));
+        let failures = [
+            told(self.connects.failed, "not connected"),
+            told(self.retransmits, "sent again"),
+            told(self.resets_received, "resets received"),
+            told(self.resets_sent, "resets sent"),
+        ];
+        failures.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}

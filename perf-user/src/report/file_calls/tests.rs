@@ -1,0 +1,108 @@
+//! What the report says of calls on files and sockets, as text and as JSON.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use perf_ebpf::histogram::bucket;
+
+use super::*;
+use crate::{
+    profile::{FileCall, FileCalls, Lengths, Peer},
+    report::{Report, fixture, report},
+};
+
+fn lengths(lengths: &[(u64, u64)]) -> Lengths {
+    let mut sum = Lengths::default();
+    for (ns, count) in lengths {
+        sum.count += count;
+        sum.total_ns += ns * count;
+        sum.max_ns = sum.max_ns.max(*ns);
+        sum.buckets[bucket(*ns)] += count;
+    }
+    sum
+}
+
+fn file_calls() -> FileCalls {
+    let long = "/var/lib/server/data/partition-00000000000000000017/segment-0000000004.log";
+    let read =
+        FileCall { bytes: 5 << 30, errors: 0, from_disk: 41, lengths: lengths(&[(1_500, 123_000), (7_000_000, 41)]) };
+    let sync = FileCall { bytes: 0, errors: 0, from_disk: 12, lengths: lengths(&[(4_000_000, 12)]) };
+    let open = FileCall { errors: 7, lengths: lengths(&[(9_000, 7)]), ..FileCall::default() };
+    let unknown = FileCall { errors: 1, lengths: lengths(&[(300, 2)]), ..FileCall::default() };
+    let receive = FileCall { bytes: 123_456, errors: 2, from_disk: 0, lengths: lengths(&[(20_000_000, 300)]) };
+    let of = |tgid, kind: &str, file: &str, call: &str| (tgid, kind.to_owned(), file.to_owned(), call.to_owned());
+    let answers = lengths(&[(20_000_000, 299), (900_000_000, 1)]);
+    let db = Peer {
+        answers,
+        connects: 3,
+        connect_ns: 700_000,
+        connect_max_ns: 400_000,
+        retransmits: 2,
+        resets_received: 1,
+        ..Peer::default()
+    };
+    let refused = Peer { connects_failed: 1_234, resets_sent: 3, ..Peer::default() };
+    FileCalls {
+        accounting: Accounting {
+            taken: 123_366,
+            reported: 123_363,
+            lost: BTreeMap::from([("file_calls_full".into(), 3), ("cpu_busy".into(), 0)]),
+        },
+        counters: BTreeMap::from([("peers_full".into(), 4)]),
+        sums: BTreeMap::from([
+            (of(1234, "file", long, "pread64"), read),
+            (of(1234, "file", "/srv/\u{1b}[31m.db", "fdatasync"), sync),
+            (of(1234, "file", "../etc/missing.conf", "openat"), open),
+            (of(1234, "file", "", "close"), unknown),
+            (of(99, "socket", "tcp to 10.0.0.7:5432", "recvfrom"), receive),
+        ]),
+        peers: BTreeMap::from([
+            ((99, "tcp to 10.0.0.7:5432".into()), db),
+            ((99, "tcp6 to [2001:db8:1234:5678:9abc:def0:1234:5678]:44300".into()), refused),
+        ]),
+        processes: BTreeMap::from([(99, "node".into()), (1234, "server".into())]),
+    }
+}
+
+fn reported(top: Option<usize>) -> Report {
+    let mut profile = fixture::profile();
+    profile.file_calls = Some(file_calls());
+    report(&profile, &ReportOptions { top })
+}
+
+#[test]
+fn the_text_is_the_golden_one() {
+    let text = reported(Some(20)).to_string();
+    let start = text.find("Files  ").unwrap();
+    let end = text.find("\nOverhead").unwrap();
+    let found = &text[start..end];
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/file_calls/golden.txt");
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(path, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(path).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
+    for line in found.lines() {
+        assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");
+    }
+}
+
+#[test]
+fn the_json_has_all_that_is_counted() {
+    let report = serde_json::to_value(reported(None)).unwrap();
+    let calls = report["file_calls"]["calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 5);
+    let receive = &calls[0];
+    assert_eq!((receive["kind"].as_str(), receive["call"].as_str()), (Some("socket"), Some("recvfrom")));
+    assert_eq!((receive["total_ns"].as_u64(), receive["bytes"].as_u64()), (Some(6_000_000_000), Some(123_456)));
+    let peers = report["file_calls"]["peers"].as_array().unwrap();
+    let db = &peers[0];
+    assert_eq!((db["responses"]["count"].as_u64(), db["retransmits"].as_u64()), (Some(300), Some(2)));
+    assert!(db["responses"]["p50_ns"].as_u64() <= db["responses"]["p99_ns"].as_u64());
+    assert_eq!(peers[1]["connects"]["failed"], 1_234);
+}
+
+#[test]
+fn only_so_many_are_told_as_are_asked_for() {
+    let calls = reported(Some(1)).file_calls.unwrap();
+    assert_eq!((calls.calls.len(), calls.calls_omitted), (1, 4));
+    assert_eq!((calls.peers.len(), calls.peers_omitted), (1, 1));
+}

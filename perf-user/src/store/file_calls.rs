@@ -1,0 +1,130 @@
+//! System calls on files and sockets in a recording: written window by window, read back as sums.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::{
+    Selection,
+    counts::{self, Counted},
+    intern::Interner,
+    lengths::{self, number, sum},
+    outline::Windows,
+    read::{Unreadable, each, text},
+};
+use crate::{
+    collect::EventKind,
+    profile::FileCalls,
+    symbolize::call_label,
+    task::{FileText, LocatedFileCalls, LocatedWindow},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The name in the table `counter` of the account of these calls.
+const COUNTED: &str = "file_calls";
+
+/// Writes the calls of a window.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    interner: &mut Interner,
+    id: u32,
+    window: &LocatedWindow,
+    calls: &LocatedFileCalls,
+) -> rusqlite::Result<()> {
+    let process = |tgid: &u32| calls.processes.get(tgid).map_or("", String::as_str);
+    let unknown = FileText::default();
+    for ((tgid, call, file), sum) in &calls.sums {
+        let file = window.files.get(file).unwrap_or(&unknown);
+        let texts = [process(tgid), file.kind.name(), &file.text, &call_label(*call)];
+        let [process, kind, file, name] = interner.texts(transaction, texts)?;
+        let (count, total_ns, max_ns, buckets) = lengths::columns(&sum.lengths);
+        let [bytes, errors, from_disk] = [sum.bytes, sum.errors, sum.from_disk].map(|value| value as i64);
+        let row =
+            params![id, tgid, process, kind, file, name, bytes, errors, from_disk, count, total_ns, max_ns, buckets];
+        let sql = "INSERT INTO file_call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    for ((tgid, socket), peer) in &calls.peers {
+        let peer_text = window.files.get(socket).map_or("", |file| &file.text);
+        let [process, name] = interner.texts(transaction, [process(tgid), peer_text])?;
+        let (count, total_ns, max_ns, buckets) = lengths::columns(&peer.answers);
+        let of = &peer.connections;
+        let [retransmits, sent, received] =
+            [of.retransmits, of.resets_sent, of.resets_received].map(|value| value as i64);
+        let [connects, ns, max, failed] =
+            [of.connects, of.connect_ns, of.connect_max_ns, of.connects_failed].map(|value| value as i64);
+        let row = params![
+            id,
+            tgid,
+            process,
+            name,
+            retransmits,
+            sent,
+            received,
+            connects,
+            ns,
+            max,
+            failed,
+            count,
+            total_ns,
+            max_ns,
+            buckets
+        ];
+        let sql = "INSERT INTO peer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    let counted = Counted { taken: calls.taken, reported: calls.reported(), lost: &calls.lost, facts: &calls.facts };
+    counts::write(transaction, id, COUNTED, &counted)
+}
+
+/// Reads the calls of these windows; `None` if none were recorded.
+pub(super) fn load(
+    connection: &Connection,
+    windows: &Windows,
+    strings: &HashMap<u32, String>,
+    selection: Selection,
+) -> Result<Option<FileCalls>, Unreadable> {
+    if !counts::is_recorded(connection, EventKind::Files)? {
+        return Ok(None);
+    }
+    let (accounting, counters) = counts::load(connection, windows, COUNTED)?;
+    let mut calls = FileCalls { accounting, counters, ..FileCalls::default() };
+    // Which thread made a call is not told.
+    if selection.tid.is_some() {
+        return Ok(Some(calls));
+    }
+    let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
+    each(connection, "SELECT * FROM file_call ORDER BY window", |row| {
+        let tgid: u32 = row.get(1)?;
+        if !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
+            return Ok(());
+        }
+        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+        calls.processes.insert(tgid, told(2)?);
+        let call = calls.sums.entry((tgid, told(3)?, told(4)?, told(5)?)).or_default();
+        call.bytes = sum(call.bytes, row.get(6)?)?;
+        call.errors = sum(call.errors, row.get(7)?)?;
+        call.from_disk = sum(call.from_disk, row.get(8)?)?;
+        lengths::add(&mut call.lengths, row, 9)
+    })?;
+    each(connection, "SELECT * FROM peer ORDER BY window", |row| {
+        let tgid: u32 = row.get(1)?;
+        if !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
+            return Ok(());
+        }
+        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+        calls.processes.insert(tgid, told(2)?);
+        let peer = calls.peers.entry((tgid, told(3)?)).or_default();
+        peer.retransmits = sum(peer.retransmits, row.get(4)?)?;
+        peer.resets_sent = sum(peer.resets_sent, row.get(5)?)?;
+        peer.resets_received = sum(peer.resets_received, row.get(6)?)?;
+        peer.connects = sum(peer.connects, row.get(7)?)?;
+        peer.connect_ns = sum(peer.connect_ns, row.get(8)?)?;
+        peer.connect_max_ns = peer.connect_max_ns.max(number(row.get(9)?)?);
+        peer.connects_failed = sum(peer.connects_failed, row.get(10)?)?;
+        lengths::add(&mut peer.answers, row, 11)
+    })?;
+    Ok(Some(calls))
+}

@@ -1,0 +1,93 @@
+//! System calls on files and sockets with what only their moment knows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use perf_ebpf::{
+    block::FileKey,
+    file_calls::{Connections, FileCalls},
+    histogram::Lengths,
+};
+
+use super::{Tasks, file_names::FileText};
+use crate::drain::{RawFileCalls, RawWindow};
+
+/// System calls on files and sockets on their way to be stored.
+#[derive(Debug, Default)]
+pub struct LocatedFileCalls {
+    /// By process, number and file.
+    pub sums: Vec<((u32, u32, FileKey), FileCalls)>,
+    /// What became of sockets that ask others, by process.
+    pub peers: Vec<((u32, FileKey), Peer)>,
+    /// The names of the processes in all these.
+    pub processes: HashMap<u32, String>,
+    /// All that returned.
+    pub taken: u64,
+    /// Of those, what was lost, by cause.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Facts about quality.
+    pub facts: Vec<(&'static str, u64)>,
+}
+
+/// How a peer answers, and what became of the connections with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// From when the first thing was sent until something was received.
+    pub answers: Lengths,
+    /// Of all processes that are connected with it.
+    pub connections: Connections,
+}
+
+impl LocatedFileCalls {
+    /// Those that are counted in `sums`.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.sums.iter().map(|(_, sum)| sum.lengths.count).sum()
+    }
+
+    /// Takes over the counts of a window that cannot be kept.
+    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
+        self.taken += dropped.taken;
+        self.lost.push((cause, dropped.reported()));
+        self.lost.extend(&dropped.lost);
+        self.facts.extend(&dropped.facts);
+    }
+}
+
+impl Tasks {
+    /// Finds out what is known of the calls of a window as long as it can be known.
+    pub(super) fn locate_file_calls(
+        &mut self,
+        calls: &RawFileCalls,
+        texts: &HashMap<FileKey, FileText>,
+        window: &RawWindow,
+    ) -> LocatedFileCalls {
+        let asks = |socket: &FileKey| texts.get(socket).is_some_and(|text| text.asks);
+        let mut peers: BTreeMap<(u32, FileKey), Peer> = BTreeMap::new();
+        let none = Peer { answers: Lengths::NONE, connections: Connections::default() };
+        for ((tgid, socket), answers) in calls.answers.iter().filter(|((_, socket), _)| asks(socket)) {
+            peers.entry((*tgid, *socket)).or_insert(none).answers = *answers;
+        }
+        // The kernel tells of all connections of the machine, and not of whom: those are the target's that it made calls on. What
+        // happens to one before its first call returns is told with the next window.
+        self.connections.extend(calls.connections.iter().map(|(socket, what)| (*socket, *what)));
+        for (tgid, _, socket) in calls.sums.keys() {
+            if let Some(connections) = self.connections.remove(socket) {
+                peers.entry((*tgid, *socket)).or_insert(none).connections = connections;
+            }
+        }
+        // Those of others are forgotten a window later.
+        self.connections.retain(|socket, _| calls.connections.contains_key(socket));
+        let mut processes = HashMap::new();
+        for (tgid, _, _) in calls.sums.keys() {
+            processes.entry(*tgid).or_insert_with(|| self.process_name(*tgid, window.end_ns));
+        }
+        LocatedFileCalls {
+            sums: calls.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),
+            peers: peers.into_iter().collect(),
+            processes,
+            taken: calls.taken,
+            lost: calls.lost.clone(),
+            facts: calls.facts.clone(),
+        }
+    }
+}
