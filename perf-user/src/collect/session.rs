@@ -295,18 +295,10 @@ impl Session {
         }
         self.collector.detach();
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
-        if let Some(calls) = &mut self.calls {
-            calls.detach();
-        }
-        if let Some(file_calls) = &mut self.file_calls {
-            file_calls.detach();
-        }
-        if let Some(block) = &mut self.block {
-            block.detach();
-        }
-        if let Some(sched) = &mut self.sched {
-            sched.detach();
-        }
+        self.calls.iter_mut().for_each(CallsCollector::detach);
+        self.file_calls.iter_mut().for_each(FileCallsCollector::detach);
+        self.block.iter_mut().for_each(BlockCollector::detach);
+        self.sched.iter_mut().for_each(SchedCollector::detach);
         self.follow.clear();
     }
 

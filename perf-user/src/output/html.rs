@@ -23,7 +23,9 @@ pub(super) fn write(
 ) -> Result<(), OutputError> {
     let report = report_of(profile, options, Some(TOP))?;
     let Picture { title, .. } = svg::picture(profile, series, options);
-    let mut summary = vec![report.header(), accounting_line(&series.accounting, &series.unit)];
+    let limit = report.limit.iter().map(|limit| format!("Limit: {}", limit.told().join("; ")));
+    let mut summary: Vec<String> = [report.header()].into_iter().chain(limit).collect();
+    summary.push(accounting_line(&series.accounting, &series.unit));
     let mut sections = Vec::new();
     if let Some(figures) = report.series.get(&series.event) {
         if figures.is_slice(&series.accounting) {

@@ -81,7 +81,8 @@ impl Profile {
     }
 
     /// Why the thread waited whose stack this is; where somebody ended that, not why the waker did.
-    pub(super) fn reason(&self, stack: StackId) -> Option<&str> {
+    #[must_use]
+    pub fn reason(&self, stack: StackId) -> Option<&str> {
         let frames = self.stacks.leaf_to_root(stack).filter_map(|id| self.frames.get(id.0 as usize));
         frames.filter(|frame| frame.kind == FrameKind::Wait).last().map(|frame| self.strings.get(frame.function))
     }

@@ -8,6 +8,7 @@ mod file_calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
+mod limit;
 mod places;
 mod run_queue;
 mod series;
@@ -24,11 +25,13 @@ use crate::{
     collect::EventKind,
     profile::{Accounting, FrameKind, Hidden, Overhead, Profile, Recording, Series, Timeline},
 };
+use limit::Told;
 use places::Places;
 
 pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use file_calls::{ConnectsReport, FileCallReport, FileCallsReport, PeerReport, ResponsesReport};
+pub use limit::LimitReport;
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
@@ -52,6 +55,9 @@ pub struct Report {
     pub recording: Recording,
     /// The time that the figures are from: the recording's duration, or the length of the slice.
     pub covered_ns: u64,
+    /// What limits the program; absent unless the scheduler was recorded, or if only some waits were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitReport>,
     /// All that the reader must know before trusting the figures; the recording's own warnings among them.
     pub warnings: Vec<String>,
     /// What became of all events, by event name.
@@ -355,8 +361,19 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
     let mut known = Places::new();
     let figures = |series: &Series| (series.event.clone(), series::figures(profile, series, options, &mut known));
-    let series = shown().map(figures).collect();
+    let series: BTreeMap<String, SeriesReport> = shown().map(figures).collect();
     let mut threads = threads::times(profile, &mut known);
+    let (queue, block) = (run_queue::run_queue(profile, options), block::block(profile, options));
+    let file_calls = file_calls::file_calls(profile, options);
+    let cpu = series.get(EventKind::Cpu.name());
+    let told = Told {
+        functions: cpu.map_or(&[], |cpu| &cpu.functions),
+        samples: cpu.map_or(0, |cpu| cpu.selected),
+        block: block.as_ref(),
+        files: file_calls.as_ref(),
+        queue: queue.as_ref(),
+    };
+    let limit = limit::limit(profile, &threads, &told, &mut known);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);
@@ -368,6 +385,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         schema: SCHEMA,
         recording: profile.recording.clone(),
         covered_ns: profile.covered_ns(),
+        limit,
         warnings: warnings::warnings(profile),
         accounting,
         overhead: profile.overhead.clone(),
@@ -375,13 +393,13 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         hidden: profile.hidden.clone(),
         threads,
         threads_omitted,
-        run_queue: run_queue::run_queue(profile, options),
+        run_queue: queue,
         wakes,
         wakes_omitted,
         chains,
-        block: block::block(profile, options),
+        block,
         calls: calls::calls(profile, options),
-        file_calls: file_calls::file_calls(profile, options),
+        file_calls,
         series,
     }
 }

@@ -40,6 +40,11 @@ impl Display for Report {
         let recording = &self.recording;
         writeln!(f, "{}", shorten(&recording.target_label, 100))?;
         writeln!(f, "{}", line(&self.header()))?;
+        if let Some(limit) = &self.limit {
+            for (at, told) in limit.told().iter().enumerate() {
+                labelled(f, if at == 0 { "Limit" } else { "" }, &shorten(told, 100 - LABEL))?;
+            }
+        }
         for warning in &self.warnings {
             labelled(f, "WARNING", warning)?;
         }

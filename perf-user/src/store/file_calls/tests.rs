@@ -127,7 +127,7 @@ fn what_cannot_be_is_refused() {
 fn a_recording_without_calls_on_files_has_none() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.perfprobe");
-    let mut writer = Writer::create(&path).unwrap();
+    let writer = Writer::create(&path).unwrap();
     writer.describe(&Recording { complete: true, ..Recording::default() }, &Overhead::default(), START).unwrap();
     assert!(read(&path, Selection::default()).unwrap().file_calls.is_none());
 }
