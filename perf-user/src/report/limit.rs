@@ -1,11 +1,11 @@
 //! What limits the program: where most of the time of its threads goes in which they were not idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
 use super::{
-    BlockReport, FileCallsReport, FunctionReport, PlaceReport, RunQueueReport, ThreadTimes,
+    BlockReport, FileCallsReport, FunctionReport, PlaceReport, RunQueueReport, ThreadTimes, WakeReport,
     human::{duration, percent},
     places::{Places, places},
 };
@@ -42,6 +42,7 @@ pub(super) struct Told<'a> {
     pub(super) block: Option<&'a BlockReport>,
     pub(super) files: Option<&'a FileCallsReport>,
     pub(super) queue: Option<&'a RunQueueReport>,
+    pub(super) wakes: &'a [WakeReport],
 }
 
 /// Threads that are idle for all but so much of their time, in percent, are not limited by anything.
@@ -61,12 +62,17 @@ pub(super) fn limit(
     known: &mut Places,
 ) -> Option<LimitReport> {
     let (mut sums, mut idle_ns) = (BTreeMap::<&str, u64>::new(), 0_u64);
+    let own = for_own(threads, told.wakes);
     for thread in threads {
         let ran = [(did_name(Did::Ran), thread.running_ns), (did_name(Did::WaitedForCpu), thread.runnable_ns)];
         let waited = thread.blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns));
         for (what, ns) in ran.into_iter().chain(waited) {
             match what {
                 CHILD => {}
+                PEER => {
+                    let own_ns = own.get(&(thread.tgid, thread.tid)).copied().unwrap_or(0);
+                    *sums.entry(PEER).or_default() += ns.saturating_sub(own_ns);
+                }
                 what if IDLE.contains(&what) => idle_ns = idle_ns.saturating_add(ns),
                 what => {
                     let sum = sums.entry(what).or_default();
@@ -99,6 +105,20 @@ pub(super) fn limit(
     Some(limit)
 }
 
+/// How long threads waited for others of these to write to a pipe or socket: what those did in that time tells more.
+fn for_own(threads: &[ThreadTimes], wakes: &[WakeReport]) -> HashMap<(u32, u32), u64> {
+    let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
+    let is_own = |wake: &&WakeReport| {
+        let tid = wake.waker.as_deref().and_then(|waker| waker.rsplit_once('(')?.1.strip_suffix(')'));
+        wake.why == PEER && tid.and_then(|tid| tid.parse().ok()).is_some_and(|tid| known.contains(&tid))
+    };
+    let mut own = HashMap::new();
+    for wake in wakes.iter().filter(is_own) {
+        *own.entry((wake.tgid, wake.tid)).or_default() += wake.waited_ns;
+    }
+    own
+}
+
 /// The function that ran most, and its share in percent.
 fn ran(told: &Told<'_>) -> Option<(String, u64)> {
     let function = told.functions.iter().find(|function| function.self_value > 0)?;
@@ -108,7 +128,7 @@ fn ran(told: &Told<'_>) -> Option<(String, u64)> {
 /// The place where threads waited longest for this reason, and its share in percent.
 fn waited(profile: &Profile, why: &str, known: &mut Places) -> Option<(String, u64)> {
     let series = profile.series(EventKind::OffCpu.name())?;
-    let mut stacks: std::collections::HashMap<StackId, u64> = std::collections::HashMap::new();
+    let mut stacks: HashMap<StackId, u64> = HashMap::new();
     for sample in series.samples.iter().filter(|sample| profile.reason(sample.stack) == Some(why)) {
         let sum = stacks.entry(sample.stack).or_default();
         *sum = sum.saturating_add(sample.value);
@@ -184,8 +204,30 @@ mod tests {
     }
 
     fn of(threads: &[ThreadTimes]) -> Option<LimitReport> {
-        let told = Told { functions: &[], samples: 0, block: None, files: None, queue: None };
+        limited(threads, &[])
+    }
+
+    fn limited(threads: &[ThreadTimes], wakes: &[WakeReport]) -> Option<LimitReport> {
+        let told = Told { functions: &[], samples: 0, block: None, files: None, queue: None, wakes };
         limit(&Profile::default(), threads, &told, &mut Places::new())
+    }
+
+    #[test]
+    fn waiting_for_another_of_the_program_is_no_limit() {
+        let of = |tid, thread: ThreadTimes| ThreadTimes { tgid: 7, tid, ..thread };
+        let threads = [of(1, thread(10, 0, &[(PEER, 900)])), of(2, thread(600, 0, &[]))];
+        let wake = |waker: &str| WakeReport {
+            tgid: 7,
+            tid: 1,
+            why: PEER.into(),
+            waker: Some(waker.into()),
+            waited_ns: 880,
+            ..WakeReport::default()
+        };
+        let helped = limited(&threads, &[wake("worker (2)")]).unwrap();
+        assert_eq!((helped.what.as_str(), helped.ns, helped.of_ns), ("running", 610, 630));
+        let asked = limited(&threads, &[wake("other (3)")]).unwrap();
+        assert_eq!((asked.what.as_str(), asked.ns), (PEER, 900));
     }
 
     #[test]
