@@ -122,6 +122,10 @@ pub enum Counter {
     FileCallsLostFull,
     /// Of those, the ones for which it, or their CPU, was in use.
     FileCallsLostBusy,
+    /// Of those, operations of io_uring that were not kept because the map of operations was full.
+    FileCallsLostOpen,
+    /// Of those, the ones whose completion was not seen.
+    FileCallsLostEnd,
     /// Nanoseconds in them, as those stand for it that were taken with their stack.
     FileTime,
     /// Of those, the ones for which the map of calls with stacks and files was full.
@@ -199,6 +203,8 @@ impl Counter {
         Self::FileCallsTaken,
         Self::FileCallsLostFull,
         Self::FileCallsLostBusy,
+        Self::FileCallsLostOpen,
+        Self::FileCallsLostEnd,
         Self::FileTime,
         Self::FileTimeLostFull,
         Self::FileTimeLostBusy,
@@ -266,6 +272,8 @@ impl Counter {
             Self::FileCallsTaken => "taken",
             Self::FileCallsLostFull => "file_calls_full",
             Self::FileCallsLostBusy => "cpu_busy",
+            Self::FileCallsLostOpen => "operations_full",
+            Self::FileCallsLostEnd => "completion_missed",
             Self::FileTime => "taken",
             Self::FileTimeLostFull => "file_stacks_full",
             Self::FileTimeLostBusy => "map_busy",
@@ -360,7 +368,12 @@ pub const IO_BYTES: Balance =
 /// Of system calls on files and sockets.
 pub const FILE_CALLS: Balance = Balance {
     taken: Counter::FileCallsTaken,
-    lost: &[Counter::FileCallsLostFull, Counter::FileCallsLostBusy],
+    lost: &[
+        Counter::FileCallsLostFull,
+        Counter::FileCallsLostBusy,
+        Counter::FileCallsLostOpen,
+        Counter::FileCallsLostEnd,
+    ],
     facts: &[Counter::PeersMissed],
 };
 

@@ -60,6 +60,21 @@ pub const fn word(about: About, moves: Moves) -> u32 {
     kind | argument << 8 | moves
 }
 
+/// The number of the call that stands for the first operation of io_uring, `IORING_OP_NOP`; the others follow.
+pub const URING_CALLS: u32 = 0x1000;
+/// Operations of io_uring that can be told of.
+pub const URING_OPERATIONS: u32 = 64;
+
+/// An operation of io_uring that has not been completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct OpenOperation {
+    /// Who asked for it, and where. [`Key::why`] is the number of its call.
+    pub key: Key,
+    /// When that was.
+    pub start_ns: u64,
+}
+
 /// [`crate::block::FileName::kind`] of names of directories, from the file's to the root's.
 pub const PATH: u32 = 0;
 /// Of a path as the program gave it.
@@ -148,6 +163,10 @@ pub struct FileTimeKey {
     pub key: Key,
     /// What it was about.
     pub file: FileKey,
+    /// On which CPU it returned.
+    pub cpu: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// What the answers of peers are counted under.

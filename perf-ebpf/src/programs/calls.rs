@@ -318,14 +318,12 @@ fn keep_time(
     let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
     add_time(times, &memory.key, ns, counters, [Counter::CallTimeLostFull, Counter::CallTimeLostBusy]);
     if taken.word != 0 {
-        memory.file = file_calls::found();
-        let times = file_calls::times(generation);
-        add_time(times, memory, ns, counters, [Counter::FileTimeLostFull, Counter::FileTimeLostBusy]);
+        file_calls::add_time_of_found(memory, ns, generation, counters);
     }
 }
 
 #[inline(always)]
-fn add_time<K>(times: &HashMap<K, CallTime>, key: &K, ns: u64, counters: *mut Counters, lost: [Counter; 2]) {
+pub(super) fn add_time<K>(times: &HashMap<K, CallTime>, key: &K, ns: u64, counters: *mut Counters, lost: [Counter; 2]) {
     if let Some(time) = times.get_ptr_mut(key) {
         // SAFETY: the key names one thread, which is in one call at a time; and user space touches a generation only when no
         // program writes to it any more.

@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use perf_ebpf::{
     block::{FileKey, FileName, NAME_BYTES},
     calls::CallTime,
-    counters::Counter,
+    counters::{Counter, Counters},
     file_calls::{
         BY_PATH, CLOSED, CONNECTS, FileCallKey, FileCalls, FileTimeKey, GIVEN, GIVEN_SYSTEM, IN, OPENED, OUT, PATH,
         PIPE, PLACELESS,
@@ -20,7 +20,7 @@ use perf_ebpf::{
 
 use super::{
     call_arguments::arguments,
-    calls::OPEN_CALLS,
+    calls::{OPEN_CALLS, add_time},
     counters::{count_length, counters, generation, sum_of},
     files::{
         NAME_MEMORY, file_of, inode_of, is_deleted, is_named, keep_name, key_of, magic_of, pointer, take_note, text_of,
@@ -80,10 +80,14 @@ pub(super) fn found() -> FileKey {
     FOUND.get_ptr(0).map_or(FileKey::default(), |found| unsafe { (*found).key.file })
 }
 
-/// The map of a generation.
+/// Adds the time in the call that was looked at last.
 #[inline(always)]
-pub(super) fn times(generation: u32) -> &'static HashMap<FileTimeKey, CallTime> {
-    if generation == 0 { &FILE_TIMES_0 } else { &FILE_TIMES_1 }
+pub(super) fn add_time_of_found(memory: &mut FileTimeKey, ns: u64, generation: u32, counters: *mut Counters) {
+    let times = if generation == 0 { &FILE_TIMES_0 } else { &FILE_TIMES_1 };
+    memory.file = found();
+    // SAFETY: takes no pointer.
+    memory.cpu = unsafe { bpf_get_smp_processor_id() };
+    add_time(times, memory, ns, counters, [Counter::FileTimeLostFull, Counter::FileTimeLostBusy]);
 }
 
 /// The file that a call is about to close.
@@ -111,7 +115,7 @@ pub(super) extern "C" fn file_calls_keep(
     length_ns: u64,
     generation: u32,
 ) -> i64 {
-    let (Some(open), Some(counters)) = (OPEN_CALLS.get_ptr(&tid), counters(generation)) else { return 1 };
+    let Some(open) = OPEN_CALLS.get_ptr(&tid) else { return 1 };
     // SAFETY: the entry is the running thread's, which nothing else writes to.
     let open = unsafe { &*open };
     let word = word(open.call);
@@ -123,6 +127,25 @@ pub(super) extern "C" fn file_calls_keep(
         found.key.file = open.file;
     }
     (found.key.tgid, found.key.call) = (open.tgid, open.call);
+    let of = Ended { word, result, start_ns: open.start_ns, length_ns, from_disk: open.requests != 0 };
+    keep_found(found, &of, generation);
+    0
+}
+
+/// A call, or an operation, that ended.
+pub(super) struct Ended {
+    pub(super) word: u32,
+    pub(super) result: i64,
+    pub(super) start_ns: u64,
+    pub(super) length_ns: u64,
+    pub(super) from_disk: bool,
+}
+
+/// Counts what ended, under what was found of it.
+#[inline(always)]
+fn keep_found(found: &mut Found, ended: &Ended, generation: u32) {
+    let Some(counters) = counters(generation) else { return };
+    let Ended { word, result, .. } = *ended;
     // SAFETY: takes no pointer.
     found.key.cpu = unsafe { bpf_get_smp_processor_id() };
     let calls = if generation == 0 { &FILE_CALLS_0 } else { &FILE_CALLS_1 };
@@ -134,16 +157,29 @@ pub(super) extern "C" fn file_calls_keep(
             sum.bytes += result as u64;
         }
         sum.errors += u64::from((-MAX_ERRNO..0).contains(&result) && result != EAGAIN && result != EINPROGRESS);
-        sum.from_disk += u64::from(open.requests != 0);
-        count_length(&mut sum.lengths, length_ns);
+        sum.from_disk += u64::from(ended.from_disk);
+        count_length(&mut sum.lengths, ended.length_ns);
     }
     if word & CONNECTS != 0 {
         sockets::forget_talk(found.socket);
     }
     if found.socket != 0 && result > 0 {
-        sockets::talk(found.socket, open.tgid, word, [open.start_ns, now()], generation);
+        sockets::talk(found.socket, found.key.tgid, word, [ended.start_ns, now()], generation);
     }
-    0
+}
+
+/// Counts an operation on an open file that ended; only with the memory, as [`file_calls_keep`].
+#[inline(always)]
+pub(super) fn keep_operation(file: u64, tgid: u32, call: u32, ended: &Ended, generation: u32) {
+    let Some(found) = FOUND.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's, and it is claimed.
+    let found = unsafe { &mut *found };
+    (found.key.file, found.socket) = (FileKey::default(), 0);
+    if file != 0 {
+        file_find_open(file, 0, ended.word, generation);
+    }
+    (found.key.tgid, found.key.call) = (tgid, call);
+    keep_found(found, ended, generation);
 }
 
 /// Results from -4095 to -1 are errors (`MAX_ERRNO`).
@@ -173,13 +209,24 @@ extern "C" fn file_find(word: u32, registers: u64, result: i64, generation: u32)
         descriptor = found.arguments[(at - 1) as usize & 7];
     }
     let file = file_of(descriptor & 0xffff_ffff);
-    if file.is_null() {
-        return 0;
+    if !file.is_null() {
+        file_find_open(file as u64, found.arguments[1], word, generation);
     }
+    0
+}
+
+/// Finds what an open file is: [`FOUND`]. Not inlined, and with numbers alone, as `calls_keep`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_find_open(file: u64, given: u64, word: u32, generation: u32) -> i64 {
+    let Some(found) = FOUND.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's, and it is claimed.
+    let found = unsafe { &mut *found };
+    let file = file as *const c_void;
     let inode = inode_of(file);
     let magic = magic_of(inode);
     if magic == SOCKFS {
-        let (socket, key) = sockets::named(file, found.arguments[1], word, generation);
+        let (socket, key) = sockets::named(file, given, word, generation);
         (found.socket, found.key.file) = (socket, key);
         return 0;
     }

@@ -25,6 +25,7 @@ mod target;
 mod timeline;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;
+mod uring;
 mod waking;
 
 /// The kernel requires a licence that is compatible with the GPL for the helpers used here.

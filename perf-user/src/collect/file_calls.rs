@@ -9,12 +9,12 @@ use aya::{
 };
 use perf_ebpf::{
     calls::CALLS,
-    file_calls::{About, CONNECTS, Moves, word},
+    file_calls::{About, CONNECTS, Moves, URING_OPERATIONS, word},
 };
 
 use super::{
     AttachError, EventKind, entries_for_tests,
-    session::{SessionOptions, attach_raw, load_raw},
+    session::{SessionOptions, Unwind, attach_raw, load_raw},
 };
 use crate::host::{
     Unsupported,
@@ -32,7 +32,16 @@ const PEERS: u32 = 2_048;
 /// Sockets of which it is known that something was sent: those that were used last.
 const TALKS: u32 = 16_384;
 
+/// Operations of io_uring that can be under way at once.
+const OPERATIONS: u32 = 32_768;
+
 const WORDS: &str = "FILE_CALL_WORDS";
+const URING_WORDS: &str = "URING_WORDS";
+
+/// The program that is told when operations of io_uring are complete, and its tracepoint.
+const URING_DONE: (&str, &str) = ("uring_done", "io_uring_complete");
+const URING_ASK: &str = "uring_ask";
+const URING_WALKING: &str = "uring_ask_walk";
 
 /// The programs that are told of connections, and their tracepoints.
 const PROGRAMS: [(&str, &str); 4] = [
@@ -47,6 +56,7 @@ const PROGRAMS: [(&str, &str); 4] = [
 pub(super) struct Globals {
     offsets: Vec<Offset>,
     ephemeral: [u32; 2],
+    tells_result: u32,
 }
 
 impl Globals {
@@ -60,7 +70,9 @@ impl Globals {
             let why = "the kernel's BTF does not describe how it keeps files and sockets";
             return Err(Unsupported::new("recording calls on files", why, "record -e syscalls,io instead"));
         }
-        Ok(Self { offsets: offsets.calls.clone(), ephemeral: ephemeral_ports() })
+        let tells_result = u32::from(offsets.uring_tells_result);
+        let offsets = offsets.calls.iter().chain(&offsets.uring).copied().collect();
+        Ok(Self { offsets, ephemeral: ephemeral_ports(), tells_result })
     }
 }
 
@@ -73,8 +85,10 @@ fn ephemeral_ports() -> [u32; 2] {
 }
 
 /// System calls on files and sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FileCallsCollector {
+    /// The program that is told when operations of io_uring are asked for, if the kernel tells that.
+    uring: Option<&'static str>,
     links: Vec<RawTracePointLink>,
 }
 
@@ -91,6 +105,7 @@ impl FileCallsCollector {
         }
         let [first, last] = &globals.ephemeral;
         loader.override_global("EPHEMERAL_FIRST", first, true).override_global("EPHEMERAL_LAST", last, true);
+        loader.override_global("TELLS_RESULT", &globals.tells_result, true);
         if !recorded {
             return;
         }
@@ -109,19 +124,21 @@ impl FileCallsCollector {
             loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
         }
         loader.map_max_entries(WORDS, CALLS).map_max_entries("TALKS", TALKS);
+        loader.map_max_entries(URING_WORDS, URING_OPERATIONS).map_max_entries("OPEN_URING", OPERATIONS);
     }
 
-    /// Loads its programs.
-    pub(super) fn load(bpf: &mut Ebpf) -> Result<Self, AttachError> {
+    /// Loads its programs; `python` says that they read Python frames too.
+    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
         PROGRAMS.iter().try_for_each(|(program, _)| load_raw(bpf, program))?;
-        let wrong = |source| AttachError::Map { map: WORDS, source };
-        let map = bpf.map_mut(WORDS).ok_or(AttachError::Missing(WORDS))?;
-        let mut words: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
-        for (call, about, moves) in ABOUT {
-            let connects = if *call == libc::SYS_connect { CONNECTS } else { 0 };
-            words.set(*call as u32, word(*about, *moves) | connects, 0).map_err(wrong)?;
-        }
-        Ok(Self::default())
+        let walks = python || unwind != Unwind::FramePointers;
+        let is_told = !block_offsets()?.uring.is_empty();
+        let uring = is_told.then_some(if walks { URING_WALKING } else { URING_ASK });
+        uring.into_iter().chain(uring.map(|_| URING_DONE.0)).try_for_each(|program| load_raw(bpf, program))?;
+        let connects = |call| if call == libc::SYS_connect { CONNECTS } else { 0 };
+        let words = ABOUT.iter().map(|(call, about, moves)| (*call as u32, word(*about, *moves) | connects(*call)));
+        fill(bpf, WORDS, words)?;
+        fill(bpf, URING_WORDS, URING.iter().map(|(operation, moves)| (*operation, word(FILE, *moves))))?;
+        Ok(Self { uring, links: Vec::new() })
     }
 
     /// Attaches its programs.
@@ -129,14 +146,68 @@ impl FileCallsCollector {
         for (program, tracepoint) in PROGRAMS {
             self.links.push(attach_raw(bpf, program, tracepoint)?);
         }
+        if let Some(ask) = self.uring {
+            // What tells the end first: of no operation is the beginning seen and not the end.
+            for (program, tracepoint) in [URING_DONE, (ask, block_offsets()?.uring_asked)] {
+                self.links.push(attach_raw(bpf, program, tracepoint)?);
+            }
+        }
         Ok(())
     }
 
-    /// Detaches its programs.
+    /// Detaches its programs, in the other order.
     pub(super) fn detach(&mut self) {
-        self.links.clear();
+        while let Some(link) = self.links.pop() {
+            drop(link);
+        }
     }
 }
+
+fn fill(bpf: &mut Ebpf, name: &'static str, words: impl Iterator<Item = (u32, u32)>) -> Result<(), AttachError> {
+    let wrong = |source| AttachError::Map { map: name, source };
+    let map = bpf.map_mut(name).ok_or(AttachError::Missing(name))?;
+    let mut array: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
+    for (at, word) in words {
+        array.set(at, word, 0).map_err(wrong)?;
+    }
+    Ok(())
+}
+
+/// The operations of io_uring (`IORING_OP_*`) that are about files, and what their results say.
+const URING: &[(u32, Moves)] = &[
+    (1, Moves::In),
+    (2, Moves::Out),
+    (3, Moves::Nothing),
+    (4, Moves::In),
+    (5, Moves::Out),
+    (8, Moves::Nothing),
+    (9, Moves::Out),
+    (10, Moves::In),
+    (13, Moves::Nothing),
+    (16, Moves::Nothing),
+    (17, Moves::Nothing),
+    (18, Moves::Nothing),
+    (19, Moves::Nothing),
+    (21, Moves::Nothing),
+    (22, Moves::In),
+    (23, Moves::Out),
+    (24, Moves::Nothing),
+    (26, Moves::Out),
+    (27, Moves::In),
+    (28, Moves::Nothing),
+    (30, Moves::In),
+    (34, Moves::Nothing),
+    (35, Moves::Nothing),
+    (36, Moves::Nothing),
+    (37, Moves::Nothing),
+    (38, Moves::Nothing),
+    (39, Moves::Nothing),
+    (47, Moves::Out),
+    (48, Moves::Out),
+    (55, Moves::Nothing),
+    (60, Moves::In),
+    (61, Moves::Out),
+];
 
 const FILE: About = About::Descriptor(0);
 

@@ -34,7 +34,7 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aa
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// All programs in it that every kernel and architecture takes.
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 23] = [
     "cpu_sample",
     "follow_fork",
     "follow_rename",
@@ -56,9 +56,12 @@ const PROGRAMS: [&str; 21] = [
     "tcp_resends",
     "tcp_resets",
     "tcp_is_reset",
+    "uring_ask",
+    "uring_done",
 ];
 /// The programs that walk stacks by tables, which needs `bpf_loop`.
-const WALKING: [&str; 5] = ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk", "io_start_walk"];
+const WALKING: [&str; 6] =
+    ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk", "io_start_walk", "uring_ask_walk"];
 /// Places, of all threads, whose last stacks are remembered.
 const PLACES: u32 = 8_192;
 /// One of the maps that windows are read from.

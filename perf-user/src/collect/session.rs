@@ -157,7 +157,9 @@ impl Session {
         let block =
             options.records(EventKind::Io).then(|| BlockCollector::load(&mut bpf, options.unwind, reads_python));
         let (sched, block) = (sched.transpose()?, block.transpose()?);
-        let file_calls = options.records(EventKind::Files).then(|| FileCallsCollector::load(&mut bpf)).transpose()?;
+        let file_calls =
+            options.records(EventKind::Files).then(|| FileCallsCollector::load(&mut bpf, options.unwind, reads_python));
+        let file_calls = file_calls.transpose()?;
         let options = options.clone();
         Ok(Self { bpf, options, collector, sched, calls, block, file_calls, follow, timing: None, reads_python })
     }

@@ -1,17 +1,21 @@
 //! From the maps of system calls on files and sockets to what a window had of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use perf_ebpf::{
     block::FileKey,
     calls::CallTime,
     counters::{self, COUNTER_SLOTS, Counter},
-    file_calls::{Connections, FileCallKey, FileCalls, FileTimeKey, PeerKey},
+    file_calls::{Connections, FileCallKey, FileCalls, FileTimeKey, OpenOperation, PeerKey},
     histogram::Lengths,
+    sample::Key,
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, calls::add, read_map};
+use super::{DrainError, RawKind, calls::add, found::stacks_of, kept::Kept, read_map};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
@@ -23,6 +27,7 @@ const BATCH: usize = 256;
 const CALLS: [&str; 2] = ["FILE_CALLS_0", "FILE_CALLS_1"];
 const TIMES: [&str; 2] = ["FILE_TIMES_0", "FILE_TIMES_1"];
 const ANSWERS: [&str; 2] = ["ANSWERS_0", "ANSWERS_1"];
+const OPEN: &str = "OPEN_URING";
 const CONNECTIONS: [&str; 2] = ["CONNECTIONS_0", "CONNECTIONS_1"];
 
 /// System calls on files and sockets that returned in a window.
@@ -42,8 +47,42 @@ pub struct RawFileCalls {
     pub facts: Vec<(&'static str, u64)>,
 }
 
+/// What is known of operations of io_uring from the windows before: what is complete in one may have been asked for in another.
+#[derive(Debug, Default)]
+pub(super) struct Operations {
+    stacks: Kept<u64, Arc<[u64]>>,
+}
+
+impl Operations {
+    /// Reads the calls and operations of a window, which ended at `last_ns` if it is the last one, and the time in them by stack. Adds
+    /// to `stacks`, the window's, those that are older.
+    pub(super) fn read(
+        &mut self,
+        session: &Session,
+        generation: u32,
+        counted: &[u64; COUNTER_SLOTS],
+        last_ns: Option<u64>,
+        stacks: &mut HashMap<u64, Arc<[u64]>>,
+    ) -> Result<(RawFileCalls, RawKind), DrainError> {
+        let (mut calls, kind) = read(session, generation, counted)?;
+        let mut open = Vec::new();
+        let bytes = (size_of::<u64>(), size_of::<OpenOperation>());
+        read_map(session, OPEN, Reading::Look, bytes, BATCH, |_, value| {
+            open.extend(OpenOperation::read_from_bytes(value));
+        })?;
+        let needed = kind.samples.iter().flat_map(|sample| [sample.user_stack, sample.python_stack]);
+        let needed: Vec<u64> = needed.filter(|id| *id != 0).collect();
+        self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
+        if let Some(last_ns) = last_ns {
+            let count = open.iter().filter(|open| open.start_ns < last_ns).count();
+            calls.facts.push(("open_at_end", count as u64));
+        }
+        Ok((calls, kind))
+    }
+}
+
 /// Reads the calls of a window, and the time in them by stack.
-pub(super) fn read(
+fn read(
     session: &Session,
     generation: u32,
     counted: &[u64; COUNTER_SLOTS],
@@ -91,14 +130,20 @@ pub(super) fn read(
     let mut kind = RawKind { undecodable, ..RawKind::new(EventKind::Files) };
     kind.count(counters::FILE_TIME, counted);
     let bytes = (size_of::<FileTimeKey>(), size_of::<CallTime>());
+    // Over the CPUs that they returned on.
+    let mut sums: HashMap<(Key, FileKey), CallTime> = HashMap::new();
     read_map(session, TIMES[slot], Reading::Drain, bytes, BATCH, |key, value| {
         match (FileTimeKey::read_from_bytes(key), CallTime::read_from_bytes(value)) {
-            (Ok(FileTimeKey { key, file }), Ok(time)) => {
-                let sample = RawSample::of(&key, Some(Did::Called(key.why)), time.ns, time.first_ns);
-                kind.samples.push(RawSample { file: Some(file), ..sample });
+            (Ok(FileTimeKey { key, file, .. }), Ok(more)) => {
+                let sum = sums.entry((key, file)).or_insert(CallTime { ns: 0, first_ns: more.first_ns });
+                (sum.ns, sum.first_ns) = (sum.ns + more.ns, sum.first_ns.min(more.first_ns));
             }
             _ => kind.undecodable += 1,
         }
     })?;
+    for ((key, file), time) in sums {
+        let sample = RawSample::of(&key, Some(Did::Called(key.why)), time.ns, time.first_ns);
+        kind.samples.push(RawSample { file: Some(file), ..sample });
+    }
     Ok((calls, kind))
 }

@@ -35,6 +35,7 @@ pub use block::RawBlock;
 use block::Requests;
 use calls::Before;
 pub use calls::RawCalls;
+use file_calls::Operations;
 pub use file_calls::RawFileCalls;
 use file_names::FileNames;
 pub use found::SHARED_NS;
@@ -130,6 +131,7 @@ pub struct Drain {
     calls_before: Before,
     requests: Requests,
     file_names: FileNames,
+    operations: Operations,
 }
 
 const COUNTS: [&str; 2] = ["CPU_COUNTS_0", "CPU_COUNTS_1"];
@@ -167,7 +169,9 @@ impl Drain {
             false => Before::default(),
         };
         let (requests, file_names) = (Requests::default(), FileNames::default());
-        let mut drain = Self { generation: 0, start_ns: 0, threads, timeline, calls_before, requests, file_names };
+        let operations = Operations::default();
+        let mut drain =
+            Self { generation: 0, start_ns: 0, threads, timeline, calls_before, requests, file_names, operations };
         drain.rotate(session, None, walk)?;
         if let Target::Command { tgid, .. } = &session.options().target {
             let held_back = drain.threads.holds_back(*tgid);
@@ -271,7 +275,7 @@ impl Drain {
             window.kinds.extend(kinds);
         }
         if session.options().records(EventKind::Files) {
-            let (calls, kind) = file_calls::read(session, full, &counted)?;
+            let (calls, kind) = self.operations.read(session, full, &counted, last_ns, &mut window.stacks)?;
             window.file_calls = Some(calls);
             window.kinds.push(kind);
         }

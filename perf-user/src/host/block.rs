@@ -19,6 +19,12 @@ pub struct BlockOffsets {
     pub files: Vec<Offset>,
     /// The same of what leads from a descriptor to the name of a file or a socket.
     pub calls: Vec<Offset>,
+    /// The same of what is told of operations of io_uring; empty where they are not told.
+    pub uring: Vec<Offset>,
+    /// The event that tells when they are asked for, before 6.2 `io_uring_submit_sqe`.
+    pub uring_asked: &'static str,
+    /// Whether the event that tells when they are complete has the result itself: before 6.15.
+    pub uring_tells_result: bool,
     /// Which argument of the block layer's events is the request: older kernels have the queue before it.
     pub request_argument: u32,
     /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
@@ -84,6 +90,12 @@ const CALLS: [Wanted; 14] = [
     ("ADDRESS_NAME", "unix_address", "name"),
 ];
 
+const URING: [Wanted; 3] = [
+    ("OPERATION_FILE", "io_kiocb", "file"),
+    ("OPERATION_KIND", "io_kiocb", "opcode"),
+    ("COMPLETION_RESULT", "io_uring_cqe", "res"),
+];
+
 /// Offsets from the running kernel's BTF: they are read once.
 ///
 /// # Errors
@@ -108,7 +120,17 @@ fn read() -> Result<BlockOffsets, Unsupported> {
         let offset = offset.ok_or_else(|| missing(format!("the kernel's BTF does not describe {structure}.{member}")));
         Ok::<Offset, Unsupported>((global, offset?))
     };
+    // Before 5.19, the event of completions does not tell of which operation. The first parameter is the tracepoint's own data.
+    let completes = btf.parameters("btf_trace_io_uring_complete");
+    let asked = [("io_uring_submit_req", "btf_trace_io_uring_submit_req", 2)];
+    let asked = asked.into_iter().chain([("io_uring_submit_sqe", "btf_trace_io_uring_submit_sqe", 3)]);
+    let asked = asked.filter(|(_, name, count)| btf.parameters(name) == Some(*count)).map(|(event, ..)| event).next();
+    let uring: Option<Vec<Offset>> = URING.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let is_told = asked.is_some() && matches!(completes, Some(4 | 8));
     Ok(BlockOffsets {
+        uring: uring.filter(|_| is_told).unwrap_or_default(),
+        uring_asked: asked.unwrap_or_default(),
+        uring_tells_result: completes == Some(8),
         requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,
         files: FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
         calls: CALLS.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),

@@ -10,11 +10,13 @@ use std::{collections::HashMap, sync::LazyLock};
 const CALLS: &str = include_str!("calls/x86_64.tsv");
 #[cfg(target_arch = "aarch64")]
 const CALLS: &str = include_str!("calls/aarch64.tsv");
+/// Operations of io_uring, by `perf_ebpf::file_calls::URING_CALLS`.
+const OPERATIONS: &str = include_str!("calls/uring.tsv");
 const ERRORS: &str = include_str!("calls/errors.tsv");
 
 type Names = LazyLock<HashMap<u32, &'static str>>;
 
-static CALL_NAMES: Names = LazyLock::new(|| read(CALLS));
+static CALL_NAMES: Names = LazyLock::new(|| read(CALLS).into_iter().chain(read(OPERATIONS)).collect());
 static ERROR_NAMES: Names = LazyLock::new(|| read(ERRORS));
 
 fn read(table: &'static str) -> HashMap<u32, &'static str> {
@@ -52,6 +54,12 @@ pub fn error_label(error: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operations_of_io_uring_have_names() {
+        const READ: u32 = 22;
+        assert_eq!(call_name(perf_ebpf::file_calls::URING_CALLS + READ), Some("io_uring read"));
+    }
 
     #[test]
     fn numbers_have_the_names_of_this_machine() {

@@ -9,7 +9,10 @@ use crate::report::{
 };
 
 /// What is said of counters that are no losses.
-const FACTS: &[(&str, &str)] = &[("peers_full", "answers or connections are not told: too many peers at once")];
+const FACTS: &[(&str, &str)] = &[
+    ("peers_full", "answers or connections are not told: too many peers at once"),
+    ("open_at_end", "more operations of io_uring were not complete when the recording ended"),
+];
 
 /// The width of a call with its file and what is to be said of it, which ends lines.
 const CALL: usize = 45;
