@@ -81,6 +81,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         calls(&host),
         block(&host),
         files(),
+        uring(),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -188,6 +189,19 @@ fn files() -> Check {
         }
         Err(Unsupported { why, remedy, .. }) => {
             Check::lacks(NAME, State::Limited, format!("calls cannot be told by their files: {why}"), remedy)
+        }
+    }
+}
+
+fn uring() -> Check {
+    const NAME: &str = "io_uring events";
+    match block_offsets() {
+        Ok(offsets) if !offsets.uring.is_empty() => {
+            Check::ok(NAME, "operations of io_uring are told with files (-e files)")
+        }
+        _ => {
+            let detail = "operations of io_uring are not told: the kernel does not say which of them are complete";
+            Check::lacks(NAME, State::Limited, detail, "Linux 5.19 or newer with BTF and CONFIG_IO_URING")
         }
     }
 }
