@@ -18,6 +18,8 @@ pub struct OpenCall {
     pub requests: u64,
     /// Of a call that closes a file, which.
     pub file: FileKey,
+    /// Where the kernel keeps the file of the descriptor that it was made with; 0 if it has none.
+    pub opened: u64,
 }
 
 /// In place of the time when a call began: its number is that of another table than the machine's own, as in 32-bit programs.

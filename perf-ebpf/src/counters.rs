@@ -134,10 +134,12 @@ pub enum Counter {
     FileTimeLostBusy,
     /// Answers of peers that found no place in their map.
     PeersMissed,
+    /// Names of files that found no place in their map.
+    NamesMissed,
 }
 
 /// Slots in [`Counters`].
-pub const COUNTER_SLOTS: usize = Counter::PeersMissed as usize + 1;
+pub const COUNTER_SLOTS: usize = Counter::NamesMissed as usize + 1;
 
 /// The counters of one CPU, indexed by [`Counter`].
 pub type Counters = [u64; COUNTER_SLOTS];
@@ -209,6 +211,7 @@ impl Counter {
         Self::FileTimeLostFull,
         Self::FileTimeLostBusy,
         Self::PeersMissed,
+        Self::NamesMissed,
     ];
 
     /// Its name in recordings and reports.
@@ -278,6 +281,7 @@ impl Counter {
             Self::FileTimeLostFull => "file_stacks_full",
             Self::FileTimeLostBusy => "map_busy",
             Self::PeersMissed => "peers_full",
+            Self::NamesMissed => "names_full",
         }
     }
 }
@@ -348,7 +352,7 @@ pub const TIMELINE: [Balance; 2] = [
 pub const IO: Balance = Balance {
     taken: Counter::IoDone,
     lost: &[Counter::IoLostSumsFull, Counter::IoLostSumsBusy],
-    facts: &[Counter::IoStarted, Counter::IoMerged, Counter::IoFilesMissed],
+    facts: &[Counter::IoStarted, Counter::IoMerged, Counter::IoFilesMissed, Counter::NamesMissed],
 };
 
 /// Of requests to devices that never came to be counted as completed.

@@ -26,6 +26,10 @@ pub enum Moves {
     In,
     /// As many bytes went.
     Out,
+    /// So many messages came.
+    MessagesIn,
+    /// So many messages went.
+    MessagesOut,
 }
 
 /// [`About::Descriptor`] in a [`word`].
@@ -36,12 +40,16 @@ pub const CLOSED: u32 = 2;
 pub const OPENED: u32 = 3;
 /// [`About::Path`].
 pub const BY_PATH: u32 = 4;
-/// [`Moves::In`] in a [`word`].
+/// In a [`word`]: something comes.
 pub const IN: u32 = 1 << 16;
-/// [`Moves::Out`].
+/// Something goes.
 pub const OUT: u32 = 1 << 17;
+/// The result says how many bytes.
+pub const BYTES: u32 = 1 << 18;
 /// Added to the word of a call that connects, whose second argument is an address.
-pub const CONNECTS: u32 = 1 << 18;
+pub const CONNECTS: u32 = 1 << 19;
+/// Added to the word of a call that accepts, whose result is the descriptor of another socket.
+pub const ACCEPTS: u32 = 1 << 20;
 
 /// As the number that the kernel half is told: what the call is about, in which argument, and what its result says.
 #[must_use]
@@ -54,8 +62,10 @@ pub const fn word(about: About, moves: Moves) -> u32 {
     };
     let moves = match moves {
         Moves::Nothing => 0,
-        Moves::In => IN,
-        Moves::Out => OUT,
+        Moves::In => IN | BYTES,
+        Moves::Out => OUT | BYTES,
+        Moves::MessagesIn => IN,
+        Moves::MessagesOut => OUT,
     };
     kind | argument << 8 | moves
 }
@@ -91,6 +101,9 @@ pub const GIVEN_SYSTEM: u32 = u32::MAX;
 /// Of sockets; [`FileKey::inode`] is made of the name.
 pub const SOCKET_SYSTEM: u32 = u32::MAX - 1;
 
+/// Of all files for which there was no room.
+pub const REST_SYSTEM: u32 = u32::MAX - 2;
+
 /// The ends of a socket. It is the beginning of a [`crate::block::FileName`]'s text; behind it follows the path of a unix socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -117,6 +130,8 @@ pub struct SocketName {
 pub const TCP_LISTEN: u8 = 10;
 /// Of one that was told to connect.
 pub const TCP_SYN_SENT: u32 = 2;
+/// Of one that somebody asked, and that has answered.
+pub const TCP_SYN_RECEIVED: u32 = 3;
 /// Of one that is connected.
 pub const TCP_ESTABLISHED: u32 = 1;
 
@@ -189,7 +204,16 @@ pub struct Talk {
     pub sent_ns: u64,
     /// When it was told to connect; 0 if it was not, or is connected.
     pub connect_ns: u64,
+    /// The process that last did anything to it.
+    pub tgid: u32,
+    /// [`ASKS`], [`IS_ASKED`], or 0 if neither was seen.
+    pub role: u32,
 }
+
+/// [`Talk::role`] of the end that connects.
+pub const ASKS: u32 = 1;
+/// Of the one that accepts.
+pub const IS_ASKED: u32 = 2;
 
 /// What became of connections, by socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

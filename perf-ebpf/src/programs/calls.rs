@@ -13,7 +13,7 @@ use perf_ebpf::{
     block::FileKey,
     calls::{CallKey, CallTime, OTHER_ABI, OpenCall, X32_BIT, is_sampled, weight},
     counters::{Counter, Counters},
-    file_calls::{CLOSED, FileTimeKey},
+    file_calls::{CLOSED, DESCRIPTOR, FileTimeKey},
     histogram::Lengths,
     sample::Key,
     target::SIDE_USER,
@@ -77,11 +77,14 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let call: u64 = ctx.arg(1);
-    let (mut start_ns, mut file) = (OTHER_ABI, FileKey::default());
+    let (mut start_ns, mut file, mut opened) = (OTHER_ABI, FileKey::default(), 0);
     if !is_other_abi(call) {
-        // Of what is closed nothing is left when the call returns.
-        if file_calls::word(call as u32) & 0xff == CLOSED {
-            file = file_calls::closed(call as u32, ctx.arg(0));
+        match file_calls::word(call as u32) & 0xff {
+            // Of what is closed nothing is left when the call returns.
+            CLOSED => file = file_calls::closed(call as u32, ctx.arg(0)),
+            // And a descriptor can mean something else then.
+            DESCRIPTOR => opened = file_calls::opened(call as u32, ctx.arg(0)),
+            _ => {}
         }
         start_ns = now();
     }
@@ -95,11 +98,11 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
             count(counters, Counter::CallsLostReturn);
         }
         (open.call, open.tgid) = (call as u32, tgid);
-        (open.requests, open.file) = (0, file);
+        (open.requests, open.file, open.opened) = (0, file, opened);
         open.start_ns = start_ns;
     } else {
         // That there is no room is told when the call returns.
-        let open = OpenCall { start_ns, call: call as u32, tgid, requests: 0, file };
+        let open = OpenCall { start_ns, call: call as u32, tgid, requests: 0, file, opened };
         let _ = OPEN_CALLS.insert(tid, open, u64::from(BPF_ANY));
     }
     0

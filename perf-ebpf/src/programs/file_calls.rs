@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     Global,
+    bindings::BPF_NOEXIST,
     helpers::{bpf_get_smp_processor_id, bpf_probe_read_user_str_bytes},
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
@@ -12,8 +13,8 @@ use perf_ebpf::{
     calls::CallTime,
     counters::{Counter, Counters},
     file_calls::{
-        BY_PATH, CLOSED, CONNECTS, FileCallKey, FileCalls, FileTimeKey, GIVEN, GIVEN_SYSTEM, IN, OPENED, OUT, PATH,
-        PIPE, PLACELESS,
+        ACCEPTS, BY_PATH, BYTES, CLOSED, CONNECTS, DESCRIPTOR, FileCallKey, FileCalls, FileTimeKey, GIVEN,
+        GIVEN_SYSTEM, OPENED, PATH, PIPE, PLACELESS, REST_SYSTEM,
     },
     stack::mix,
 };
@@ -44,6 +45,13 @@ static FILE_CALLS_0: HashMap<FileCallKey, FileCalls> = HashMap::with_max_entries
 #[map]
 static FILE_CALLS_1: HashMap<FileCallKey, FileCalls> = HashMap::with_max_entries(1, 0);
 
+/// The calls on files for which those have no room, together.
+#[map]
+static FILE_REST_0: HashMap<FileCallKey, FileCalls> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static FILE_REST_1: HashMap<FileCallKey, FileCalls> = HashMap::with_max_entries(1, 0);
+
 /// The time in these calls, by thread, call, stack and file.
 #[map]
 static FILE_TIMES_0: HashMap<FileTimeKey, CallTime> = HashMap::with_max_entries(1, 0);
@@ -60,8 +68,11 @@ static NO_FILE_CALLS: PerCpuArray<FileCalls> = PerCpuArray::with_max_entries(1, 
 struct Found {
     key: FileCallKey,
     arguments: [u64; 8],
-    /// The kernel's memory of the socket; 0 if it is none.
+    /// Where the kernel keeps the file; 0 if there is none.
+    opened: u64,
+    /// And the socket.
     socket: u64,
+    ended: Ended,
 }
 
 #[map]
@@ -90,6 +101,14 @@ pub(super) fn add_time_of_found(memory: &mut FileTimeKey, ns: u64, generation: u
     add_time(times, memory, ns, counters, [Counter::FileTimeLostFull, Counter::FileTimeLostBusy]);
 }
 
+/// Where the kernel keeps the file of the descriptor that a call is made with; 0 if there is none.
+#[inline(always)]
+pub(super) fn opened(call: u32, registers: *const c_void) -> u64 {
+    let Some([a, b, ..]) = arguments(registers) else { return 0 };
+    // Those that copy from one to another have it in the second.
+    file_of(if word(call) >> 8 & 7 == 0 { a } else { b } & 0xffff_ffff) as u64
+}
+
 /// The file that a call is about to close.
 #[inline(always)]
 pub(super) fn closed(call: u32, registers: *const c_void) -> FileKey {
@@ -98,7 +117,7 @@ pub(super) fn closed(call: u32, registers: *const c_void) -> FileKey {
     let file = found();
     if let Some(found) = FOUND.get_ptr(0) {
         // SAFETY: this CPU's, and it is claimed.
-        sockets::forget_talk(unsafe { (*found).socket });
+        sockets::is_closed(unsafe { (*found).socket });
     }
     busy.give_back();
     file
@@ -123,16 +142,21 @@ pub(super) extern "C" fn file_calls_keep(
     let Some(found) = FOUND.get_ptr_mut(0) else { return 1 };
     // SAFETY: this CPU's, and it is claimed.
     let found = unsafe { &mut *found };
-    if word & 0xff == CLOSED {
-        found.key.file = open.file;
+    match word & 0xff {
+        CLOSED => found.key.file = open.file,
+        // Another thread has put another file in its place since.
+        DESCRIPTOR if found.opened != open.opened => (found.key.file, found.socket) = (FileKey::default(), 0),
+        _ => {}
     }
     (found.key.tgid, found.key.call) = (open.tgid, open.call);
     let of = Ended { word, result, start_ns: open.start_ns, length_ns, from_disk: open.requests != 0 };
-    keep_found(found, &of, generation);
-    0
+    found.ended = of;
+    file_found_ended(generation)
 }
 
 /// A call, or an operation, that ended.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Ended {
     pub(super) word: u32,
     pub(super) result: i64,
@@ -141,24 +165,29 @@ pub(super) struct Ended {
     pub(super) from_disk: bool,
 }
 
-/// Counts what ended, under what was found of it.
-#[inline(always)]
-fn keep_found(found: &mut Found, ended: &Ended, generation: u32) {
-    let Some(counters) = counters(generation) else { return };
-    let Ended { word, result, .. } = *ended;
+/// Counts what ended, under what was found of it: [`FOUND`]. Not inlined, and with numbers alone, as `calls_keep`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_found_ended(generation: u32) -> i64 {
+    let (Some(found), Some(counters)) = (FOUND.get_ptr_mut(0), counters(generation)) else { return 1 };
+    // SAFETY: this CPU's, and it is claimed.
+    let found = unsafe { &mut *found };
+    let ended = found.ended;
+    let Ended { word, result, .. } = ended;
     // SAFETY: takes no pointer.
     found.key.cpu = unsafe { bpf_get_smp_processor_id() };
-    let calls = if generation == 0 { &FILE_CALLS_0 } else { &FILE_CALLS_1 };
-    let lost = [Counter::FileCallsLostFull, Counter::FileCallsLostBusy];
-    if let Some(sum) = sum_of(calls, &found.key, &NO_FILE_CALLS, counters, lost) {
+    if let Some(sum) = sum(found, generation, counters) {
         // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
         let sum = unsafe { &mut *sum };
-        if result > 0 && word & (IN | OUT) != 0 {
+        if result > 0 && word & BYTES != 0 {
             sum.bytes += result as u64;
         }
         sum.errors += u64::from((-MAX_ERRNO..0).contains(&result) && result != EAGAIN && result != EINPROGRESS);
         sum.from_disk += u64::from(ended.from_disk);
         count_length(&mut sum.lengths, ended.length_ns);
+    }
+    if word & ACCEPTS != 0 && result >= 0 {
+        sockets::is_accepted(file_of(result as u64), found.key.tgid);
     }
     if word & CONNECTS != 0 {
         sockets::forget_talk(found.socket);
@@ -166,6 +195,25 @@ fn keep_found(found: &mut Found, ended: &Ended, generation: u32) {
     if found.socket != 0 && result > 0 {
         sockets::talk(found.socket, found.key.tgid, word, [ended.start_ns, now()], generation);
     }
+    0
+}
+
+/// What is counted under what was found; where there is no room for it, under what stands for all such files.
+#[inline(always)]
+fn sum(found: &mut Found, generation: u32, counters: *mut Counters) -> Option<*mut FileCalls> {
+    let calls = if generation == 0 { &FILE_CALLS_0 } else { &FILE_CALLS_1 };
+    if let Some(sum) = calls.get_ptr_mut(&found.key) {
+        return Some(sum);
+    }
+    // SAFETY: memory of the map, which is never written to.
+    let none = unsafe { &*NO_FILE_CALLS.get_ptr(0)? };
+    if calls.insert(&found.key, none, u64::from(BPF_NOEXIST)).is_ok() {
+        return calls.get_ptr_mut(&found.key);
+    }
+    found.key.file = FileKey { inode: 0, system: REST_SYSTEM, generation: 0 };
+    let rest = if generation == 0 { &FILE_REST_0 } else { &FILE_REST_1 };
+    let lost = [Counter::FileCallsLostFull, Counter::FileCallsLostBusy];
+    sum_of(rest, &found.key, &NO_FILE_CALLS, counters, lost)
 }
 
 /// Counts an operation on an open file that ended; only with the memory, as [`file_calls_keep`].
@@ -179,7 +227,8 @@ pub(super) fn keep_operation(file: u64, tgid: u32, call: u32, ended: &Ended, gen
         file_find_open(file, 0, ended.word, generation);
     }
     (found.key.tgid, found.key.call) = (tgid, call);
-    keep_found(found, ended, generation);
+    found.ended = *ended;
+    file_found_ended(generation);
 }
 
 /// Results from -4095 to -1 are errors (`MAX_ERRNO`).
@@ -194,7 +243,7 @@ extern "C" fn file_find(word: u32, registers: u64, result: i64, generation: u32)
     let Some(found) = FOUND.get_ptr_mut(0) else { return 1 };
     // SAFETY: this CPU's, and it is claimed.
     let found = unsafe { &mut *found };
-    (found.key.file, found.socket) = (FileKey::default(), 0);
+    (found.key.file, found.socket, found.opened) = (FileKey::default(), 0, 0);
     let Some([a, b, c, d, e, f]) = arguments(registers as *const c_void) else { return 1 };
     found.arguments = [a, b, c, d, e, f, 0, 0];
     let (kind, at) = (word & 0xff, word >> 8 & 7);
@@ -210,6 +259,7 @@ extern "C" fn file_find(word: u32, registers: u64, result: i64, generation: u32)
     }
     let file = file_of(descriptor & 0xffff_ffff);
     if !file.is_null() {
+        found.opened = file as u64;
         file_find_open(file as u64, found.arguments[1], word, generation);
     }
     0

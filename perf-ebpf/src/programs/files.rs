@@ -10,10 +10,14 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     block::{FileKey, FileName, NAME_BYTES, PART_BYTES},
+    counters::Counter,
     file_calls::PATH,
 };
 
-use super::target::{read_u32, read_u64};
+use super::{
+    counters::{count, counters},
+    target::{read_u32, read_u64},
+};
 
 /// 1 if all of what follows is known: where structures of the running kernel keep their members, from BTF.
 #[unsafe(no_mangle)]
@@ -153,7 +157,11 @@ pub(super) fn is_named(file: FileKey, is_deleted: bool, generation: u32) -> bool
 /// Keeps the name that [`NAME_MEMORY`] holds. Without a name it has its number.
 #[inline(always)]
 pub(super) fn keep_name(file: FileKey, name: &FileName, generation: u32) {
-    let _ = names(generation).insert(file, name, u64::from(BPF_ANY));
+    if names(generation).insert(file, name, u64::from(BPF_ANY)).is_err()
+        && let Some(counters) = counters(generation)
+    {
+        count(counters, Counter::NamesMissed);
+    }
 }
 
 /// Keeps the name that a directory's entry gives a file.
@@ -246,7 +254,8 @@ fn name(mut entry: *const c_void, is_deleted: bool, kind: u32) -> Option<&'stati
     while part < PARTS {
         part += 1;
         let parent = pointer(entry, NAME_PARENT.load());
-        if parent == entry || parent.is_null() {
+        // What is in no directory has a name of its own; that of a root is a slash.
+        if parent.is_null() || (parent == entry && part > 1) {
             name.is_whole = 1;
             break;
         }

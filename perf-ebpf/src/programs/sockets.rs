@@ -1,11 +1,14 @@
 //! Sockets: what they are called, how long peers take to answer, and what becomes of connections.
 
 use aya_ebpf::{
-    Global,
+    EbpfContext as _, Global,
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::{
-        bpf_get_smp_processor_id,
-        generated::{bpf_probe_read_kernel as read_kernel, bpf_probe_read_user as read_user},
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel,
+        generated::{
+            bpf_probe_read_kernel as read_kernel, bpf_probe_read_user as read_user,
+            bpf_probe_read_user_str as read_user_text,
+        },
     },
     macros::{map, raw_tracepoint},
     maps::{HashMap, LruHashMap, PerCpuArray},
@@ -16,8 +19,8 @@ use perf_ebpf::{
     block::FileKey,
     counters::Counter,
     file_calls::{
-        CONNECTS, Connections, IN, OUT, PeerKey, SOCKET, SOCKET_SYSTEM, SocketName, TCP_ESTABLISHED, TCP_LISTEN,
-        TCP_SYN_SENT, Talk,
+        ASKS, CONNECTS, Connections, IN, IS_ASKED, OUT, PeerKey, SOCKET, SOCKET_SYSTEM, SocketName, TCP_ESTABLISHED,
+        TCP_LISTEN, TCP_SYN_SENT, Talk,
     },
     histogram::Lengths,
     stack::mix,
@@ -27,7 +30,7 @@ use super::{
     counters::{count, count_length, counters, generation},
     files::{NAME_MEMORY, is_named, keep_name, pointer},
     stacks::Busy,
-    target::{now, read_u16, read_u32},
+    target::{is_target, now, read_u16, read_u32},
 };
 
 // Where structures of the running kernel keep their members, from BTF.
@@ -65,6 +68,10 @@ static EPHEMERAL_FIRST: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static EPHEMERAL_LAST: Global<u32> = Global::new(0);
 
+/// 1 if the kernel tells of segments that could not be sent again, too.
+#[unsafe(no_mangle)]
+static RESENDS_TELL_ERROR: Global<u32> = Global::new(0);
+
 /// What was last heard of sockets, by their addresses.
 #[map]
 static TALKS: LruHashMap<u64, Talk> = LruHashMap::with_max_entries(1, 0);
@@ -91,12 +98,21 @@ const AF_INET6: u16 = 10;
 
 /// Bytes of the longest path of a unix socket.
 const PATH_BYTES: u32 = 108;
+/// In words of four bytes.
+const PATH_WORDS: usize = PATH_BYTES as usize / 4;
 
 /// The socket of an open file, and what it is called; with the address that the program gives where it connects.
 #[inline(always)]
 pub(super) fn named(file: *const c_void, given: u64, word: u32, generation: u32) -> (u64, FileKey) {
-    let sock = pointer(pointer(file, FILE_SOCKET.load()), SOCKET_SOCK.load());
+    let sock = sock_of(file);
     let key = key(socket_name(sock as u64, if word & CONNECTS != 0 { given } else { 0 }));
+    keep_made(key, generation);
+    (sock as u64, key)
+}
+
+/// Keeps the name that was just made.
+#[inline(always)]
+fn keep_made(key: FileKey, generation: u32) {
     if !is_named(key, false, generation)
         && let Some(name) = NAME_MEMORY.get_ptr_mut(0)
     {
@@ -106,12 +122,17 @@ pub(super) fn named(file: *const c_void, given: u64, word: u32, generation: u32)
         name.used = (size_of::<SocketName>() as u32) + PATH_BYTES;
         keep_name(key, name, generation);
     }
-    (sock as u64, key)
 }
 
 #[inline(always)]
 fn is_ephemeral(port: u16) -> bool {
     (EPHEMERAL_FIRST.load()..=EPHEMERAL_LAST.load()).contains(&u32::from(port))
+}
+
+/// The socket of an open file; null if it is none.
+#[inline(always)]
+fn sock_of(file: *const c_void) -> *const c_void {
+    pointer(pointer(file, FILE_SOCKET.load()), SOCKET_SOCK.load())
 }
 
 #[inline(always)]
@@ -141,14 +162,30 @@ extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
             address = pointer(pointer(sock, UNIX_PEER.load()), UNIX_ADDRESS.load());
             name.state = 1;
         }
+        // SAFETY: within the text, in which the path is; it begins at a multiple of four bytes.
+        let words = unsafe { core::slice::from_raw_parts_mut(path.cast::<u32>(), PATH_WORDS) };
+        words.fill(0);
         if !address.is_null() {
             // The family comes before the path.
             let bytes = read_u32(address, ADDRESS_BYTES.load()).saturating_sub(2);
             name.path_bytes = if bytes > PATH_BYTES { PATH_BYTES } else { bytes } as u16;
-            // SAFETY: the helper fails rather than faults.
-            unsafe { read_kernel(path.cast(), PATH_BYTES, address.byte_add(ADDRESS_NAME.load() as usize + 2)) };
+            // SAFETY: the helper fails rather than faults, and the text has room for the most that the mask leaves.
+            unsafe {
+                let from = address.byte_add(ADDRESS_NAME.load() as usize + 2);
+                read_kernel(path.cast(), u32::from(name.path_bytes) & 0x7f, from)
+            };
+        } else if given != 0 {
+            // Nobody is there whom it could be connected with.
+            // SAFETY: as above.
+            let told = unsafe { read_user_text(path.cast(), PATH_BYTES, (given as *const c_void).byte_add(2)) };
+            name.path_bytes = if (0..=i64::from(PATH_BYTES)).contains(&told) { told as u16 } else { 0 };
         }
-        return mix(of | u64::from(name.state) << 32, address as u64);
+        let (mut id, mut at) = (mix(of, u64::from(name.state)), 0);
+        while at < PATH_WORDS {
+            id = mix(id, u64::from(words[at]));
+            at += 1;
+        }
+        return id;
     }
     if name.family != AF_INET && name.family != AF_INET6 {
         return mix(of, 0);
@@ -161,31 +198,39 @@ extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
         name.state = 1;
     } else if name.peer_port == 0 && given != 0 {
         // What refuses to be connected has forgotten to whom.
+        name.port = 0;
         // SAFETY: as above. Family and port, and the address of version 4; of version 6, where that has its flow.
         unsafe {
             read_user((&raw mut name.address).cast(), 8, given as *const c_void);
-            name.peer_port = u16::from_be((name.address[0] >> 16) as u16);
-            if name.address[0] as u16 == AF_INET {
+            let family = name.address[0] as u16;
+            if family == AF_INET || family == AF_INET6 {
+                name.peer_port = u16::from_be((name.address[0] >> 16) as u16);
+            }
+            if family == AF_INET {
                 name.peer[0] = name.address[1];
-            } else {
+            } else if family == AF_INET6 {
                 read_user((&raw mut name.peer).cast(), 16, (given as *const c_void).byte_add(8));
             }
         }
         name.address = [0; 4];
     } else if name.peer_port != 0 {
-        let (from, bytes) = match name.family {
-            AF_INET => (SOCK_PEER.load(), 4),
-            _ => (SOCK_PEER_6.load(), 16),
-        };
         // SAFETY: as above.
-        unsafe { read_kernel((&raw mut name.peer).cast(), bytes, sock.byte_add(from as usize)) };
-    }
-    if name.peer_port != 0 {
-        match (is_ephemeral(name.port), is_ephemeral(name.peer_port)) {
-            // Its clients are not told apart by what they were given.
-            (false, true) => name.peer_port = 0,
-            (true, false) => name.port = 0,
-            _ => {}
+        unsafe {
+            if name.family == AF_INET {
+                read_kernel((&raw mut name.peer).cast(), 4, sock.byte_add(SOCK_PEER.load() as usize));
+            } else if SOCK_PEER_6.load() != 0 {
+                read_kernel((&raw mut name.peer).cast(), 16, sock.byte_add(SOCK_PEER_6.load() as usize));
+            }
+        }
+        // Clients are not told apart by what they were given.
+        // SAFETY: memory of the map.
+        let role = TALKS.get_ptr(&(sock as u64)).map_or(0, |talk| unsafe { (*talk).role });
+        let of_peer = if role == 0 && is_ephemeral(name.port) && !is_ephemeral(name.peer_port) { ASKS } else { role };
+        let is_asked = role == IS_ASKED || (role == 0 && !is_ephemeral(name.port) && is_ephemeral(name.peer_port));
+        if of_peer == ASKS {
+            name.port = 0;
+        } else if is_asked {
+            name.peer_port = 0;
         }
     }
     let ports = u64::from(name.port) << 48 | u64::from(name.peer_port) << 32 | u64::from(name.state) << 24;
@@ -193,7 +238,7 @@ extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
     mix(mix(mix(of, ports), a << 32 | b), c << 32 | d)
 }
 
-/// What was heard of a socket says nothing of the one that will have its memory, or of whom it is connected to now.
+/// What was heard of a socket says nothing of whom it is connected to now.
 #[inline(always)]
 pub(super) fn forget_talk(sock: u64) {
     if let Some(talk) = TALKS.get_ptr_mut(&sock) {
@@ -202,17 +247,42 @@ pub(super) fn forget_talk(sock: u64) {
     }
 }
 
+/// A descriptor of a socket is closed. When one of TCP ends is told otherwise, and others may have it; of another its memory may be
+/// somebody else's next.
+#[inline(always)]
+pub(super) fn is_closed(sock: u64) {
+    if let Some(talk) = TALKS.get_ptr_mut(&sock) {
+        let at = sock as *const c_void;
+        let is_tcp = read_u16(at, SOCK_FAMILY.load()) != AF_UNIX && read_u16(at, SOCK_KIND.load()) == SOCK_STREAM;
+        if !is_tcp {
+            // SAFETY: as above.
+            unsafe { (*talk).sent_ns = 0 };
+        }
+    }
+}
+
+const SOCK_STREAM: u16 = 1;
+
+/// An open file is a socket that was accepted.
+#[inline(always)]
+pub(super) fn is_accepted(file: *const c_void, tgid: u32) {
+    let talk = Talk { tgid, role: IS_ASKED, ..Talk::default() };
+    let _ = TALKS.insert(&(sock_of(file) as u64), &talk, u64::from(BPF_ANY));
+}
+
 /// Takes note of what went and what came: how long it took until somebody answered.
 #[inline(always)]
 pub(super) fn talk(sock: u64, tgid: u32, word: u32, [start_ns, now_ns]: [u64; 2], generation: u32) {
     let Some(talk) = TALKS.get_ptr_mut(&sock) else {
-        if word & OUT != 0 {
-            let _ = TALKS.insert(&sock, &Talk { sent_ns: start_ns, connect_ns: 0 }, u64::from(BPF_ANY));
+        if word & (IN | OUT) != 0 {
+            let sent_ns = if word & OUT != 0 { start_ns } else { 0 };
+            let _ = TALKS.insert(&sock, &Talk { sent_ns, tgid, ..Talk::default() }, u64::from(BPF_ANY));
         }
         return;
     };
     // SAFETY: memory of the map. Threads that use one socket at once may tell each other's times.
     let talk = unsafe { &mut *talk };
+    talk.tgid = tgid;
     if word & OUT != 0 && talk.sent_ns == 0 {
         talk.sent_ns = start_ns;
     }
@@ -237,22 +307,29 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`.
+/// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`; newer kernels have `int err` behind, and tell of what was not
+/// sent, too.
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub(super) fn tcp_resends(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::Resent)
+    // Read by the helper: verifiers of kernels without it would refuse the program.
+    // SAFETY: within what the tracepoint gives.
+    let error = || unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>().add(2)) }.unwrap_or(0) as u32;
+    if RESENDS_TELL_ERROR.load() != 0 && error() != 0 {
+        return 0;
+    }
+    of_connection(ctx.arg(0), Became::Resent, 0)
 }
 
 /// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(super) fn tcp_resets(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::ResetSent)
+    of_connection(ctx.arg(0), Became::ResetSent, 0)
 }
 
 /// `tcp_receive_reset(struct sock *sk)`.
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(super) fn tcp_is_reset(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::ResetReceived)
+    of_connection(ctx.arg(0), Became::ResetReceived, 0)
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
@@ -260,9 +337,15 @@ pub(super) fn tcp_is_reset(ctx: RawTracePointContext) -> i32 {
 pub(super) fn tcp_state(ctx: RawTracePointContext) -> i32 {
     let sock: u64 = ctx.arg(0);
     let (old, new) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
-    if new == TCP_SYN_SENT {
-        let talk = Talk { sent_ns: 0, connect_ns: now() };
-        let _ = TALKS.insert(&sock, &talk, u64::from(BPF_ANY));
+    if new == TCP_SYN_SENT || (old == TCP_SYN_RECEIVED && new == TCP_ESTABLISHED) {
+        // Its memory may have been another's. One that asks does so in the thread that connects.
+        let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        if new == TCP_SYN_SENT && is_target(tgid) {
+            let talk = Talk { sent_ns: 0, connect_ns: now(), tgid, role: ASKS };
+            let _ = TALKS.insert(&sock, &talk, u64::from(BPF_ANY));
+        } else {
+            let _ = TALKS.remove(&sock);
+        }
         return 0;
     }
     if old == TCP_SYN_SENT {
@@ -273,41 +356,46 @@ pub(super) fn tcp_state(ctx: RawTracePointContext) -> i32 {
             (*talk).connect_ns = 0;
             ns
         };
-        let became = if new == TCP_ESTABLISHED { Became::Connected(ns) } else { Became::Refused };
-        of_connection(sock as *const c_void, became);
-    }
-    // Its memory will be another's.
-    if new == TCP_CLOSE {
-        let _ = TALKS.remove(&sock);
+        let became = if new == TCP_ESTABLISHED { Became::Connected } else { Became::Refused };
+        of_connection(sock, became, ns);
     }
     0
 }
 
-/// `TCP_CLOSE`.
-const TCP_CLOSE: u32 = 7;
-
 /// What became of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 enum Became {
     Resent,
     ResetSent,
     ResetReceived,
-    Connected(u64),
+    Connected,
     Refused,
 }
 
-/// Adds what became of a connection.
+/// Adds what became of a connection, after so long.
 #[inline(always)]
-fn of_connection(sock: *const c_void, became: Became) -> i32 {
-    if sock.is_null() {
-        return 0;
-    }
+fn of_connection(sock: u64, became: Became, ns: u64) -> i32 {
+    socket_became(sock, became as u32, ns);
+    0
+}
+
+/// The same. Not inlined, and with numbers alone, as `calls_keep`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn socket_became(sock: u64, became: u32, ns: u64) -> i64 {
+    // Whose it is, is known of those that the target made calls on.
+    let Some(talk) = TALKS.get_ptr(&sock) else { return 0 };
+    // SAFETY: memory of the map.
+    let tgid = unsafe { (*talk).tgid };
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
     let Some(busy) = Busy::claim() else {
         count(counters, Counter::PeersMissed);
         return 0;
     };
-    let key = PeerKey { tgid: 0, cpu: cpu(), socket: key(socket_name(sock as u64, 0)) };
+    let key = PeerKey { tgid, cpu: cpu(), socket: key(socket_name(sock, 0)) };
+    keep_made(key.socket, generation);
     busy.give_back();
     let sums = if generation == 0 { &CONNECTIONS_0 } else { &CONNECTIONS_1 };
     if sums.get_ptr_mut(&key).is_none() {
@@ -319,16 +407,14 @@ fn of_connection(sock: *const c_void, became: Became) -> i32 {
     };
     // SAFETY: as in `talk`.
     let sum = unsafe { &mut *sum };
-    match became {
-        Became::Resent => sum.retransmits += 1,
-        Became::ResetSent => sum.resets_sent += 1,
-        Became::ResetReceived => sum.resets_received += 1,
-        Became::Refused => sum.connects_failed += 1,
-        Became::Connected(ns) => {
-            (sum.connects, sum.connect_ns) = (sum.connects + 1, sum.connect_ns + ns);
-            if ns > sum.connect_max_ns {
-                sum.connect_max_ns = ns;
-            }
+    sum.retransmits += u64::from(became == Became::Resent as u32);
+    sum.resets_sent += u64::from(became == Became::ResetSent as u32);
+    sum.resets_received += u64::from(became == Became::ResetReceived as u32);
+    sum.connects_failed += u64::from(became == Became::Refused as u32);
+    if became == Became::Connected as u32 {
+        (sum.connects, sum.connect_ns) = (sum.connects + 1, sum.connect_ns + ns);
+        if ns > sum.connect_max_ns {
+            sum.connect_max_ns = ns;
         }
     }
     0

@@ -32,6 +32,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Record(record::Args),
+    /// Show what is done to files, peers and disks, second by second; leaves what `record -e files` leaves
+    Io(record::Args),
     Report(report::Args),
     Export(export::Args),
     Doctor(doctor::Args),
@@ -64,6 +66,7 @@ pub fn run(started_ns: u64) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match cli.command {
         Command::Record(args) => record::run(args, started_ns),
+        Command::Io(args) => record::run(args.of_io(), started_ns),
         Command::Report(args) => report::run(&args).map(done),
         Command::Export(args) => export::run(&args).map(done),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,5 +1,7 @@
 //! `perfprobe record`: from a running program to its recording, flame graph and summary.
 
+mod events;
+mod live;
 mod outputs;
 mod progress;
 mod target;
@@ -18,12 +20,15 @@ use crate::{
         session::{SessionOptions, Sides, Unwind, can_walk},
         target::Target,
     },
-    host::{Host, block::block_offsets, privileges, sys, task_offsets},
+    host::{Host, privileges, sys},
     profile::Recording,
-    record::{Ended, RecordError, RecordOptions, record},
+    record::{Ended, Progress, RecordError, RecordOptions, record},
     store::{self, Selection},
     symbolize::{DebuginfodOptions, NameOptions},
+    task::LocatedWindow,
 };
+use events::{Wanted, kinds};
+use live::LiveTable;
 use outputs::Outputs;
 use progress::ProgressLine;
 use target::{Chosen, TargetArgs};
@@ -42,9 +47,9 @@ pub(super) struct Args {
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
     /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel), files (the same by file and peer,
     /// with syscalls and io); default: all but the last two, for which every program on the machine pays: some tenths of a microsecond
-    /// for each system call
+    /// for each system call. With a plus before it, +files, beside the default
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
-    event: Vec<EventKind>,
+    event: Vec<Wanted>,
 
     /// Keep, beside the sums over each second, when each sample was taken, and each wait that is at least this long:
     /// for .heat.html, .firefox.json and .trace.json. Without a length 1ms; 0 is all waits
@@ -114,6 +119,21 @@ pub(super) struct Args {
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
+
+    /// Whether a table is shown meanwhile: `perfprobe io`
+    #[arg(skip)]
+    live: bool,
+}
+
+impl Args {
+    /// As `perfprobe io` has them: calls on files and requests to disks, told while they are recorded.
+    pub(super) fn of_io(mut self) -> Self {
+        if self.event.is_empty() {
+            self.event = vec![Wanted::beside(EventKind::Files)];
+        }
+        self.live = true;
+        self
+    }
 }
 
 /// The two ways of [`Unwind`], and the better one of them.
@@ -184,8 +204,8 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     let entries = entries(frequency_hz, host.cpus.len());
     let options = RecordOptions {
         session: SessionOptions {
-            kinds: kinds(&args),
-            waits: args.waits.filter(&kinds(&args))?,
+            kinds: kinds(&args.event),
+            waits: args.waits.filter(&kinds(&args.event))?,
             target: chosen.target.clone(),
             inherit: !args.no_inherit,
             sides: sides(&args),
@@ -207,8 +227,15 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             "Debug files that are missing here come from {servers}; a slow server can hold up the end of the recording."
         ));
     }
+    let live = LiveTable::new((args.live && !args.quiet).then(|| chosen.label.clone()));
     let mut line = ProgressLine::new(args.quiet, &chosen);
-    let result = record(&host, options, recording, &signals, || chosen.release(), |progress| line.show(progress));
+    let watch = |window: &LocatedWindow| live.show(window);
+    let progress = |progress: &Progress| {
+        if !live.is_wanted() {
+            line.show(progress);
+        }
+    };
+    let result = record(&host, options, recording, &signals, || chosen.release(), watch, progress);
     line.clear();
     drop(signals);
     let outcome = match result {
@@ -275,7 +302,8 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
             "--frequency {frequency_hz}: the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate)"
         )));
     }
-    if args.timeline.is_some() && kinds(args) == [EventKind::Sched] {
+    let has_moments = kinds(&args.event).iter().any(|kind| matches!(kind, EventKind::Cpu | EventKind::OffCpu));
+    if args.timeline.is_some() && !has_moments {
         return Err(Failure::Usage("--timeline is of cpu and offcpu; record one of them with -e, too".into()));
     }
     match args.duration {
@@ -287,30 +315,6 @@ fn check_numbers(args: &Args) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
-/// listening to them costs, every program on the machine pays.
-const DEFAULT: [EventKind; 5] =
-    [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io];
-
-/// What to record: once each, in the order of the recording.
-fn kinds(args: &Args) -> Vec<EventKind> {
-    // Without its types, the kernel does not tell what threads do that are not running, nor what it knows of requests.
-    let is_told = |kind: &EventKind| match kind {
-        EventKind::Cpu => true,
-        EventKind::Io => task_offsets().is_ok() && block_offsets().is_ok(),
-        _ => task_offsets().is_ok(),
-    };
-    let default = || DEFAULT.into_iter().filter(is_told).collect();
-    let asked = if args.event.is_empty() { default() } else { args.event.clone() };
-    // What is done to files is done by calls, which ask disks for it.
-    let files = asked.contains(&EventKind::Files);
-    // The same requests by their time and by their bytes: one is not had without the other.
-    let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
-    let io = files || asked.iter().any(is_io);
-    let brings = |kind: &EventKind| (io && is_io(kind)) || (files && *kind == EventKind::Syscalls);
-    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()
 }
 
 fn sides(args: &Args) -> Sides {
@@ -355,7 +359,7 @@ fn timeline_min_ns(args: &Args) -> Option<u64> {
 
 fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value {
     json!({
-        "events": kinds(args).into_iter().map(EventKind::name).collect::<Vec<_>>(),
+        "events": kinds(&args.event).into_iter().map(EventKind::name).collect::<Vec<_>>(),
         "min_wait_ns": args.waits.min_wait.map(|min| min.as_nanos() as u64),
         "states": args.waits.states(),
         "frequency_hz": frequency(args),

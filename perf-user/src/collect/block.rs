@@ -19,6 +19,8 @@ const SUMS: u32 = 512;
 const ALL_SUMS: u32 = 8_192;
 /// Files that requests are for, in a window.
 const FILES: u32 = 4_096;
+/// Names of files, where those of calls are among them.
+const NAMES: u32 = 8_192;
 /// Requests by stack, in a window.
 const TIMES: u32 = 8_192;
 
@@ -76,7 +78,7 @@ impl BlockCollector {
         loader: &mut EbpfLoader<'globals>,
         globals: &'globals Globals,
         cpus: usize,
-        recorded: bool,
+        options: &SessionOptions,
     ) {
         let Globals { offsets, tells_start, request_argument, files_told } = globals;
         for (name, offset) in offsets {
@@ -86,9 +88,10 @@ impl BlockCollector {
             .override_global("TELLS_START", tells_start, true)
             .override_global("FILES_TOLD", files_told, true)
             .override_global("REQUEST_ARGUMENT", request_argument, true);
-        if !recorded {
+        if !options.records(EventKind::Io) {
             return;
         }
+        let names = if options.records(EventKind::Files) { NAMES } else { FILES };
         let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
         let maps = [
             ("OPEN_IO", OPEN),
@@ -98,8 +101,8 @@ impl BlockCollector {
             ("IO_TIMES_1", TIMES),
             ("IO_FILES_0", FILES),
             ("IO_FILES_1", FILES),
-            ("FILE_NAMES_0", FILES),
-            ("FILE_NAMES_1", FILES),
+            ("FILE_NAMES_0", names),
+            ("FILE_NAMES_1", names),
         ];
         for (map, entries) in maps {
             loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));

@@ -9,7 +9,7 @@ use aya::{
 };
 use perf_ebpf::{
     calls::CALLS,
-    file_calls::{About, CONNECTS, Moves, URING_OPERATIONS, word},
+    file_calls::{ACCEPTS, About, CONNECTS, Moves, URING_OPERATIONS, word},
 };
 
 use super::{
@@ -22,15 +22,17 @@ use crate::host::{
 };
 
 /// Processes, calls and files that are told apart in a window, on one CPU.
-const SUMS: u32 = 2_048;
+const SUMS: u32 = 4_096;
 /// At most, on all CPUs.
 const ALL_SUMS: u32 = 16_384;
+/// Of the processes and calls for whose files there is no room.
+const REST: u32 = 1_024;
 /// Calls with their stacks and files.
 const TIMES: u32 = 16_384;
 /// Peers that answer, in a window.
 const PEERS: u32 = 2_048;
 /// Sockets of which it is known that something was sent: those that were used last.
-const TALKS: u32 = 16_384;
+const TALKS: u32 = 32_768;
 
 /// Operations of io_uring that can be under way at once.
 const OPERATIONS: u32 = 32_768;
@@ -57,6 +59,7 @@ pub(super) struct Globals {
     offsets: Vec<Offset>,
     ephemeral: [u32; 2],
     tells_result: u32,
+    resends_tell_error: u32,
 }
 
 impl Globals {
@@ -71,8 +74,9 @@ impl Globals {
             return Err(Unsupported::new("recording calls on files", why, "record -e syscalls,io instead"));
         }
         let tells_result = u32::from(offsets.uring_tells_result);
+        let resends_tell_error = u32::from(offsets.resends_tell_error);
         let offsets = offsets.calls.iter().chain(&offsets.uring).copied().collect();
-        Ok(Self { offsets, ephemeral: ephemeral_ports(), tells_result })
+        Ok(Self { offsets, ephemeral: ephemeral_ports(), tells_result, resends_tell_error })
     }
 }
 
@@ -105,7 +109,11 @@ impl FileCallsCollector {
         }
         let [first, last] = &globals.ephemeral;
         loader.override_global("EPHEMERAL_FIRST", first, true).override_global("EPHEMERAL_LAST", last, true);
-        loader.override_global("TELLS_RESULT", &globals.tells_result, true);
+        loader.override_global("TELLS_RESULT", &globals.tells_result, true).override_global(
+            "RESENDS_TELL_ERROR",
+            &globals.resends_tell_error,
+            true,
+        );
         if !recorded {
             return;
         }
@@ -113,6 +121,8 @@ impl FileCallsCollector {
         let maps = [
             ("FILE_CALLS_0", sums),
             ("FILE_CALLS_1", sums),
+            ("FILE_REST_0", REST),
+            ("FILE_REST_1", REST),
             ("FILE_TIMES_0", TIMES),
             ("FILE_TIMES_1", TIMES),
             ("ANSWERS_0", PEERS),
@@ -134,8 +144,12 @@ impl FileCallsCollector {
         let is_told = !block_offsets()?.uring.is_empty();
         let uring = is_told.then_some(if walks { URING_WALKING } else { URING_ASK });
         uring.into_iter().chain(uring.map(|_| URING_DONE.0)).try_for_each(|program| load_raw(bpf, program))?;
-        let connects = |call| if call == libc::SYS_connect { CONNECTS } else { 0 };
-        let words = ABOUT.iter().map(|(call, about, moves)| (*call as u32, word(*about, *moves) | connects(*call)));
+        let more = |call| match call {
+            libc::SYS_connect => CONNECTS,
+            libc::SYS_accept | libc::SYS_accept4 => ACCEPTS,
+            _ => 0,
+        };
+        let words = ABOUT.iter().map(|(call, about, moves)| (*call as u32, word(*about, *moves) | more(*call)));
         fill(bpf, WORDS, words)?;
         fill(bpf, URING_WORDS, URING.iter().map(|(operation, moves)| (*operation, word(FILE, *moves))))?;
         Ok(Self { uring, links: Vec::new() })
@@ -220,7 +234,7 @@ const ABOUT: &[(libc::c_long, About, Moves)] = &[
     (libc::SYS_preadv2, FILE, Moves::In),
     (libc::SYS_recvfrom, FILE, Moves::In),
     (libc::SYS_recvmsg, FILE, Moves::In),
-    (libc::SYS_recvmmsg, FILE, Moves::Nothing),
+    (libc::SYS_recvmmsg, FILE, Moves::MessagesIn),
     (libc::SYS_write, FILE, Moves::Out),
     (libc::SYS_writev, FILE, Moves::Out),
     (libc::SYS_pwrite64, FILE, Moves::Out),
@@ -228,7 +242,7 @@ const ABOUT: &[(libc::c_long, About, Moves)] = &[
     (libc::SYS_pwritev2, FILE, Moves::Out),
     (libc::SYS_sendto, FILE, Moves::Out),
     (libc::SYS_sendmsg, FILE, Moves::Out),
-    (libc::SYS_sendmmsg, FILE, Moves::Nothing),
+    (libc::SYS_sendmmsg, FILE, Moves::MessagesOut),
     // The file that is read.
     (libc::SYS_sendfile, About::Descriptor(1), Moves::In),
     (libc::SYS_copy_file_range, FILE, Moves::In),
@@ -264,6 +278,14 @@ const ABOUT: &[(libc::c_long, About, Moves)] = &[
     (libc::SYS_fchmodat, About::Path(1), Moves::Nothing),
     (libc::SYS_fchownat, About::Path(1), Moves::Nothing),
     (libc::SYS_utimensat, About::Path(1), Moves::Nothing),
+    (libc::SYS_mknodat, About::Path(1), Moves::Nothing),
+    (libc::SYS_inotify_add_watch, About::Path(1), Moves::Nothing),
+    (libc::SYS_fanotify_mark, FILE, Moves::Nothing),
+    (libc::SYS_getxattr, About::Path(0), Moves::Nothing),
+    (libc::SYS_lgetxattr, About::Path(0), Moves::Nothing),
+    (libc::SYS_setxattr, About::Path(0), Moves::Nothing),
+    (libc::SYS_fgetxattr, FILE, Moves::Nothing),
+    (libc::SYS_chdir, About::Path(0), Moves::Nothing),
     (libc::SYS_truncate, About::Path(0), Moves::Nothing),
     (libc::SYS_statfs, About::Path(0), Moves::Nothing),
     #[cfg(target_arch = "x86_64")]
@@ -292,4 +314,8 @@ const ABOUT: &[(libc::c_long, About, Moves)] = &[
     (libc::SYS_readlink, About::Path(0), Moves::Nothing),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_chmod, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chown, About::Path(0), Moves::Nothing),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_utimes, About::Path(0), Moves::Nothing),
 ];

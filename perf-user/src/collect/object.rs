@@ -183,7 +183,7 @@ pub(super) fn load(
         CallsCollector::configure(&mut loader, host.cpus.len());
     }
     FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options.records(EventKind::Files));
-    BlockCollector::configure(&mut loader, &io, host.cpus.len(), options.records(EventKind::Io));
+    BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
         loader.map_max_entries("PLACES", entries_for_tests().map_or(PLACES, |most| most.min(PLACES)));
     }

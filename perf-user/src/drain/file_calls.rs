@@ -25,6 +25,7 @@ use crate::{
 const BATCH: usize = 256;
 
 const CALLS: [&str; 2] = ["FILE_CALLS_0", "FILE_CALLS_1"];
+const REST: [&str; 2] = ["FILE_REST_0", "FILE_REST_1"];
 const TIMES: [&str; 2] = ["FILE_TIMES_0", "FILE_TIMES_1"];
 const ANSWERS: [&str; 2] = ["ANSWERS_0", "ANSWERS_1"];
 const OPEN: &str = "OPEN_URING";
@@ -37,8 +38,8 @@ pub struct RawFileCalls {
     pub sums: BTreeMap<(u32, u32, FileKey), FileCalls>,
     /// How long it took until peers answered, by process and socket.
     pub answers: BTreeMap<(u32, FileKey), Lengths>,
-    /// What became of connections, by socket, of whatever process.
-    pub connections: HashMap<FileKey, Connections>,
+    /// What became of connections, by process and socket.
+    pub connections: BTreeMap<(u32, FileKey), Connections>,
     /// All that returned.
     pub taken: u64,
     /// Of those, what was lost, by cause.
@@ -97,17 +98,19 @@ fn read(
     };
     let mut undecodable = 0;
     let bytes = (size_of::<FileCallKey>(), size_of::<FileCalls>());
-    read_map(session, CALLS[slot], Reading::Drain, bytes, BATCH, |key, value| {
-        match (FileCallKey::read_from_bytes(key), FileCalls::read_from_bytes(value)) {
-            (Ok(key), Ok(more)) => {
-                let sum = calls.sums.entry((key.tgid, key.call, key.file)).or_insert(FileCalls::NONE);
-                (sum.bytes, sum.errors) = (sum.bytes + more.bytes, sum.errors + more.errors);
-                sum.from_disk += more.from_disk;
-                add(&mut sum.lengths, &more.lengths);
+    for map in [CALLS[slot], REST[slot]] {
+        read_map(session, map, Reading::Drain, bytes, BATCH, |key, value| {
+            match (FileCallKey::read_from_bytes(key), FileCalls::read_from_bytes(value)) {
+                (Ok(key), Ok(more)) => {
+                    let sum = calls.sums.entry((key.tgid, key.call, key.file)).or_insert(FileCalls::NONE);
+                    (sum.bytes, sum.errors) = (sum.bytes + more.bytes, sum.errors + more.errors);
+                    sum.from_disk += more.from_disk;
+                    add(&mut sum.lengths, &more.lengths);
+                }
+                _ => undecodable += 1,
             }
-            _ => undecodable += 1,
-        }
-    })?;
+        })?;
+    }
     let bytes = (size_of::<PeerKey>(), size_of::<Lengths>());
     read_map(session, ANSWERS[slot], Reading::Drain, bytes, BATCH, |key, value| {
         if let (Ok(key), Ok(more)) = (PeerKey::read_from_bytes(key), Lengths::read_from_bytes(value)) {
@@ -117,7 +120,7 @@ fn read(
     let bytes = (size_of::<PeerKey>(), size_of::<Connections>());
     read_map(session, CONNECTIONS[slot], Reading::Drain, bytes, BATCH, |key, value| {
         if let (Ok(key), Ok(more)) = (PeerKey::read_from_bytes(key), Connections::read_from_bytes(value)) {
-            let sum = calls.connections.entry(key.socket).or_default();
+            let sum = calls.connections.entry((key.tgid, key.socket)).or_default();
             sum.retransmits += more.retransmits;
             sum.resets_sent += more.resets_sent;
             sum.resets_received += more.resets_received;

@@ -19,6 +19,8 @@ pub struct BlockOffsets {
     pub files: Vec<Offset>,
     /// The same of what leads from a descriptor to the name of a file or a socket.
     pub calls: Vec<Offset>,
+    /// Whether what could not be sent again is told, too.
+    pub resends_tell_error: bool,
     /// The same of what is told of operations of io_uring; empty where they are not told.
     pub uring: Vec<Offset>,
     /// The event that tells when they are asked for, before 6.2 `io_uring_submit_sqe`.
@@ -133,7 +135,9 @@ fn read() -> Result<BlockOffsets, Unsupported> {
         uring_tells_result: completes == Some(8),
         requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,
         files: FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
-        calls: CALLS.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
+        calls: CALLS.into_iter().map(|wanted| call_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
+        // The sock, the buffer and the error, beside the tracepoint's own data.
+        resends_tell_error: btf.parameters("btf_trace_tcp_retransmit_skb") == Some(4),
         // The tracepoint's own data comes first.
         request_argument: btf.parameters("btf_trace_block_rq_issue").map_or(0, |count| count.saturating_sub(2)),
         tells_start: btf.has_name("btf_trace_block_io_start"),
@@ -157,6 +161,13 @@ fn file_offset(btf: &Btf<'_>, (global, structure, member): Wanted) -> Option<Off
         _ => 0,
     };
     Some((global, found + within))
+}
+
+/// The same of what leads to sockets, some of which kernels need not have: 0 for these.
+fn call_offset(btf: &Btf<'_>, wanted: Wanted) -> Option<Offset> {
+    const OPTIONAL: [&str; 3] = ["SOCK_PEER_6", "UNIX_", "ADDRESS_"];
+    let is_optional = OPTIONAL.iter().any(|beginning| wanted.0.starts_with(beginning));
+    file_offset(btf, wanted).or(is_optional.then_some((wanted.0, 0)))
 }
 
 /// What a disk is called, `nvme0n1`, by its numbers as `perf_ebpf::block` has them; these if it is gone.

@@ -202,7 +202,16 @@ fn quality(figures: &SeriesReport) -> Section {
 fn losses(report: &Report, event: &str) -> Section {
     let Some(accounting) = report.accounting.get(event) else { return Section::default() };
     let lost = accounting.lost.iter().filter(|(_, count)| **count > 0);
-    let rows: Vec<_> = lost.map(|(cause, count)| vec![thousands(*count), cause.replace('_', " ")]).collect();
+    let mut rows: Vec<_> = lost.map(|(cause, count)| vec![thousands(*count), cause.replace('_', " ")]).collect();
+    let others = [
+        ("requests to disks", report.block.as_ref().map(|block| &block.accounting)),
+        ("calls on files", report.file_calls.as_ref().map(|calls| &calls.accounting)),
+        ("system calls", report.calls.as_ref().map(|calls| &calls.accounting)),
+    ];
+    for (what, accounting) in others {
+        let lost = accounting.iter().flat_map(|accounting| &accounting.lost).filter(|(_, count)| **count > 0);
+        rows.extend(lost.map(|(cause, count)| vec![thousands(*count), format!("{what}: {}", cause.replace('_', " "))]));
+    }
     let text = if rows.is_empty() { vec![String::from("Nothing was lost.")] } else { Vec::new() };
     table_of_counts("Losses", text, rows)
 }

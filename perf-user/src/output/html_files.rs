@@ -10,7 +10,7 @@ use crate::report::{
 
 /// By process, file and call; and peers.
 pub(super) fn sections(calls: &FileCallsReport) -> Vec<Section> {
-    let numbers = ["time", "calls", "failed", "from disk", "bytes", "p50", "p99", "max"].map(Column::number);
+    let numbers = ["time", "calls", "failed", "with disk I/O", "bytes", "p50", "p99", "max"].map(Column::number);
     let texts = ["call", "file or peer", "process"].map(Column::text);
     let files = Section {
         heading: "Files and sockets".into(),
@@ -21,7 +21,7 @@ pub(super) fn sections(calls: &FileCallsReport) -> Vec<Section> {
     let numbers = ["time", "answers", "p50", "p90", "p99", "max", "connected", "max"].map(Column::number);
     let texts = ["peer", "process", "failures"].map(Column::text);
     let peers = (!calls.peers.is_empty()).then(|| Section {
-        heading: "Peers that answer".into(),
+        heading: "Peers: time to the first byte of an answer".into(),
         text: more(
             "From when the first thing was sent until something was received; how many connections were made, and the longest time \
              that took.",

@@ -36,6 +36,10 @@ const CONDITIONS: [&str; 15] = [
     "SynchronousQueue",
 ];
 
+/// A part of the name of a function that waits for the end of another thread.
+const JOINS: [&str; 6] =
+    ["pthread_join", "pthread_clockjoin", "pthread_timedjoin", "thread::join", "JoinHandle", "Thread.join"];
+
 /// A part of the name of a function that waits for a lock, which somebody holds: never idle.
 const LOCKS: [&str; 11] = [
     "mutex_lock",
@@ -168,8 +172,19 @@ impl Profile {
         times
     }
 
+    /// Whether a thread waits for a sign of another: in a condition variable, or for its end.
+    #[must_use]
+    pub fn awaits_sign(&self, stack: StackId) -> bool {
+        self.condition(stack).or_else(|| self.futex(stack, &JOINS)).is_some()
+    }
+
     /// Where a thread waits in a condition variable, if it does.
     fn condition(&self, stack: StackId) -> Option<&Frame> {
+        self.futex(stack, &CONDITIONS)
+    }
+
+    /// Where a thread waits by a futex in a function with one of these parts in its name, and for no lock, if it does.
+    fn futex(&self, stack: StackId, parts: &[&str]) -> Option<&Frame> {
         // Of a stack that goes on with the waker's, only the part up to the reason.
         let ids = self.stacks.root_to_leaf(stack);
         let frames: Vec<&Frame> = ids.iter().filter_map(|id| self.frames.get(id.0 as usize)).collect();
@@ -188,7 +203,7 @@ impl Profile {
             |names: &[&str], known: &[&str]| names.iter().any(|name| known.iter().any(|part| name.contains(part)));
         // A function of the program's own is no condition variable because it is called like one.
         let called = if self.owner(place.own) == Owner::Program { &names[..names.len() - 1] } else { &names[..] };
-        (has(called, &CONDITIONS) && !has(&names, &LOCKS)).then_some(place.own)
+        (has(called, parts) && !has(&names, &LOCKS)).then_some(place.own)
     }
 }
 

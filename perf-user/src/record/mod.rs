@@ -1,6 +1,7 @@
 //! A recording while it runs: one thread drains the kernel and never waits, another names and stores.
 
 mod code;
+mod events;
 mod meter;
 mod pythons;
 mod store_thread;
@@ -16,7 +17,7 @@ use std::{
 
 use crate::{
     collect::{
-        AttachError, BYTES, Collector as _, EventKind, NANOSECONDS,
+        AttachError, EventKind,
         cpu::CpuCollector,
         session::{Session, SessionOptions, Unwind},
         target::{Target, comm_from, comm_text},
@@ -26,9 +27,10 @@ use crate::{
     profile::{Overhead, Recording},
     store::{StoreError, Writer},
     symbolize::NameOptions,
-    task::{Follow, Tasks},
+    task::{Follow, LocatedWindow, Tasks},
 };
 use code::CodeFollower;
+use events::{Event, events};
 use meter::{Meter, Totals};
 use store_thread::StoreThread;
 use task_rings::TaskRings;
@@ -122,8 +124,8 @@ pub enum RecordError {
 }
 
 /// Records until the target ends, the time is over, or a signal comes on `signals`; after that the next signal takes its
-/// default action. `release` is called once everything is watched: it lets a command run. `progress` is called about
-/// once a second.
+/// default action. `release` is called once everything is watched: it lets a command run. `watch` is shown every window, and
+/// `progress` is called about once a second.
 ///
 /// # Errors
 /// When recording could not begin. What fails later is in the [`Outcome`].
@@ -133,6 +135,7 @@ pub fn record(
     mut recording: Recording,
     signals: &OwnedFd,
     release: impl FnOnce() -> Result<(), RecordError>,
+    mut watch: impl FnMut(&LocatedWindow),
     mut progress: impl FnMut(&Progress),
 ) -> Result<Outcome, RecordError> {
     sys::raise_open_files();
@@ -206,7 +209,7 @@ pub fn record(
         }
         remapped = false;
         run.follow_cpus(&mut session, &mut rings);
-        match run.window(&mut session, &mut rings, None) {
+        match run.window(&mut session, &mut rings, None, &mut watch) {
             Ok(true) => {}
             Ok(false) => break Ended::Failure,
             Err(error) => {
@@ -223,7 +226,7 @@ pub fn record(
     session.stop();
     let _ = rings.check();
     if failure.is_none() {
-        failure = run.window(&mut session, &mut rings, Some(end_ns)).err();
+        failure = run.window(&mut session, &mut rings, Some(end_ns), &mut watch).err();
     }
     // From here on a signal ends perfprobe at once, but not a twin of the one that ended the recording: timeout(1) sends
     // its signal to the process and to the group.
@@ -299,6 +302,7 @@ impl Run {
         session: &mut Session,
         rings: &mut TaskRings,
         end_ns: Option<u64>,
+        watch: &mut impl FnMut(&LocatedWindow),
     ) -> Result<bool, RecordError> {
         let raw = self.drain.rotate(session, end_ns, &|thread| self.code.walk_waiting(&self.tasks, thread))?;
         rings.apply_until_now(&mut self.tasks);
@@ -316,6 +320,7 @@ impl Run {
             self.totals.reported += cpu.reported();
             self.totals.lost += cpu.lost_total();
         }
+        watch(&located);
         Ok(self.store.send(located))
     }
 
@@ -352,31 +357,6 @@ impl Run {
         }
         warnings
     }
-}
-
-/// What is written down of a kind of events.
-struct Event {
-    kind: EventKind,
-    unit: &'static str,
-    period_ns: u64,
-    source: &'static str,
-}
-
-fn events(options: &RecordOptions) -> Vec<Event> {
-    let event = |kind: &EventKind| match kind {
-        EventKind::Cpu => {
-            let (unit, source) = (options.collector.value().unit, options.collector.clock().name());
-            Event { kind: *kind, unit, period_ns: options.collector.period_ns(), source }
-        }
-        EventKind::Syscalls => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "system calls" },
-        EventKind::Io => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "block devices" },
-        EventKind::Files => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "files and sockets" },
-        EventKind::IoBytes => Event { kind: *kind, unit: BYTES, period_ns: 0, source: "block devices" },
-        EventKind::OffCpu | EventKind::Sched | EventKind::OffWake => {
-            Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }
-        }
-    };
-    options.session.kinds.iter().map(event).collect()
 }
 
 fn follow(target: &Target) -> Follow {

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde::Serialize;
 
-use super::{LengthsReport, ReportOptions};
+use super::{LengthsReport, ReportOptions, human::thousands};
 use crate::profile::{Accounting, Profile};
 
 mod text;
@@ -162,7 +162,7 @@ impl PeerReport {
     /// What went wrong; empty if nothing did.
     #[must_use]
     pub fn told_failures(&self) -> String {
-        let told = |count: u64, what: &str| (count > 0).then(|| format!("{what} {count}"));
+        let told = |count: u64, what: &str| (count > 0).then(|| format!("{what} {}", thousands(count)));
         let failures = [
             told(self.connects.failed, "not connected"),
             told(self.retransmits, "sent again"),

@@ -160,6 +160,16 @@ pub fn file_name(path: &str) -> &str {
     if path.starts_with('[') { path } else { path.rsplit('/').next().unwrap_or(path) }
 }
 
+/// The end of a path that is too long: it says most.
+#[must_use]
+pub fn shorten_path(path: &str, room: usize) -> String {
+    let count = path.chars().count();
+    if count <= room {
+        return path.to_owned();
+    }
+    format!("…{}", path.chars().skip(count + 1 - room).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

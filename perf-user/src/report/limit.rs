@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::{
-    BlockReport, FileCallsReport, FunctionReport, PlaceReport, RunQueueReport, ThreadTimes, WakeReport,
+    BlockReport, FileCallsReport, PlaceReport, RunQueueReport, ThreadTimes, WakeReport,
     human::{duration, percent},
     places::{Places, places},
+    series::unnamed,
 };
 use crate::{
     collect::{Did, EventKind},
@@ -37,8 +38,6 @@ pub struct LimitReport {
 
 /// What else the report says that tells more.
 pub(super) struct Told<'a> {
-    pub(super) functions: &'a [FunctionReport],
-    pub(super) samples: u64,
     pub(super) block: Option<&'a BlockReport>,
     pub(super) files: Option<&'a FileCallsReport>,
     pub(super) queue: Option<&'a RunQueueReport>,
@@ -49,9 +48,15 @@ pub(super) struct Told<'a> {
 const ACTIVE_PERCENT: u128 = 5;
 /// Why threads wait for their children, whose own time tells what limits them.
 const CHILD: &str = "child";
+/// What is said of waits whose reason no event told.
+const UNKNOWN: &str = "blocked";
 const DISK: &str = "disk or kernel lock";
+const FUTEX: &str = "futex";
 const FAULT: &str = "page fault";
-const PEER: &str = "pipe/socket/terminal";
+/// Waits that others end by what they write.
+const PEERS: [&str; 2] = ["pipe/socket/terminal", "socket"];
+/// A thread that runs for less of its time than one part in so many is asleep.
+const ASLEEP: u64 = 10_000;
 const IDLE_WORD: &str = "idle";
 
 /// Of the times of all threads; `None` if it is not known what they did, or there are none.
@@ -61,17 +66,100 @@ pub(super) fn limit(
     told: &Told<'_>,
     known: &mut Places,
 ) -> Option<LimitReport> {
-    let (mut sums, mut idle_ns) = (BTreeMap::<&str, u64>::new(), 0_u64);
     let own = for_own(threads, told.wakes);
+    // Threads that sleep through all of it are no limit to others that work; where none does, they are what it hangs in.
+    let awake: Vec<&ThreadTimes> = threads.iter().filter(|thread| !is_asleep(thread)).collect();
+    let signs = for_signs(profile);
+    let (sums, idle_ns) = match sum_up(&awake, &own, &signs) {
+        (sums, idle_ns) if is_active(&sums, idle_ns) || awake.iter().any(|thread| is_busy(thread)) => (sums, idle_ns),
+        _ => sum_up(&threads.iter().collect::<Vec<_>>(), &own, &HashMap::new()),
+    };
+    let active_ns = sums.values().fold(0_u64, |sum, ns| sum.saturating_add(*ns));
+    let all_ns = active_ns.saturating_add(idle_ns);
+    if all_ns == 0 {
+        return None;
+    }
+    let unknown_ns: u64 = threads.iter().filter_map(|thread| thread.blocked_ns.get(UNKNOWN)).sum();
+    if unknown_ns > all_ns {
+        // Waits were not recorded, or only some of them.
+        return None;
+    }
+    if !is_active(&sums, idle_ns) && !threads.iter().any(is_busy) {
+        let beside = told.files.and_then(peer);
+        return Some(LimitReport {
+            what: IDLE_WORD.into(),
+            ns: idle_ns,
+            of_ns: all_ns,
+            beside,
+            ..LimitReport::default()
+        });
+    }
+    let (what, ns) = sums.into_iter().max_by_key(|(_, ns)| *ns)?;
+    let mut limit = LimitReport { what: what.into(), ns, of_ns: active_ns, ..LimitReport::default() };
+    let (place, beside) = if what == did_name(Did::Ran) {
+        (ran(profile), None)
+    } else if what == did_name(Did::WaitedForCpu) {
+        (None, told.queue.and_then(taker))
+    } else {
+        let place = waited(profile, what, known);
+        let beside = beside(what, ns, place.as_ref().map_or("", |(place, _)| place), told);
+        (place, beside)
+    };
+    if let Some((place, percent)) = place {
+        (limit.place, limit.place_percent) = (Some(place), Some(percent));
+    }
+    limit.beside = beside;
+    Some(limit)
+}
+
+fn is_asleep(thread: &ThreadTimes) -> bool {
+    let ran_ns = thread.running_ns.saturating_add(thread.runnable_ns);
+    ran_ns < thread.wall_ns / ASLEEP
+}
+
+/// A thread that works for so much of its time, in percent, is not idle, whatever others are.
+const BUSY_PERCENT: u128 = 20;
+
+fn is_busy(thread: &ThreadTimes) -> bool {
+    let waited =
+        thread.blocked_ns.iter().filter(|(why, _)| !IDLE.contains(&why.as_str()) && !NEUTRAL.contains(&why.as_str()));
+    let active = u128::from(thread.running_ns)
+        + u128::from(thread.runnable_ns)
+        + waited.map(|(_, ns)| u128::from(*ns)).sum::<u128>();
+    active * 100 >= u128::from(thread.wall_ns) * BUSY_PERCENT
+}
+
+/// Neither work nor a want of it.
+const NEUTRAL: [&str; 3] = [CHILD, UNKNOWN, FUTEX];
+
+fn is_active(sums: &BTreeMap<&str, u64>, idle_ns: u64) -> bool {
+    let active: u128 = sums.values().map(|ns| u128::from(*ns)).sum();
+    active > 0 && active * 100 >= (active + u128::from(idle_ns)) * ACTIVE_PERCENT
+}
+
+/// What threads did, by what, and for how long they were idle.
+fn sum_up<'a>(
+    threads: &[&'a ThreadTimes],
+    own: &HashMap<(u32, u32, &str), u64>,
+    signs: &HashMap<(u32, u32), u64>,
+) -> (BTreeMap<&'a str, u64>, u64) {
+    let (mut sums, mut idle_ns) = (BTreeMap::<&str, u64>::new(), 0_u64);
     for thread in threads {
         let ran = [(did_name(Did::Ran), thread.running_ns), (did_name(Did::WaitedForCpu), thread.runnable_ns)];
         let waited = thread.blocked_ns.iter().map(|(why, ns)| (why.as_str(), *ns));
         for (what, ns) in ran.into_iter().chain(waited) {
             match what {
-                CHILD => {}
-                PEER => {
-                    let own_ns = own.get(&(thread.tgid, thread.tid)).copied().unwrap_or(0);
-                    *sums.entry(PEER).or_default() += ns.saturating_sub(own_ns);
+                CHILD | UNKNOWN => {}
+                FUTEX => {
+                    let signs_ns = signs.get(&(thread.tgid, thread.tid)).copied().unwrap_or(0).min(ns);
+                    idle_ns = idle_ns.saturating_add(signs_ns);
+                    let sum = sums.entry(FUTEX).or_default();
+                    *sum = sum.saturating_add(ns - signs_ns);
+                }
+                what if PEERS.contains(&what) => {
+                    let own_ns = own.get(&(thread.tgid, thread.tid, what)).copied().unwrap_or(0);
+                    let sum = sums.entry(what).or_default();
+                    *sum = sum.saturating_add(ns.saturating_sub(own_ns));
                 }
                 what if IDLE.contains(&what) => idle_ns = idle_ns.saturating_add(ns),
                 what => {
@@ -81,48 +169,62 @@ pub(super) fn limit(
             }
         }
     }
-    let active_ns = sums.values().fold(0_u64, |sum, ns| sum.saturating_add(*ns));
-    let all_ns = active_ns.saturating_add(idle_ns);
-    if all_ns == 0 {
-        return None;
-    }
-    if u128::from(active_ns) * 100 < u128::from(all_ns) * ACTIVE_PERCENT {
-        return Some(LimitReport { what: IDLE_WORD.into(), ns: idle_ns, of_ns: all_ns, ..LimitReport::default() });
-    }
-    let (what, ns) = sums.into_iter().max_by_key(|(_, ns)| *ns)?;
-    let mut limit = LimitReport { what: what.into(), ns, of_ns: active_ns, ..LimitReport::default() };
-    let (place, beside) = if what == did_name(Did::Ran) {
-        (ran(told), None)
-    } else if what == did_name(Did::WaitedForCpu) {
-        (None, told.queue.and_then(taker))
-    } else {
-        (waited(profile, what, known), beside(what, told))
-    };
-    if let Some((place, percent)) = place {
-        (limit.place, limit.place_percent) = (Some(place), Some(percent));
-    }
-    limit.beside = beside;
-    Some(limit)
+    (sums, idle_ns)
 }
 
-/// How long threads waited for others of these to write to a pipe or socket: what those did in that time tells more.
-fn for_own(threads: &[ThreadTimes], wakes: &[WakeReport]) -> HashMap<(u32, u32), u64> {
+/// How long threads waited for signs of others: what those did until then tells more.
+fn for_signs(profile: &Profile) -> HashMap<(u32, u32), u64> {
+    let (mut signs, mut known) = (HashMap::<(u32, u32), u64>::new(), HashMap::<StackId, bool>::new());
+    for sample in profile.series(EventKind::OffCpu.name()).iter().flat_map(|series| &series.samples) {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        if *known.entry(sample.stack).or_insert_with(|| profile.awaits_sign(sample.stack)) {
+            let sum = signs.entry((thread.tgid, thread.tid)).or_default();
+            *sum = sum.saturating_add(sample.value);
+        }
+    }
+    signs
+}
+
+/// How long threads waited for what others of these were to write, while those were at work: what they did tells more.
+fn for_own<'a>(threads: &[ThreadTimes], wakes: &'a [WakeReport]) -> HashMap<(u32, u32, &'a str), u64> {
     let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
     let is_own = |wake: &&WakeReport| {
         let tid = wake.waker.as_deref().and_then(|waker| waker.rsplit_once('(')?.1.strip_suffix(')'));
-        wake.why == PEER && tid.and_then(|tid| tid.parse().ok()).is_some_and(|tid| known.contains(&tid))
+        PEERS.contains(&wake.why.as_str())
+            && tid.and_then(|tid| tid.parse().ok()).is_some_and(|tid| known.contains(&tid))
     };
-    let mut own = HashMap::new();
+    let mut own: HashMap<_, u64> = HashMap::new();
     for wake in wakes.iter().filter(is_own) {
-        *own.entry((wake.tgid, wake.tid)).or_default() += wake.waited_ns;
+        let idle = wake.waker_waited_ns.iter().filter(|(why, _)| IDLE.contains(&why.as_str()));
+        let idle_ns = idle.fold(0_u64, |sum, (_, ns)| sum.saturating_add(*ns));
+        let sum = own.entry((wake.tgid, wake.tid, wake.why.as_str())).or_default();
+        *sum = sum.saturating_add(wake.waited_ns.saturating_sub(idle_ns));
     }
     own
 }
 
-/// The function that ran most, and its share in percent.
-fn ran(told: &Told<'_>) -> Option<(String, u64)> {
-    let function = told.functions.iter().find(|function| function.self_value > 0)?;
-    Some((function.name.clone(), share(function.self_value, told.samples)))
+/// The function of the program's own below which it ran most, and its share in percent.
+fn ran(profile: &Profile) -> Option<(String, u64)> {
+    let series = profile.series(EventKind::Cpu.name())?;
+    let mut stacks: HashMap<StackId, u64> = HashMap::new();
+    for sample in &series.samples {
+        let sum = stacks.entry(sample.stack).or_default();
+        *sum = sum.saturating_add(sample.value);
+    }
+    let all = stacks.values().fold(0_u64, |sum, value| sum.saturating_add(*value));
+    let mut functions: BTreeMap<String, u64> = BTreeMap::new();
+    for (stack, value) in stacks {
+        let Some(place) = profile.place(stack) else { continue };
+        let text = |id| profile.strings.get(id);
+        let name = match place.own.symbolized {
+            true => text(place.own.function).to_owned(),
+            false => unnamed(text(place.own.module)),
+        };
+        let sum = functions.entry(name).or_default();
+        *sum = sum.saturating_add(value);
+    }
+    let (name, value) = functions.into_iter().max_by_key(|(_, value)| *value)?;
+    Some((name, share(value, all)))
 }
 
 /// The place where threads waited longest for this reason, and its share in percent.
@@ -139,22 +241,37 @@ fn waited(profile: &Profile, why: &str, known: &mut Places) -> Option<(String, u
     Some((place.label(), share(place.value, all)))
 }
 
-/// What the disk or the peer did for that.
-fn beside(why: &str, told: &Told<'_>) -> Option<String> {
+/// What the disk or the peer did for waits of so long, most of them at this place.
+fn beside(why: &str, ns: u64, place: &str, told: &Told<'_>) -> Option<String> {
     match why {
         DISK | FAULT => {
-            let kind = told.block?.kinds.first()?;
+            let kinds = &told.block?.kinds;
+            let total_ns: u64 = kinds.iter().map(|kind| kind.whole.total_ns).sum();
+            // Else it was a lock.
+            if total_ns < ns / 2 {
+                return None;
+            }
+            let wanted: &[&str] = match place {
+                place if place.contains("sync") => &["flush", "write"],
+                place if place.contains("write") => &["write", "flush"],
+                _ => &["read"],
+            };
+            let kind = kinds.iter().find(|kind| wanted.contains(&kind.operation.as_str())).or(kinds.first())?;
             let queue = percent(kind.queue.total_ns, kind.whole.total_ns);
             let (p50, p99) = (duration(kind.whole.p50_ns), duration(kind.whole.p99_ns));
             Some(format!("{} takes {p50} (p50), {p99} (p99), {queue} of it in the queue", kind.label()))
         }
-        PEER => {
-            let peer = told.files?.peers.first().filter(|peer| peer.responses.count > 0)?;
-            let of = &peer.responses.lengths;
-            Some(format!("{} answers after {} (p50), {} (p99)", peer.peer, duration(of.p50_ns), duration(of.p99_ns)))
-        }
+        why if PEERS.contains(&why) => told.files.and_then(peer),
         _ => None,
     }
+}
+
+/// The peer that takes longest, and how long.
+fn peer(files: &FileCallsReport) -> Option<String> {
+    let peer = files.peers.first().filter(|peer| peer.responses.count > 0)?;
+    let of = &peer.responses.lengths;
+    let (all, p50, p99) = (duration(of.total_ns), duration(of.p50_ns), duration(of.p99_ns));
+    Some(format!("{} took {all} to answer: {p50} (p50), {p99} (p99)", peer.peer))
 }
 
 /// Who ran most while threads waited for a CPU.
@@ -177,11 +294,13 @@ impl LimitReport {
     pub fn told(&self) -> Vec<String> {
         let (share, of) = (percent(self.ns, self.of_ns), duration(self.of_ns));
         if self.what == IDLE_WORD {
-            return vec![format!("nothing: {share} of their time ({of}) its threads had nothing to do")];
+            let first =
+                format!("nothing that shows: for {share} of their time ({of}) threads slept or waited for events");
+            return [Some(first), self.beside.clone()].into_iter().flatten().collect();
         }
         let what = match self.what.as_str() {
             what if what == did_name(Did::Ran) => "the CPU".into(),
-            what if what == did_name(Did::WaitedForCpu) => "too few CPUs".to_owned(),
+            what if what == did_name(Did::WaitedForCpu) => "waits for a CPU".to_owned(),
             DISK if self.beside.is_some() => "the disk".into(),
             what => format!("waits ({what})"),
         };
@@ -200,7 +319,8 @@ mod tests {
 
     fn thread(running_ns: u64, runnable_ns: u64, blocked: &[(&str, u64)]) -> ThreadTimes {
         let blocked_ns = blocked.iter().map(|(why, ns)| ((*why).to_owned(), *ns)).collect();
-        ThreadTimes { running_ns, runnable_ns, blocked_ns, ..ThreadTimes::default() }
+        let wall_ns = running_ns + runnable_ns + blocked.iter().map(|(_, ns)| ns).sum::<u64>();
+        ThreadTimes { wall_ns, running_ns, runnable_ns, blocked_ns, ..ThreadTimes::default() }
     }
 
     fn of(threads: &[ThreadTimes]) -> Option<LimitReport> {
@@ -208,18 +328,19 @@ mod tests {
     }
 
     fn limited(threads: &[ThreadTimes], wakes: &[WakeReport]) -> Option<LimitReport> {
-        let told = Told { functions: &[], samples: 0, block: None, files: None, queue: None, wakes };
+        let told = Told { block: None, files: None, queue: None, wakes };
         limit(&Profile::default(), threads, &told, &mut Places::new())
     }
 
     #[test]
     fn waiting_for_another_of_the_program_is_no_limit() {
+        const PIPE: &str = PEERS[0];
         let of = |tid, thread: ThreadTimes| ThreadTimes { tgid: 7, tid, ..thread };
-        let threads = [of(1, thread(10, 0, &[(PEER, 900)])), of(2, thread(600, 0, &[]))];
+        let threads = [of(1, thread(10, 0, &[(PIPE, 900)])), of(2, thread(600, 0, &[]))];
         let wake = |waker: &str| WakeReport {
             tgid: 7,
             tid: 1,
-            why: PEER.into(),
+            why: PIPE.into(),
             waker: Some(waker.into()),
             waited_ns: 880,
             ..WakeReport::default()
@@ -227,7 +348,10 @@ mod tests {
         let helped = limited(&threads, &[wake("worker (2)")]).unwrap();
         assert_eq!((helped.what.as_str(), helped.ns, helped.of_ns), ("running", 610, 630));
         let asked = limited(&threads, &[wake("other (3)")]).unwrap();
-        assert_eq!((asked.what.as_str(), asked.ns), (PEER, 900));
+        assert_eq!((asked.what.as_str(), asked.ns), (PIPE, 900));
+        let waker_waited_ns = BTreeMap::from([("sleep".to_owned(), 870)]);
+        let slept = limited(&threads, &[WakeReport { waker_waited_ns, ..wake("worker (2)") }]).unwrap();
+        assert_eq!((slept.what.as_str(), slept.ns), (PIPE, 890), "what sleeps does nothing that would tell more");
     }
 
     #[test]
@@ -244,9 +368,20 @@ mod tests {
     fn threads_that_hardly_do_anything_are_limited_by_nothing() {
         let found = of(&[thread(10, 1, &[("poll", 2_000)])]).unwrap();
         assert_eq!((found.what.as_str(), found.ns, found.of_ns), ("idle", 2_000, 2_011));
-        assert!(found.told()[0].starts_with("nothing: 99.5% of their time"), "{:?}", found.told());
+        assert!(found.told()[0].starts_with("nothing that shows: for 99.5% of their time"), "{:?}", found.told());
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[thread(0, 0, &[])]), None);
+    }
+
+    #[test]
+    fn threads_that_sleep_through_it_are_what_it_hangs_in_only_if_none_works() {
+        let asleep = thread(0, 0, &[("futex", 1_000_000)]);
+        let works = of(&[thread(90_000, 5_000, &[("poll", 905_000)]), asleep.clone(), asleep.clone()]).unwrap();
+        assert_eq!((works.what.as_str(), works.of_ns), ("running", 95_000));
+        let one = of(&[thread(900_000, 0, &[]), thread(1_000, 0, &[("poll", 40_000_000)])]).unwrap();
+        assert_eq!(one.what, "running", "of forty threads one may be busy");
+        let hangs = of(&[asleep.clone(), asleep, thread(100, 0, &[("poll", 999_900)])]).unwrap();
+        assert_eq!((hangs.what.as_str(), hangs.ns), ("futex", 2_000_000));
     }
 
     #[test]

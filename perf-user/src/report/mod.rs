@@ -365,16 +365,8 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let mut threads = threads::times(profile, &mut known);
     let (queue, block) = (run_queue::run_queue(profile, options), block::block(profile, options));
     let file_calls = file_calls::file_calls(profile, options);
-    let cpu = series.get(EventKind::Cpu.name());
     let mut wakes = wakes::wakes(profile);
-    let told = Told {
-        functions: cpu.map_or(&[], |cpu| &cpu.functions),
-        samples: cpu.map_or(0, |cpu| cpu.selected),
-        block: block.as_ref(),
-        files: file_calls.as_ref(),
-        queue: queue.as_ref(),
-        wakes: &wakes,
-    };
+    let told = Told { block: block.as_ref(), files: file_calls.as_ref(), queue: queue.as_ref(), wakes: &wakes };
     let limit = limit::limit(profile, &threads, &told, &mut known);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);

@@ -33,6 +33,13 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
             ));
         }
     }
+    if let Some(calls) = &profile.file_calls {
+        let of = &calls.accounting;
+        warnings.extend(of_accounting("files", "calls", of, "counts, bytes and times are of the rest"));
+    }
+    if let Some(block) = &profile.block {
+        warnings.extend(of_accounting("disks", "requests", &block.accounting, "counts and times are of the rest"));
+    }
     if let Some(timeline) = &profile.timeline {
         warnings.extend(of_accounting(
             "timeline",
@@ -150,6 +157,6 @@ pub(super) fn reason(covered_ns: u64, event: &str, unit: &str, accounting: &Acco
             duration(covered_ns)
         )
     } else {
-        format!("No {event} event of the target happened in {}.", duration(covered_ns))
+        format!("No {event} event of the target was taken in {}.", duration(covered_ns))
     }
 }

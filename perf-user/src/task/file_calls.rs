@@ -33,7 +33,7 @@ pub struct LocatedFileCalls {
 pub struct Peer {
     /// From when the first thing was sent until something was received.
     pub answers: Lengths,
-    /// Of all processes that are connected with it.
+    /// What became of the connections.
     pub connections: Connections,
 }
 
@@ -56,7 +56,7 @@ impl LocatedFileCalls {
 impl Tasks {
     /// Finds out what is known of the calls of a window as long as it can be known.
     pub(super) fn locate_file_calls(
-        &mut self,
+        &self,
         calls: &RawFileCalls,
         texts: &HashMap<FileKey, FileText>,
         window: &RawWindow,
@@ -67,18 +67,12 @@ impl Tasks {
         for ((tgid, socket), answers) in calls.answers.iter().filter(|((_, socket), _)| asks(socket)) {
             peers.entry((*tgid, *socket)).or_insert(none).answers = *answers;
         }
-        // The kernel tells of all connections of the machine, and not of whom: those are the target's that it made calls on. What
-        // happens to one before its first call returns is told with the next window.
-        self.connections.extend(calls.connections.iter().map(|(socket, what)| (*socket, *what)));
-        for (tgid, _, socket) in calls.sums.keys() {
-            if let Some(connections) = self.connections.remove(socket) {
-                peers.entry((*tgid, *socket)).or_insert(none).connections = connections;
-            }
+        for ((tgid, socket), connections) in &calls.connections {
+            peers.entry((*tgid, *socket)).or_insert(none).connections = *connections;
         }
-        // Those of others are forgotten a window later.
-        self.connections.retain(|socket, _| calls.connections.contains_key(socket));
         let mut processes = HashMap::new();
-        for (tgid, _, _) in calls.sums.keys() {
+        let tgids = calls.sums.keys().map(|(tgid, ..)| tgid).chain(peers.keys().map(|(tgid, _)| tgid));
+        for tgid in tgids {
             processes.entry(*tgid).or_insert_with(|| self.process_name(*tgid, window.end_ns));
         }
         LocatedFileCalls {

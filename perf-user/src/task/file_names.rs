@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
 use perf_ebpf::{
-    block::{FileKey, FileName},
-    file_calls::{GIVEN, GIVEN_SYSTEM, PIPE, PLACELESS, SOCKET, SOCKET_SYSTEM, SocketName},
+    block::{FileKey, FileName, NAME_BYTES},
+    file_calls::{GIVEN, GIVEN_SYSTEM, PIPE, PLACELESS, REST_SYSTEM, SOCKET, SOCKET_SYSTEM, SocketName},
 };
 use zerocopy::FromBytes as _;
 
@@ -52,6 +53,9 @@ impl FileKind {
     }
 }
 
+/// What stands for files that there was no room to tell apart.
+const MORE_FILES: &str = "(more files than can be told apart)";
+
 /// What all files of a window are called.
 pub(super) fn texts(window: &RawWindow) -> HashMap<FileKey, FileText> {
     let mut files: HashSet<FileKey> = HashSet::new();
@@ -64,6 +68,8 @@ pub(super) fn texts(window: &RawWindow) -> HashMap<FileKey, FileText> {
     let mut owners: HashMap<FileKey, u32> = HashMap::new();
     if let Some(calls) = &window.file_calls {
         files.extend(calls.sums.keys().map(|(_, _, file)| *file));
+        files.extend(calls.connections.keys().map(|(_, socket)| *socket));
+        owners.extend(calls.connections.keys().map(|(tgid, socket)| (*socket, *tgid)));
         owners.extend(calls.sums.keys().map(|(tgid, _, file)| (*file, *tgid)));
     }
     // Most windows of most programs have none.
@@ -71,7 +77,8 @@ pub(super) fn texts(window: &RawWindow) -> HashMap<FileKey, FileText> {
     let mut listening = HashMap::new();
     let mut is_listening = |file: FileKey, port: u16| {
         let tgid = owners.get(&file).copied().unwrap_or_default();
-        listening.entry(tgid).or_insert_with(|| listening_ports(tgid)).contains(&port)
+        let namespace = fs::read_link(format!("/proc/{tgid}/ns/net")).unwrap_or_default();
+        listening.entry(namespace).or_insert_with(|| listening_ports(tgid)).contains(&port)
     };
     let text = |file: FileKey| {
         let text = text(file, window.file_names.get(&file), &mounts, &mut |port| is_listening(file, port));
@@ -90,10 +97,17 @@ fn text(
     if file == FileKey::default() || (file.inode == 0 && file.system == GIVEN_SYSTEM) {
         return FileText::default();
     }
+    if file.system == REST_SYSTEM {
+        return of(FileKind::Other, MORE_FILES.into());
+    }
     let bytes = name.map(|name| name.text.get(..name.used as usize).unwrap_or(&name.text)).unwrap_or_default();
     match name.map(|name| name.kind) {
         Some(SOCKET) => return socket(bytes, is_listening),
-        Some(GIVEN) => return of(FileKind::File, String::from_utf8_lossy(bytes).into_owned()),
+        Some(GIVEN) => {
+            // What is as long as there is room for goes on.
+            let rest = if bytes.len() + 1 >= NAME_BYTES { "…" } else { "" };
+            return of(FileKind::File, String::from_utf8_lossy(bytes).into_owned() + rest);
+        }
         Some(PIPE) => return of(FileKind::Pipe, format!("pipe:[{}]", file.inode)),
         Some(PLACELESS) => {
             let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -112,14 +126,19 @@ fn path(file: FileKey, name: Option<&FileName>, mounts: &Mounts) -> String {
         return format!("inode {} of {}:{}", file.inode, file.system >> 20, file.system & 0xf_ffff);
     };
     let text = name.text.get(..name.used as usize).unwrap_or(&name.text);
-    let parts = text.split(|byte| *byte == 0).filter(|part| !part.is_empty());
+    // A root is called so itself.
+    let parts = text.split(|byte| *byte == 0).filter(|part| !part.is_empty() && *part != b"/");
     let parts: Vec<_> = parts.map(String::from_utf8_lossy).collect();
     let mut path = parts.iter().rev().fold(String::new(), |path, part| path + "/" + part);
     let known = if name.is_whole == 0 { None } else { mounts.path(file.system, &path) };
-    path = known.unwrap_or_else(|| format!("…{path}"));
-    if path.is_empty() {
-        path.push('/');
-    }
+    path = match known {
+        Some(path) if path.is_empty() => "/".into(),
+        Some(path) => path,
+        None if path.is_empty() => {
+            return format!("inode {} of {}:{}", file.inode, file.system >> 20, file.system & 0xf_ffff);
+        }
+        None => format!("…{path}"),
+    };
     if name.is_deleted != 0 { path + " (deleted)" } else { path }
 }
 
@@ -181,10 +200,7 @@ fn unix_path(path: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use perf_ebpf::{
-        block::{NAME_BYTES, PART_BYTES},
-        file_calls::PATH,
-    };
+    use perf_ebpf::{block::PART_BYTES, file_calls::PATH};
     use zerocopy::IntoBytes as _;
 
     use super::*;
@@ -208,6 +224,8 @@ mod tests {
         assert_eq!(told(Some(name(b"t.db\0data\0srv\0", 1, 0))), "…/srv/data/t.db", "it is mounted nowhere here");
         assert_eq!(told(Some(name(b"t.db\0data\0", 0, 1))), "…/data/t.db (deleted)");
         assert_eq!(told(None), "inode 12 of 4000:3");
+        assert_eq!(told(Some(name(b"/\0", 1, 0))), "inode 12 of 4000:3", "a root that is mounted nowhere here");
+        assert_eq!(told(Some(name(b"memfd:x\0", 1, 1))), "…/memfd:x (deleted)");
     }
 
     #[test]

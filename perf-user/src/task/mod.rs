@@ -33,8 +33,6 @@ use std::{
     sync::Arc,
 };
 
-use perf_ebpf::{block::FileKey, file_calls::Connections};
-
 use generated::Generator;
 use process::Process;
 use pythons::Pythons;
@@ -65,8 +63,6 @@ pub struct Tasks {
     modules: Modules,
     pythons: Pythons,
     files: files::Files,
-    /// What became of connections of which it is not known yet whose they are.
-    connections: HashMap<FileKey, Connections>,
     lost_events: u64,
     /// Whether events may have been missed since processes were last looked for.
     events_missed: bool,

@@ -131,7 +131,7 @@ impl Module {
 }
 
 /// How many modules that nothing refers to any more are kept, with their files open, for the next process that maps them.
-pub(super) const KEPT: usize = 256;
+const KEPT: usize = 256;
 
 /// A mount namespace by its inode, and a directory in it by device and inode.
 type RootKey = (u64, u64, u64);

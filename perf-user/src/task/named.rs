@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    ModuleId, ModuleKind,
-    module::{KEPT, Module},
-};
+use super::{ModuleId, ModuleKind, module::Module};
+
+/// More than a window can have: each is stored anew when all are forgotten.
+const MOST: usize = 65_536;
 
 /// Modules by their names: the same for the same one, as long as there are not too many.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Named {
         if let Some(module) = self.known.get(name) {
             return Arc::clone(module);
         }
-        if self.known.len() >= KEPT {
+        if self.known.len() >= MOST {
             self.known.clear();
         }
         last.0 += 1;

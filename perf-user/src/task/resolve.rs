@@ -53,7 +53,7 @@ pub struct LocatedSample {
 }
 
 /// A window on its way to be named and stored.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LocatedWindow {
     /// Its start, `CLOCK_MONOTONIC`.
     pub start_ns: u64,
@@ -237,8 +237,9 @@ impl Tasks {
         let stacks = [sample.user_stack, sample.kernel_stack, sample.python_stack];
         let mut frames = self.locate_stack(sample.tgid, stacks, sample.first_ns, locating)?;
         if let Some(did) = sample.did {
+            frames.push(locating.place(self.modules.did(), number(did)));
             let touched = sample.file.and_then(|file| locating.touched.get(&file));
-            frames.push(locating.place(touched.unwrap_or(self.modules.did()), number(did)));
+            frames.extend(touched.map(|file| locating.place(file, number(did))));
         }
         if let Some(waker) = sample.waker.map(|waker| waker as usize) {
             let (key, module) = (locating.window.wakers.get(waker)?, locating.wakers.get(waker)?);

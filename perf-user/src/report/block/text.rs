@@ -14,6 +14,7 @@ use crate::{
 /// What is said of counters that are no losses.
 const FACTS: &[(&str, &str)] = &[
     ("merged", "more were made part of others before the device got them"),
+    ("names_full", "times a file's name found no room: it is told by its number"),
     ("files_full", "are missing in the table of files: too many files at once"),
     ("open_at_end", "more were not complete when the recording ended"),
 ];

@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use super::{FileCallReport, FileCallsReport, PeerReport};
 use crate::report::{
-    human::{bytes, duration, line, shorten, thousands},
+    human::{bytes, duration, line, shorten, shorten_path, thousands},
     text::{labelled, write_account, write_by_process, write_more},
 };
 
@@ -34,7 +34,10 @@ impl FileCallsReport {
             write_more(f, self.calls_omitted, "calls on files")?;
         }
         if !self.peers.is_empty() {
-            writeln!(f, "\n     time    answers     p50     p99     max  connected     max  peer that answers")?;
+            writeln!(
+                f,
+                "\n     time    answers     p50     p99     max  connected     max  peer, until its first byte"
+            )?;
             write_by_process(f, &self.peers, |peer| (peer.tgid, &peer.process), |f, peer| peer.write(f))?;
             write_more(f, self.peers_omitted, "peers")?;
         }
@@ -72,7 +75,7 @@ impl FileCallReport {
             all if all == self.count => format!(", {what}"),
             count => format!(", {} {what}", thousands(count)),
         };
-        told(self.errors, "failed") + &told(self.from_disk, "from disk")
+        told(self.errors, "failed") + &told(self.from_disk, "with disk I/O")
     }
 }
 
@@ -96,16 +99,7 @@ impl PeerReport {
         )?;
         match self.told_failures() {
             failures if failures.is_empty() => Ok(()),
-            failures => writeln!(f, "{:>64} {failures}", "of these"),
+            failures => writeln!(f, "{:>35} {failures}", "its connections:"),
         }
     }
-}
-
-/// Of a path the end says most.
-fn shorten_path(path: &str, room: usize) -> String {
-    let count = path.chars().count();
-    if count <= room {
-        return path.to_owned();
-    }
-    format!("…{}", path.chars().skip(count + 1 - room).collect::<String>())
 }

@@ -1,0 +1,81 @@
+//! Which events to record.
+
+use std::str::FromStr;
+
+use crate::{
+    collect::EventKind,
+    host::{block::block_offsets, task_offsets},
+};
+
+/// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
+/// listening to them costs, every program on the machine pays.
+const DEFAULT: [EventKind; 5] =
+    [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io];
+
+/// An event as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    kind: EventKind,
+    /// Beside what is recorded by default.
+    beside: bool,
+}
+
+impl Wanted {
+    /// Beside what is recorded by default.
+    pub(super) const fn beside(kind: EventKind) -> Self {
+        Self { kind, beside: true }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let beside = text.starts_with('+');
+        Ok(Self { kind: text.trim_start_matches('+').parse()?, beside })
+    }
+}
+
+/// What to record: once each, in the order of the recording.
+pub(super) fn kinds(wanted: &[Wanted]) -> Vec<EventKind> {
+    // Without its types, the kernel does not tell what threads do that are not running, nor what it knows of requests.
+    let is_told = |kind: &EventKind| match kind {
+        EventKind::Cpu => true,
+        EventKind::Io => task_offsets().is_ok() && block_offsets().is_ok(),
+        _ => task_offsets().is_ok(),
+    };
+    let mut asked: Vec<EventKind> = wanted.iter().map(|wanted| wanted.kind).collect();
+    if wanted.iter().all(|wanted| wanted.beside) {
+        asked.extend(DEFAULT.into_iter().filter(is_told));
+    }
+    // What is done to files is done by calls, which ask disks for it.
+    let files = asked.contains(&EventKind::Files);
+    // The same requests by their time and by their bytes: one is not had without the other.
+    let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
+    let io = files || asked.iter().any(is_io);
+    let brings = |kind: &EventKind| (io && is_io(kind)) || (files && *kind == EventKind::Syscalls);
+    EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn chosen(list: &str) -> Vec<EventKind> {
+        kinds(&list.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_plus_adds_to_what_is_recorded_by_default() {
+        use EventKind::{Cpu, Files, Io, IoBytes, OffCpu, Syscalls};
+        assert_eq!(chosen("cpu"), [Cpu]);
+        assert_eq!(chosen("files"), [Syscalls, Io, IoBytes, Files]);
+        assert_eq!(chosen("cpu,+files"), [Cpu, Syscalls, Io, IoBytes, Files], "who says what leaves out the rest");
+        let (all, more) = (chosen(""), chosen("+files"));
+        assert!(all.contains(&Cpu) && !all.contains(&Files) && !all.contains(&Syscalls));
+        assert!(all.iter().all(|kind| more.contains(kind)) && more.contains(&Files) && more.contains(&Syscalls));
+        assert_eq!(all.contains(&OffCpu), more.contains(&OffCpu));
+        assert!("+file".parse::<Wanted>().unwrap_err().contains("there is no event kind"));
+    }
+}

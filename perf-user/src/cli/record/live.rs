@@ -1,0 +1,152 @@
+//! The table that `perfprobe io` shows while it records: what was done in the last second.
+
+use std::{
+    cmp::Reverse,
+    fmt::Write as _,
+    io::{IsTerminal as _, Write as _},
+};
+
+use perf_ebpf::histogram;
+
+use crate::{
+    profile::Lengths,
+    report::human::{bytes, duration, line, percent, shorten, shorten_path, thousands},
+    symbolize::{call_label, operation_label},
+    task::LocatedWindow,
+};
+
+/// Calls that are shown.
+const CALLS: usize = 20;
+/// Requests to disks.
+const REQUESTS: usize = 5;
+/// The width of a call with its file, which ends lines.
+const CALL: usize = 40;
+
+/// The table, if one is wanted.
+#[derive(Debug)]
+pub(super) struct LiveTable {
+    /// Whom it is about; `None`: none is wanted.
+    label: Option<String>,
+    clears: bool,
+}
+
+impl LiveTable {
+    /// Of the target of this name, if one is wanted.
+    pub(super) fn new(label: Option<String>) -> Self {
+        Self { label, clears: std::io::stderr().is_terminal() }
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.label.is_some()
+    }
+
+    /// Shows what a window had, in the place of the last one.
+    pub(super) fn show(&self, window: &LocatedWindow) {
+        let Some(label) = &self.label else { return };
+        let clear = if self.clears { "\x1b[H\x1b[2J" } else { "" };
+        let head = format!("{}; Ctrl-C ends it, and leaves the report", line(label));
+        let _ = write!(std::io::stderr(), "{clear}{}\n{}\n", shorten(&head, 100), table(window));
+    }
+}
+
+fn lengths(kernel: &histogram::Lengths) -> Lengths {
+    let buckets = kernel.buckets.map(u64::from);
+    Lengths { count: kernel.count, total_ns: kernel.total_ns, max_ns: kernel.max_ns, buckets }
+}
+
+/// As text of 100 columns.
+fn table(window: &LocatedWindow) -> String {
+    let seconds = window.end_ns.saturating_sub(window.start_ns).max(1) as f64 / 1e9;
+    let rate = |count: u64| (count as f64 / seconds).round() as u64;
+    let mut out = String::new();
+    if let Some(calls) = &window.file_calls {
+        let mut rows: Vec<_> = calls.sums.iter().collect();
+        rows.sort_by_key(|(key, sum)| (Reverse(sum.lengths.total_ns), *key));
+        let _ = writeln!(out, "     time   calls/s   bytes/s     p50     max  process      call on what");
+        for ((tgid, call, file), sum) in rows.iter().take(CALLS) {
+            let text = window.files.get(file).map_or("", |file| &file.text);
+            let (process, name) = (calls.processes.get(tgid).map_or("", String::as_str), call_label(*call));
+            let moved = if sum.bytes == 0 { "-".into() } else { bytes(rate(sum.bytes)) };
+            let of = lengths(&sum.lengths);
+            let _ = writeln!(
+                out,
+                "{:>9} {:>9} {moved:>9} {:>7} {:>7}  {:<12} {name} {}",
+                duration(of.total_ns),
+                thousands(rate(of.count)),
+                duration(of.quantile_ns(0.5)),
+                duration(of.max_ns),
+                shorten(&line(process), 12),
+                shorten_path(&line(text), CALL.saturating_sub(name.chars().count() + 1)),
+            );
+        }
+        if rows.len() > CALLS {
+            let _ = writeln!(out, "          and {} more", rows.len() - CALLS);
+        }
+    }
+    let requests = window.block.as_ref().filter(|block| !block.sums.is_empty());
+    if let Some(block) = requests {
+        let mut rows: Vec<_> = block.sums.iter().collect();
+        rows.sort_by_key(|(key, sum)| (Reverse(sum.whole.total_ns), *key));
+        let _ = writeln!(out, "\n     time    reqs/s   bytes/s     p50     max  in queue  process      request");
+        for ((tgid, disk, operation), sum) in rows.into_iter().take(REQUESTS) {
+            let of = lengths(&sum.whole);
+            let process = block.processes.get(tgid).map_or("", String::as_str);
+            let disk = block.disks.get(disk).map_or("", String::as_str);
+            let _ = writeln!(
+                out,
+                "{:>9} {:>9} {:>9} {:>7} {:>7} {:>9}  {:<12} {}",
+                duration(of.total_ns),
+                thousands(rate(of.count)),
+                bytes(rate(sum.bytes)),
+                duration(of.quantile_ns(0.5)),
+                duration(of.max_ns),
+                percent(sum.queue.total_ns, sum.whole.total_ns),
+                shorten(&line(process), 12),
+                shorten(&line(&format!("{} {disk}", operation_label(*operation))), 28),
+            );
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use perf_ebpf::{block::FileKey, file_calls::FileCalls};
+
+    use super::*;
+    use crate::task::{FileText, LocatedFileCalls};
+
+    #[test]
+    fn the_longest_come_first_and_every_line_fits() {
+        let file = |inode| FileKey { inode, system: 1, generation: 0 };
+        let of = |ns: u64| {
+            let mut lengths = histogram::Lengths { count: 4, total_ns: 4 * ns, max_ns: ns, ..histogram::Lengths::NONE };
+            lengths.buckets[histogram::bucket(ns)] = 4;
+            FileCalls { bytes: 8_192, lengths, ..FileCalls::NONE }
+        };
+        let (read, process) = (libc::SYS_pread64 as u32, "a\u{1b}[31m process with a long name");
+        let calls = LocatedFileCalls {
+            sums: (0..30).map(|at| ((7, read, file(at)), of(1_000 * (at + 1)))).collect(),
+            processes: HashMap::from([(7, process.to_owned())]),
+            ..LocatedFileCalls::default()
+        };
+        let long = FileText { text: format!("/srv/{}/last", "long/".repeat(30)), ..FileText::default() };
+        let window = LocatedWindow {
+            end_ns: 2_000_000_000,
+            file_calls: Some(calls),
+            files: HashMap::from([(file(29), long)]),
+            ..LocatedWindow::default()
+        };
+        let told = table(&window);
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[1].starts_with("   120 us         2   4.0 KiB"), "{told}");
+        assert!(lines[1].contains("pread64 …") && lines[1].ends_with("/long//last"), "{told}");
+        assert_eq!(lines.last(), Some(&"          and 10 more"));
+        for line in lines {
+            assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");
+        }
+    }
+}
