@@ -20,7 +20,7 @@ use perf_ebpf::{
     counters::Counter,
     file_calls::{
         ASKS, CONNECTS, Connections, IN, IS_ASKED, OUT, PeerKey, SOCKET, SOCKET_SYSTEM, SocketName, TCP_ESTABLISHED,
-        TCP_LISTEN, TCP_SYN_SENT, Talk,
+        TCP_LISTEN, TCP_SYN_RECEIVED, TCP_SYN_SENT, Talk,
     },
     histogram::Lengths,
     stack::mix,
