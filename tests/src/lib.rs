@@ -56,7 +56,7 @@ pub use program::Program;
 pub use python::Python;
 pub use recorder::Recorder;
 pub use recording::Recording;
-pub use report::{Accounting, Cpu, Function, OffCpu, Queue, Report, ThreadRow, ThreadTimes, Wait, Wake};
+pub use report::{Accounting, Cpu, Function, Limit, OffCpu, Queue, Report, ThreadRow, ThreadTimes, Wait, Wake};
 pub use session::{Session, perfprobe, perfprobe_into_closed_pipe};
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

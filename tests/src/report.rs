@@ -14,6 +14,9 @@ pub struct Report {
     pub schema: String,
     /// Where, when and how.
     pub recording: RecordingFacts,
+    /// What limits the program.
+    #[serde(default)]
+    pub limit: Option<Limit>,
     /// What the reader must know.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -378,4 +381,17 @@ impl Report {
 /// A function's name without the suffix that tells its kind.
 pub(crate) fn bare(name: &str) -> &str {
     ["_[k]", "_[i]", "_[j]", "_[p]", "_[w]"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+/// What limits the program.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Limit {
+    /// What threads did for most of the time in which they were not idle.
+    pub what: String,
+    /// For how long.
+    pub ns: u64,
+    /// Of so long.
+    pub of_ns: u64,
+    /// Where.
+    pub place: Option<String>,
 }

@@ -3,6 +3,7 @@
 mod block;
 mod calls;
 mod debug_files;
+mod demangle;
 mod debuginfod;
 #[cfg(test)]
 mod fixture;
@@ -36,6 +37,7 @@ use crate::{
     task::{Module, ModuleId, ModuleKind, NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE, did},
 };
 use debug_files::DebugFiles;
+use demangle::demangled;
 use marks::is_mark;
 use plt::Plt;
 use sources::Sources;
@@ -369,10 +371,10 @@ fn made_up_function(name: &str) -> Named {
 
 fn functions(symbol: &Sym<'_>) -> Vec<Function> {
     let (file, line) = place(symbol.code_info.as_deref());
-    let outer = Function { name: symbol.name.clone().into_owned(), file, line };
+    let outer = Function { name: demangled(&symbol.name), file, line };
     let inlined = symbol.inlined.iter().map(|inlined| {
         let (file, line) = place(inlined.code_info.as_ref());
-        Function { name: inlined.name.clone().into_owned(), file, line }
+        Function { name: demangled(&inlined.name), file, line }
     });
     let mut functions: Vec<_> = std::iter::once(outer).chain(inlined).collect();
     // A function split by the compiler is described as inlined into itself.
