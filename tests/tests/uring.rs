@@ -22,7 +22,7 @@ fn operations_of_io_uring_are_told_by_their_files_and_their_time() {
         return;
     }
     let files = recording.report.file_calls.as_ref().expect("calls on files were recorded");
-    files.assert_whole();
+    let untold = files.assert_whole();
     let ring = folder.join("ring").display().to_string();
     let pipe =
         files.calls.iter().find(|row| row.call == "io_uring read" && row.kind == "pipe").expect("reads of a pipe");
@@ -32,7 +32,8 @@ fn operations_of_io_uring_are_told_by_their_files_and_their_time() {
         let lines = recording.logged(name);
         let known: Vec<u64> = lines[0].split_whitespace().map(|number| number.parse().unwrap()).collect();
         let [count, bytes, ns] = known[..] else { panic!("{lines:?}") };
-        assert_eq!((row.count, row.bytes, row.errors), (count, bytes, 0), "{name}: {row:?}");
+        assert!((count - untold..=count).contains(&row.count) && row.errors == 0, "{name}: {row:?}");
+        assert!(row.bytes <= bytes && (untold > 0 || row.bytes == bytes), "{name}: {row:?}");
         assert!(row.lengths.total_ns <= ns && row.lengths.max_ns <= row.lengths.total_ns, "{name}: {row:?} of {ns}");
         if name == "slow" {
             assert!(row.lengths.total_ns >= count * THOUGHT_NS / 2, "{row:?}");

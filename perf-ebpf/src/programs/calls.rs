@@ -159,11 +159,12 @@ fn returns(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint
         return 0;
     };
     // SAFETY: as in `sys_enter`.
-    let open = unsafe { *entry };
-    if !is_begun(&open) {
+    let open = unsafe { &*entry };
+    if !is_begun(open) {
+        let start_ns = open.start_ns;
         // SAFETY: as above.
         unsafe { (*entry).start_ns = 0 };
-        count(counters, if open.start_ns == 0 { Counter::CallsBegunBefore } else { Counter::CallsOtherAbi });
+        count(counters, if start_ns == 0 { Counter::CallsBegunBefore } else { Counter::CallsOtherAbi });
         return 0;
     }
     let length_ns = now().saturating_sub(open.start_ns);
@@ -174,7 +175,7 @@ fn returns(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint
     let word = file_calls::word(open.call);
     if sampled || word != 0 {
         let taken = Taken { tid, length_ns, sampled, word };
-        keep(ctx, &taken, registers, result as i64, generation, counters, take);
+        keep(ctx, &taken, registers, result as i64, generation, take);
     }
     // SAFETY: as above.
     unsafe { (*entry).start_ns = 0 };
@@ -197,35 +198,53 @@ fn keep(
     registers: *const c_void,
     result: i64,
     generation: u32,
-    counters: *mut Counters,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
 ) {
-    let ns = weight(taken.length_ns);
-    if taken.word != 0 {
-        count(counters, Counter::FileCallsTaken);
-    }
-    if taken.sampled {
-        count(counters, Counter::CallsSampled);
-        add(counters, Counter::CallTime, ns);
-        add(counters, Counter::FileTime, if taken.word != 0 { ns } else { 0 });
-    }
+    calls_taken(taken.word, taken.sampled.into(), taken.length_ns, generation);
     let Some(busy) = Busy::claim() else {
-        if taken.word != 0 {
-            count(counters, Counter::FileCallsLostBusy);
-        }
-        if taken.sampled {
-            add(counters, Counter::CallTimeLostBusy, ns);
-            add(counters, Counter::FileTimeLostBusy, if taken.word != 0 { ns } else { 0 });
-        }
+        calls_lost(taken.word, taken.sampled.into(), taken.length_ns, generation);
         return;
     };
     if taken.word != 0 {
         file_calls::file_calls_keep(taken.tid, registers as u64, result, taken.length_ns, generation);
     }
     if taken.sampled {
-        keep_time(ctx, taken, ns, generation, counters, take);
+        keep_time(ctx, taken, generation, take);
     }
     busy.give_back();
+}
+
+/// Counts a call that is looked at closer. Not inlined, as [`calls_keep`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn calls_taken(word: u32, sampled: u32, length_ns: u64, generation: u32) -> i64 {
+    let Some(counters) = counters(generation) else { return 1 };
+    if word != 0 {
+        count(counters, Counter::FileCallsTaken);
+    }
+    if sampled != 0 {
+        let ns = weight(length_ns);
+        count(counters, Counter::CallsSampled);
+        add(counters, Counter::CallTime, ns);
+        add(counters, Counter::FileTime, if word != 0 { ns } else { 0 });
+    }
+    0
+}
+
+/// The same of one that is lost, as the CPU is busy.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn calls_lost(word: u32, sampled: u32, length_ns: u64, generation: u32) -> i64 {
+    let Some(counters) = counters(generation) else { return 1 };
+    if word != 0 {
+        count(counters, Counter::FileCallsLostBusy);
+    }
+    if sampled != 0 {
+        let ns = weight(length_ns);
+        add(counters, Counter::CallTimeLostBusy, ns);
+        add(counters, Counter::FileTimeLostBusy, if word != 0 { ns } else { 0 });
+    }
+    0
 }
 
 /// The thread asks a disk for something: in the call that it is in, if it is in one.
@@ -297,9 +316,7 @@ const MAX_ERRNO: i64 = 4095;
 fn keep_time(
     ctx: &RawTracePointContext,
     taken: &Taken,
-    ns: u64,
     generation: u32,
-    counters: *mut Counters,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
 ) {
     let Some(memory) = CALL_MEMORY.get_ptr_mut(0) else { return };
@@ -313,11 +330,14 @@ fn keep_time(
     read_comm(&mut key.comm);
     // The way back from a call is no news: only what called.
     let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid: taken.tid, at: 0, now_ns: 0, generation };
-    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
+    let stacks = stacks_at(ctx, asked, take);
+    let Some(counters) = counters(generation) else { return };
+    let (_, stacks) = stacks.unwrap_or_else(|| {
         count(counters, Counter::CallStackless);
         (0, StackIds::NONE)
     });
     (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+    let ns = weight(taken.length_ns);
     let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
     add_time(times, &memory.key, ns, counters, [Counter::CallTimeLostFull, Counter::CallTimeLostBusy]);
     if taken.word != 0 {

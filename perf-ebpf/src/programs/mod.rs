@@ -5,6 +5,7 @@ mod block;
 mod call_arguments;
 mod calls;
 mod completed;
+mod connections;
 mod counters;
 mod cpu;
 mod file_calls;

@@ -1,36 +1,31 @@
-//! Sockets: what they are called, how long peers take to answer, and what becomes of connections.
+//! Sockets: what they are called, and how long peers take to answer.
 
 use aya_ebpf::{
-    EbpfContext as _, Global,
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    Global,
+    bindings::BPF_ANY,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel,
+        bpf_get_smp_processor_id,
         generated::{
             bpf_probe_read_kernel as read_kernel, bpf_probe_read_user as read_user,
             bpf_probe_read_user_str as read_user_text,
         },
     },
-    macros::{map, raw_tracepoint},
+    macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray},
-    programs::RawTracePointContext,
 };
 use core::ffi::c_void;
 use perf_ebpf::{
     block::FileKey,
     counters::Counter,
-    file_calls::{
-        ASKS, CONNECTS, Connections, IN, IS_ASKED, OUT, PeerKey, SOCKET, SOCKET_SYSTEM, SocketName, TCP_ESTABLISHED,
-        TCP_LISTEN, TCP_SYN_RECEIVED, TCP_SYN_SENT, Talk,
-    },
+    file_calls::{ASKS, CONNECTS, IN, IS_ASKED, OUT, PeerKey, SOCKET, SOCKET_SYSTEM, SocketName, TCP_LISTEN, Talk},
     histogram::Lengths,
     stack::mix,
 };
 
 use super::{
-    counters::{count, count_length, counters, generation},
+    counters::{count_length, counters},
     files::{NAME_MEMORY, is_named, keep_name, pointer},
-    stacks::Busy,
-    target::{is_target, now, read_u16, read_u32},
+    target::{read_u16, read_u32},
 };
 
 // Where structures of the running kernel keep their members, from BTF.
@@ -68,25 +63,15 @@ static EPHEMERAL_FIRST: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static EPHEMERAL_LAST: Global<u32> = Global::new(0);
 
-/// 1 if the kernel tells of segments that could not be sent again, too.
-#[unsafe(no_mangle)]
-static RESENDS_TELL_ERROR: Global<u32> = Global::new(0);
-
 /// What was last heard of sockets, by their addresses.
 #[map]
-static TALKS: LruHashMap<u64, Talk> = LruHashMap::with_max_entries(1, 0);
+pub(super) static TALKS: LruHashMap<u64, Talk> = LruHashMap::with_max_entries(1, 0);
 
 #[map]
 static ANSWERS_0: HashMap<PeerKey, Lengths> = HashMap::with_max_entries(1, 0);
 
 #[map]
 static ANSWERS_1: HashMap<PeerKey, Lengths> = HashMap::with_max_entries(1, 0);
-
-#[map]
-static CONNECTIONS_0: HashMap<PeerKey, Connections> = HashMap::with_max_entries(1, 0);
-
-#[map]
-static CONNECTIONS_1: HashMap<PeerKey, Connections> = HashMap::with_max_entries(1, 0);
 
 /// No answers: what a new entry begins with, for which the stack of a program has no room.
 #[map]
@@ -112,7 +97,7 @@ pub(super) fn named(file: *const c_void, given: u64, word: u32, generation: u32)
 
 /// Keeps the name that was just made.
 #[inline(always)]
-fn keep_made(key: FileKey, generation: u32) {
+pub(super) fn keep_made(key: FileKey, generation: u32) {
     if !is_named(key, false, generation)
         && let Some(name) = NAME_MEMORY.get_ptr_mut(0)
     {
@@ -136,7 +121,7 @@ fn sock_of(file: *const c_void) -> *const c_void {
 }
 
 #[inline(always)]
-fn key(name: u64) -> FileKey {
+pub(super) fn key(name: u64) -> FileKey {
     FileKey { inode: name | 1, system: SOCKET_SYSTEM, generation: 0 }
 }
 
@@ -144,7 +129,7 @@ fn key(name: u64) -> FileKey {
 /// `calls_keep`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
+pub(super) extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
     let sock = sock as *const c_void;
     let Some(memory) = NAME_MEMORY.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's, and it is claimed; the name is at the beginning of the text, which has room for it and a path.
@@ -305,117 +290,4 @@ pub(super) fn talk(sock: u64, tgid: u32, word: u32, [start_ns, now_ns]: [u64; 2]
 fn cpu() -> u32 {
     // SAFETY: takes no pointer.
     unsafe { bpf_get_smp_processor_id() }
-}
-
-/// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`; newer kernels have `int err` behind, and tell of what was not
-/// sent, too.
-#[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
-pub(super) fn tcp_resends(ctx: RawTracePointContext) -> i32 {
-    // Read by the helper: verifiers of kernels without it would refuse the program.
-    // SAFETY: within what the tracepoint gives.
-    let error = || unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>().add(2)) }.unwrap_or(0) as u32;
-    if RESENDS_TELL_ERROR.load() != 0 && error() != 0 {
-        return 0;
-    }
-    of_connection(ctx.arg(0), Became::Resent, 0)
-}
-
-/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(super) fn tcp_resets(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::ResetSent, 0)
-}
-
-/// `tcp_receive_reset(struct sock *sk)`.
-#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
-pub(super) fn tcp_is_reset(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::ResetReceived, 0)
-}
-
-/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub(super) fn tcp_state(ctx: RawTracePointContext) -> i32 {
-    let sock: u64 = ctx.arg(0);
-    let (old, new) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
-    if new == TCP_SYN_SENT || (old == TCP_SYN_RECEIVED && new == TCP_ESTABLISHED) {
-        // Its memory may have been another's. One that asks does so in the thread that connects.
-        let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        if new == TCP_SYN_SENT && is_target(tgid) {
-            let talk = Talk { sent_ns: 0, connect_ns: now(), tgid, role: ASKS };
-            let _ = TALKS.insert(&sock, &talk, u64::from(BPF_ANY));
-        } else {
-            let _ = TALKS.remove(&sock);
-        }
-        return 0;
-    }
-    if old == TCP_SYN_SENT {
-        let Some(talk) = TALKS.get_ptr_mut(&sock) else { return 0 };
-        // SAFETY: memory of the map; a socket is in one state at a time.
-        let ns = unsafe {
-            let ns = now().saturating_sub((*talk).connect_ns);
-            (*talk).connect_ns = 0;
-            ns
-        };
-        let became = if new == TCP_ESTABLISHED { Became::Connected } else { Became::Refused };
-        of_connection(sock, became, ns);
-    }
-    0
-}
-
-/// What became of a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-enum Became {
-    Resent,
-    ResetSent,
-    ResetReceived,
-    Connected,
-    Refused,
-}
-
-/// Adds what became of a connection, after so long.
-#[inline(always)]
-fn of_connection(sock: u64, became: Became, ns: u64) -> i32 {
-    socket_became(sock, became as u32, ns);
-    0
-}
-
-/// The same. Not inlined, and with numbers alone, as `calls_keep`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn socket_became(sock: u64, became: u32, ns: u64) -> i64 {
-    // Whose it is, is known of those that the target made calls on.
-    let Some(talk) = TALKS.get_ptr(&sock) else { return 0 };
-    // SAFETY: memory of the map.
-    let tgid = unsafe { (*talk).tgid };
-    let generation = generation();
-    let Some(counters) = counters(generation) else { return 0 };
-    let Some(busy) = Busy::claim() else {
-        count(counters, Counter::PeersMissed);
-        return 0;
-    };
-    let key = PeerKey { tgid, cpu: cpu(), socket: key(socket_name(sock, 0)) };
-    keep_made(key.socket, generation);
-    busy.give_back();
-    let sums = if generation == 0 { &CONNECTIONS_0 } else { &CONNECTIONS_1 };
-    if sums.get_ptr_mut(&key).is_none() {
-        let _ = sums.insert(key, Connections::default(), u64::from(BPF_NOEXIST));
-    }
-    let Some(sum) = sums.get_ptr_mut(&key) else {
-        count(counters, Counter::PeersMissed);
-        return 0;
-    };
-    // SAFETY: as in `talk`.
-    let sum = unsafe { &mut *sum };
-    sum.retransmits += u64::from(became == Became::Resent as u32);
-    sum.resets_sent += u64::from(became == Became::ResetSent as u32);
-    sum.resets_received += u64::from(became == Became::ResetReceived as u32);
-    sum.connects_failed += u64::from(became == Became::Refused as u32);
-    if became == Became::Connected as u32 {
-        (sum.connects, sum.connect_ns) = (sum.connects + 1, sum.connect_ns + ns);
-        if ns > sum.connect_max_ns {
-            sum.connect_max_ns = ns;
-        }
-    }
-    0
 }

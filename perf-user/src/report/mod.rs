@@ -361,7 +361,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
     let mut known = Places::new();
     let figures = |series: &Series| (series.event.clone(), series::figures(profile, series, options, &mut known));
-    let series: BTreeMap<String, SeriesReport> = shown().map(figures).collect();
+    let series = shown().map(figures).collect();
     let mut threads = threads::times(profile, &mut known);
     let (queue, block) = (run_queue::run_queue(profile, options), block::block(profile, options));
     let file_calls = file_calls::file_calls(profile, options);
@@ -371,8 +371,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);
-    let chains = wakes::chains(&wakes);
-    let wakes_omitted = wakes.len().saturating_sub(most);
+    let (chains, wakes_omitted) = (wakes::chains(&wakes), wakes.len().saturating_sub(most));
     wakes.truncate(most);
     Report {
         schema: SCHEMA,
