@@ -100,7 +100,6 @@ pub const PLACELESS: u32 = 4;
 pub const GIVEN_SYSTEM: u32 = u32::MAX;
 /// Of sockets; [`FileKey::inode`] is made of the name.
 pub const SOCKET_SYSTEM: u32 = u32::MAX - 1;
-
 /// Of all files for which there was no room.
 pub const REST_SYSTEM: u32 = u32::MAX - 2;
 
@@ -120,9 +119,7 @@ pub struct SocketName {
     pub state: u16,
     /// Bytes of a unix socket's path.
     pub path_bytes: u16,
-    /// The own address, of which version 4's is the first word.
-    pub address: [u32; 4],
-    /// The peer's.
+    /// The peer's address, of which version 4's is the first word.
     pub peer: [u32; 4],
 }
 

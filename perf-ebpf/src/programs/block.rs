@@ -11,18 +11,18 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     block::{OpenRequest, Operation},
-    counters::{Counter, Counters},
+    counters::Counter,
     stack::mix,
     target::BOTH_SIDES,
 };
 
 use super::{
     calls,
-    completed::completed,
+    completed::block_completed,
     counters::{count, counters, generation},
     files::{self, pointer},
-    place::{Asked, stacks_at, stacks_by_pointers},
-    stacks::{Busy, PROCESS, StackIds},
+    place::{Asked, put_stacks, stacks_by_pointers},
+    stacks::{Busy, PROCESS},
     system_call::{Entry, argument_by_offset, by_offset},
     target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
 };
@@ -135,7 +135,7 @@ pub(super) fn io_merge(ctx: RawTracePointContext) -> i32 {
 /// `block_io_done(struct request *rq)`: it is complete.
 #[raw_tracepoint(tracepoint = "block_io_done")]
 pub(super) fn io_done(ctx: RawTracePointContext) -> i32 {
-    completed(ctx.arg::<u64>(0));
+    block_completed(ctx.arg(0));
     0
 }
 
@@ -160,7 +160,7 @@ pub(super) fn io_complete(ctx: RawTracePointContext) -> i32 {
         unsafe { (*open).failed = 1 };
     }
     if ctx.arg::<u64>(2) as u32 >= read_u32(request, REQUEST_BYTES.load()) {
-        completed(request as u64);
+        block_completed(request as u64);
     }
     0
 }
@@ -225,7 +225,7 @@ fn starts(
         count(counters, Counter::IoLostBusy);
         return 0;
     };
-    if keep(ctx, id, pid_tgid, generation, counters, take, entry, argument).is_none() {
+    if keep(ctx, id, pid_tgid, generation, take, entry, argument).is_none() {
         count(counters, Counter::IoLostFull);
     }
     busy.give_back();
@@ -233,13 +233,11 @@ fn starts(
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "inlined")]
 fn keep(
     ctx: &RawTracePointContext,
     request: u64,
     pid_tgid: u64,
     generation: u32,
-    counters: *mut Counters,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
     argument: impl FnOnce() -> u64,
@@ -254,12 +252,7 @@ fn keep(
     };
     let (tid, now_ns) = (pid_tgid as u32, open.start_ns);
     let asked = Asked { memory: PROCESS, sides: BOTH_SIDES, tid, at, now_ns, generation };
-    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
-        count(counters, Counter::IoStackless);
-        (0, StackIds::NONE)
-    });
-    let key = &mut open.key;
-    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
+    put_stacks(&mut open.key, Counter::IoStackless, ctx, asked, take);
     OPEN_IO.insert(request, &*open, u64::from(BPF_ANY)).ok()
 }
 

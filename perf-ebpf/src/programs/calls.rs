@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_ANY, BPF_NOEXIST, bpf_raw_tracepoint_args},
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32, bpf_get_smp_processor_id},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32},
     macros::{map, raw_tracepoint},
     maps::{HashMap, PerCpuArray},
     programs::RawTracePointContext,
@@ -23,10 +23,10 @@ use super::{
     call_arguments::{CLONES, number},
     counters::{add, count, count_length, counters, generation, sum_of},
     file_calls,
-    place::{Asked, stacks_at, stacks_by_pointers},
+    place::{Asked, put_stacks, stacks_by_pointers},
     slow_calls::keep_slow,
-    stacks::{Busy, PROCESS, StackIds, insert_failure},
-    target::{exec_count, is_target, now, read_comm, read_u32},
+    stacks::{Busy, PROCESS, insert_failure},
+    target::{cpu, exec_count, is_target, now, read_comm, read_u32},
 };
 
 /// Where `task_struct` keeps that the thread makes a call by the rules of 32-bit programs, and the bits that tell it: from BTF.
@@ -66,7 +66,7 @@ static NO_CALLS: PerCpuArray<Lengths> = PerCpuArray::with_max_entries(1, 0);
 
 /// What time is counted under, in the making, for the same reason.
 #[map]
-static CALL_MEMORY: PerCpuArray<FileTimeKey> = PerCpuArray::with_max_entries(1, 0);
+pub(super) static CALL_MEMORY: PerCpuArray<FileTimeKey> = PerCpuArray::with_max_entries(1, 0);
 
 /// `sys_enter(struct pt_regs *regs, long id)`.
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -79,11 +79,12 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
     let call: u64 = ctx.arg(1);
     let (mut start_ns, mut file, mut opened) = (OTHER_ABI, FileKey::default(), 0);
     if !is_other_abi(call) {
-        match file_calls::word(call as u32) & 0xff {
+        let word = file_calls::word(call as u32);
+        match word & 0xff {
             // Of what is closed nothing is left when the call returns.
-            CLOSED => file = file_calls::closed(call as u32, ctx.arg(0)),
+            CLOSED => file = file_calls::closed(word, ctx.arg(0)),
             // And a descriptor can mean something else then.
-            DESCRIPTOR => opened = file_calls::opened(call as u32, ctx.arg(0)),
+            DESCRIPTOR => opened = file_calls::opened(word, ctx.arg(0)),
             _ => {}
         }
         start_ns = now();
@@ -276,9 +277,7 @@ fn begins_to_be_heard_of(tid: u32, tgid: u32, registers: *const c_void, result: 
 extern "C" fn calls_keep(tgid: u32, call: u32, result: i64, length_ns: u64, generation: u32) -> i64 {
     let Some(counters) = counters(generation) else { return 1 };
     count(counters, Counter::CallsTaken);
-    // SAFETY: takes no pointer.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let mut key = CallKey { tgid, call, cpu, error: 0 };
+    let mut key = CallKey { tgid, call, cpu: cpu(), error: 0 };
     let calls = if generation == 0 { &CALLS_0 } else { &CALLS_1 };
     let lost = [Counter::CallsLostFull, Counter::CallsLostBusy];
     let Some(sum) = sum_of(calls, &key, &NO_CALLS, counters, lost) else { return 1 };
@@ -309,7 +308,7 @@ extern "C" fn calls_keep_slow(tid: u32, registers: u64, result: i64, length_ns: 
 }
 
 /// Results from -4095 to -1 are errors (`MAX_ERRNO`).
-const MAX_ERRNO: i64 = 4095;
+pub(super) const MAX_ERRNO: i64 = 4095;
 
 /// Adds the time that a call stands for. Only with the memory for programs that run in the middle of what a thread does.
 #[inline(always)]
@@ -330,13 +329,8 @@ fn keep_time(
     read_comm(&mut key.comm);
     // The way back from a call is no news: only what called.
     let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid: taken.tid, at: 0, now_ns: 0, generation };
-    let stacks = stacks_at(ctx, asked, take);
+    put_stacks(key, Counter::CallStackless, ctx, asked, take);
     let Some(counters) = counters(generation) else { return };
-    let (_, stacks) = stacks.unwrap_or_else(|| {
-        count(counters, Counter::CallStackless);
-        (0, StackIds::NONE)
-    });
-    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
     let ns = weight(taken.length_ns);
     let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
     add_time(times, &memory.key, ns, counters, [Counter::CallTimeLostFull, Counter::CallTimeLostBusy]);

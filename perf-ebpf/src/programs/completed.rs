@@ -2,7 +2,6 @@
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::bpf_get_smp_processor_id,
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
@@ -17,7 +16,7 @@ use super::{
     counters::{add, count, count_length, counters, generation, sum_of},
     slowest,
     stacks::insert_failure,
-    target::now,
+    target::{cpu, now},
 };
 
 #[map]
@@ -50,16 +49,10 @@ static SLOW_IO_LENGTHS: PerCpuArray<SlowLengths> = PerCpuArray::with_max_entries
 #[map]
 static NO_IO: PerCpuArray<BlockSum> = PerCpuArray::with_max_entries(1, 0);
 
-/// A request is complete: it is counted.
-#[inline(always)]
-pub(super) fn completed(id: u64) {
-    block_completed(id);
-}
-
-/// The same. Not inlined, and with numbers alone, as `calls_keep`.
+/// A request is complete: it is counted. Not inlined, and with numbers alone, as `calls_keep`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn block_completed(id: u64) -> i64 {
+pub(super) extern "C" fn block_completed(id: u64) -> i64 {
     let Some(open) = OPEN_IO.get_ptr(&id) else { return 1 };
     // SAFETY: as above; it is memory of the map until it is removed at the end.
     let open = unsafe { &*open };
@@ -74,12 +67,6 @@ extern "C" fn block_completed(id: u64) -> i64 {
     slow(open, times, generation);
     let _ = OPEN_IO.remove(&id);
     0
-}
-
-#[inline(always)]
-fn cpu() -> u32 {
-    // SAFETY: takes no pointer.
-    unsafe { bpf_get_smp_processor_id() }
 }
 
 #[inline(always)]

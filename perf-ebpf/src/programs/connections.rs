@@ -3,7 +3,7 @@
 use aya_ebpf::{
     EbpfContext as _, Global,
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
     macros::{map, raw_tracepoint},
     maps::HashMap,
     programs::RawTracePointContext,
@@ -17,7 +17,7 @@ use super::{
     counters::{count, counters, generation},
     sockets::{TALKS, keep_made, key, socket_name},
     stacks::Busy,
-    target::{is_target, now},
+    target::{cpu, is_target, now},
 };
 
 /// 1 if the kernel tells of segments that could not be sent again, too.
@@ -40,19 +40,22 @@ pub(super) fn tcp_resends(ctx: RawTracePointContext) -> i32 {
     if RESENDS_TELL_ERROR.load() != 0 && error() != 0 {
         return 0;
     }
-    of_connection(ctx.arg(0), Became::Resent, 0)
+    socket_became(ctx.arg(0), Became::Resent as u32, 0);
+    0
 }
 
 /// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(super) fn tcp_resets(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::ResetSent, 0)
+    socket_became(ctx.arg(0), Became::ResetSent as u32, 0);
+    0
 }
 
 /// `tcp_receive_reset(struct sock *sk)`.
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(super) fn tcp_is_reset(ctx: RawTracePointContext) -> i32 {
-    of_connection(ctx.arg(0), Became::ResetReceived, 0)
+    socket_became(ctx.arg(0), Became::ResetReceived as u32, 0);
+    0
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
@@ -80,7 +83,7 @@ pub(super) fn tcp_state(ctx: RawTracePointContext) -> i32 {
             ns
         };
         let became = if new == TCP_ESTABLISHED { Became::Connected } else { Became::Refused };
-        of_connection(sock, became, ns);
+        socket_became(sock, became as u32, ns);
     }
     0
 }
@@ -96,14 +99,7 @@ enum Became {
     Refused,
 }
 
-/// Adds what became of a connection, after so long.
-#[inline(always)]
-fn of_connection(sock: u64, became: Became, ns: u64) -> i32 {
-    socket_became(sock, became as u32, ns);
-    0
-}
-
-/// The same. Not inlined, and with numbers alone, as `calls_keep`.
+/// Adds what became of a connection: [`Became`], and after how long. Not inlined, and with numbers alone, as `calls_keep`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn socket_became(sock: u64, became: u32, ns: u64) -> i64 {
@@ -117,9 +113,7 @@ extern "C" fn socket_became(sock: u64, became: u32, ns: u64) -> i64 {
         count(counters, Counter::PeersMissed);
         return 0;
     };
-    // SAFETY: takes no pointer.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let key = PeerKey { tgid, cpu, socket: key(socket_name(sock, 0)) };
+    let key = PeerKey { tgid, cpu: cpu(), socket: key(socket_name(sock, 0)) };
     keep_made(key.socket, generation);
     busy.give_back();
     let sums = if generation == 0 { &CONNECTIONS_0 } else { &CONNECTIONS_1 };

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_NOEXIST,
-    helpers::{bpf_get_smp_processor_id, bpf_probe_read_user_str_bytes},
+    helpers::bpf_probe_read_user_str_bytes,
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
@@ -21,17 +21,18 @@ use perf_ebpf::{
 
 use super::{
     call_arguments::arguments,
-    calls::{OPEN_CALLS, add_time},
+    calls::{MAX_ERRNO, OPEN_CALLS, add_time},
     counters::{count_length, counters, generation, sum_of},
     files::{
-        NAME_MEMORY, file_of, inode_of, is_deleted, is_named, keep_name, key_of, magic_of, pointer, take_note, text_of,
+        NAME_MEMORY, file_of, inode_of, is_deleted, is_named, keep_name, key_of, magic_of, pointer, system_of,
+        take_note, text_of,
     },
     sockets,
     stacks::Busy,
-    target::{now, read_u64},
+    target::{cpu, read_u64},
 };
 
-/// Where `file` of the running kernel keeps its directory's entry: from BTF.
+/// Where `file` of the running kernel keeps its directory's entry: from BTF; 0 unless files are recorded.
 #[unsafe(no_mangle)]
 static FILE_ENTRY: Global<u32> = Global::new(0);
 
@@ -78,9 +79,12 @@ struct Found {
 #[map]
 static FOUND: PerCpuArray<Found> = PerCpuArray::with_max_entries(1, 0);
 
-/// What a call is about.
+/// What a call is about; 0, too, where files are not recorded, which verifiers know, so that all that follows is left out.
 #[inline(always)]
 pub(super) fn word(call: u32) -> u32 {
+    if FILE_ENTRY.load() == 0 {
+        return 0;
+    }
     FILE_CALL_WORDS.get(call).map_or(0, |word| *word)
 }
 
@@ -96,24 +100,23 @@ pub(super) fn found() -> FileKey {
 pub(super) fn add_time_of_found(memory: &mut FileTimeKey, ns: u64, generation: u32, counters: *mut Counters) {
     let times = if generation == 0 { &FILE_TIMES_0 } else { &FILE_TIMES_1 };
     memory.file = found();
-    // SAFETY: takes no pointer.
-    memory.cpu = unsafe { bpf_get_smp_processor_id() };
+    memory.cpu = cpu();
     add_time(times, memory, ns, counters, [Counter::FileTimeLostFull, Counter::FileTimeLostBusy]);
 }
 
 /// Where the kernel keeps the file of the descriptor that a call is made with; 0 if there is none.
 #[inline(always)]
-pub(super) fn opened(call: u32, registers: *const c_void) -> u64 {
+pub(super) fn opened(word: u32, registers: *const c_void) -> u64 {
     let Some([a, b, ..]) = arguments(registers) else { return 0 };
     // Those that copy from one to another have it in the second.
-    file_of(if word(call) >> 8 & 7 == 0 { a } else { b } & 0xffff_ffff) as u64
+    file_of(if word >> 8 & 7 == 0 { a } else { b } & 0xffff_ffff) as u64
 }
 
 /// The file that a call is about to close.
 #[inline(always)]
-pub(super) fn closed(call: u32, registers: *const c_void) -> FileKey {
+pub(super) fn closed(word: u32, registers: *const c_void) -> FileKey {
     let Some(busy) = Busy::claim() else { return FileKey::default() };
-    file_find(word(call), registers as u64, 0, generation());
+    file_find(word, registers as u64, 0, generation());
     let file = found();
     if let Some(found) = FOUND.get_ptr(0) {
         // SAFETY: this CPU's, and it is claimed.
@@ -149,8 +152,7 @@ pub(super) extern "C" fn file_calls_keep(
         _ => {}
     }
     (found.key.tgid, found.key.call) = (open.tgid, open.call);
-    let of = Ended { word, result, start_ns: open.start_ns, length_ns, from_disk: open.requests != 0 };
-    found.ended = of;
+    found.ended = Ended { word, result, start_ns: open.start_ns, length_ns, from_disk: open.requests != 0 };
     file_found_ended(generation)
 }
 
@@ -174,8 +176,7 @@ extern "C" fn file_found_ended(generation: u32) -> i64 {
     let found = unsafe { &mut *found };
     let ended = found.ended;
     let Ended { word, result, .. } = ended;
-    // SAFETY: takes no pointer.
-    found.key.cpu = unsafe { bpf_get_smp_processor_id() };
+    found.key.cpu = cpu();
     if let Some(sum) = sum(found, generation, counters) {
         // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
         let sum = unsafe { &mut *sum };
@@ -193,7 +194,13 @@ extern "C" fn file_found_ended(generation: u32) -> i64 {
         sockets::forget_talk(found.socket);
     }
     if found.socket != 0 && result > 0 {
-        sockets::talk(found.socket, found.key.tgid, word, [ended.start_ns, now()], generation);
+        sockets::talk(
+            found.socket,
+            found.key.tgid,
+            word,
+            [ended.start_ns, ended.start_ns + ended.length_ns],
+            generation,
+        );
     }
     0
 }
@@ -231,8 +238,6 @@ pub(super) fn keep_operation(file: u64, tgid: u32, call: u32, ended: &Ended, gen
     file_found_ended(generation);
 }
 
-/// Results from -4095 to -1 are errors (`MAX_ERRNO`).
-const MAX_ERRNO: i64 = 4095;
 const EAGAIN: i64 = -11;
 const EINPROGRESS: i64 = -115;
 
@@ -274,13 +279,14 @@ extern "C" fn file_find_open(file: u64, given: u64, word: u32, generation: u32) 
     let found = unsafe { &mut *found };
     let file = file as *const c_void;
     let inode = inode_of(file);
-    let magic = magic_of(inode);
+    let system = system_of(inode);
+    let magic = magic_of(system);
     if magic == SOCKFS {
         let (socket, key) = sockets::named(file, given, word, generation);
         (found.socket, found.key.file) = (socket, key);
         return 0;
     }
-    let (entry, mut key) = (pointer(file, FILE_ENTRY.load()), key_of(inode));
+    let (entry, mut key) = (pointer(file, FILE_ENTRY.load()), key_of(inode, system));
     let kind = match magic {
         PIPEFS => PIPE,
         ANON_INODES => {

@@ -100,7 +100,7 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     if inode.is_null() {
         return FileKey::default();
     }
-    let file = key_of(inode);
+    let file = key_of(inode, system_of(inode));
     let is_deleted = is_deleted(inode);
     if !is_named(file, is_deleted, generation) {
         let hook = pointer(inode, INODE_NAMES.load());
@@ -112,10 +112,16 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     file
 }
 
-/// The file of an inode.
+/// The file system of an inode.
 #[inline(always)]
-pub(super) fn key_of(inode: *const c_void) -> FileKey {
-    let system = read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_DEVICE.load());
+pub(super) fn system_of(inode: *const c_void) -> *const c_void {
+    pointer(inode, INODE_SYSTEM.load())
+}
+
+/// The file of an inode of this file system.
+#[inline(always)]
+pub(super) fn key_of(inode: *const c_void, system: *const c_void) -> FileKey {
+    let system = read_u32(system, SYSTEM_DEVICE.load());
     let generation = read_u32(inode, INODE_GENERATION.load());
     FileKey { inode: read_u64(inode, INODE_NUMBER.load()), system, generation }
 }
@@ -126,10 +132,10 @@ pub(super) fn inode_of(file: *const c_void) -> *const c_void {
     pointer(file, FILE_INODE.load())
 }
 
-/// What kind of file system an inode is of.
+/// What kind of file system it is.
 #[inline(always)]
-pub(super) fn magic_of(inode: *const c_void) -> u32 {
-    read_u32(pointer(inode, INODE_SYSTEM.load()), SYSTEM_MAGIC.load())
+pub(super) fn magic_of(system: *const c_void) -> u32 {
+    read_u32(system, SYSTEM_MAGIC.load())
 }
 
 /// Whether no directory has it any more.
@@ -204,8 +210,8 @@ fn mapping_of(request: *const c_void) -> *const c_void {
 /// themselves are, with what file systems keep there for themselves.
 #[inline(always)]
 fn of_disk(inode: *const c_void) -> *const c_void {
-    let system = pointer(inode, INODE_SYSTEM.load());
-    let is_on_disk = !pointer(system, SYSTEM_DISK.load()).is_null() || read_u32(system, SYSTEM_MAGIC.load()) == BTRFS;
+    let system = system_of(inode);
+    let is_on_disk = !pointer(system, SYSTEM_DISK.load()).is_null() || magic_of(system) == BTRFS;
     if is_on_disk { inode } else { core::ptr::null() }
 }
 

@@ -10,6 +10,8 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
+    counters::Counter,
+    sample::Key,
     sched::{
         STORM_NS, STORM_SHARE, Seen,
         place::{self, How},
@@ -18,7 +20,7 @@ use perf_ebpf::{
 };
 
 use super::{
-    counters::counters,
+    counters::{count, counters},
     sched::WINDOW_STARTS,
     stacks::{MEMORIES, StackIds, TRACEPOINT, Walked, take},
 };
@@ -96,6 +98,25 @@ pub(super) fn stacks_at(
     // SAFETY: as above.
     let Taking { place, stacks: [user, kernel, python], .. } = unsafe { &*taking };
     Some((*place, StackIds { user: *user, kernel: *kernel, python: *python }))
+}
+
+/// Puts the stacks of the running thread into what is counted; that they found no place is counted as `missing`.
+#[inline(always)]
+pub(super) fn put_stacks(
+    key: &mut Key,
+    missing: Counter,
+    ctx: &RawTracePointContext,
+    asked: Asked,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
+) {
+    let generation = asked.generation;
+    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
+        if let Some(counters) = counters(generation) {
+            count(counters, missing);
+        }
+        (0, StackIds::NONE)
+    });
+    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
 }
 
 /// Takes user stacks by frame pointers, in this memory. The type of the context is what verifiers know it by, in functions that

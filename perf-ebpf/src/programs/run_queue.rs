@@ -3,7 +3,6 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_NOEXIST,
-    helpers::bpf_get_smp_processor_id,
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
@@ -16,7 +15,7 @@ use perf_ebpf::{
 
 use super::{
     counters::{count, count_length},
-    target::read_comm,
+    target::{cpu, read_comm},
 };
 
 /// 1 if this is recorded.
@@ -79,8 +78,7 @@ pub(super) fn ran(tgid: u32, tid: u32, now_ns: u64) {
 extern "C" fn run_queue_waited(tgid: u32, tid: u32, since_ns: u64, now_ns: u64, generation: u32) -> i64 {
     let Some(counters) = super::counters::counters(generation) else { return 1 };
     let runnable_ns = now_ns.saturating_sub(since_ns);
-    // SAFETY: takes no pointer.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let cpu = cpu();
     let key = QueueKey { tgid, tid, cpu, reserved: 0 };
     let queues = if generation == 0 { &QUEUES_0 } else { &QUEUES_1 };
     if let Some(times) = queues.get_ptr_mut(&key) {

@@ -3,12 +3,9 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_ANY,
-    helpers::{
-        bpf_get_smp_processor_id,
-        generated::{
-            bpf_probe_read_kernel as read_kernel, bpf_probe_read_user as read_user,
-            bpf_probe_read_user_str as read_user_text,
-        },
+    helpers::generated::{
+        bpf_probe_read_kernel as read_kernel, bpf_probe_read_user as read_user,
+        bpf_probe_read_user_str as read_user_text,
     },
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray},
@@ -23,9 +20,10 @@ use perf_ebpf::{
 };
 
 use super::{
-    counters::{count_length, counters},
+    counters::{count_length, counters, sum_of},
+    file_calls::found,
     files::{NAME_MEMORY, is_named, keep_name, pointer},
-    target::{read_u16, read_u32},
+    target::{cpu, read_u16, read_u32},
 };
 
 // Where structures of the running kernel keep their members, from BTF.
@@ -186,18 +184,18 @@ pub(super) extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
         name.port = 0;
         // SAFETY: as above. Family and port, and the address of version 4; of version 6, where that has its flow.
         unsafe {
-            read_user((&raw mut name.address).cast(), 8, given as *const c_void);
-            let family = name.address[0] as u16;
+            let mut address = [0_u32; 2];
+            read_user((&raw mut address).cast(), 8, given as *const c_void);
+            let family = address[0] as u16;
             if family == AF_INET || family == AF_INET6 {
-                name.peer_port = u16::from_be((name.address[0] >> 16) as u16);
+                name.peer_port = u16::from_be((address[0] >> 16) as u16);
             }
             if family == AF_INET {
-                name.peer[0] = name.address[1];
+                name.peer[0] = address[1];
             } else if family == AF_INET6 {
                 read_user((&raw mut name.peer).cast(), 16, (given as *const c_void).byte_add(8));
             }
         }
-        name.address = [0; 4];
     } else if name.peer_port != 0 {
         // SAFETY: as above.
         unsafe {
@@ -210,12 +208,15 @@ pub(super) extern "C" fn socket_name(sock: u64, given: u64) -> u64 {
         // Clients are not told apart by what they were given.
         // SAFETY: memory of the map.
         let role = TALKS.get_ptr(&(sock as u64)).map_or(0, |talk| unsafe { (*talk).role });
-        let of_peer = if role == 0 && is_ephemeral(name.port) && !is_ephemeral(name.peer_port) { ASKS } else { role };
-        let is_asked = role == IS_ASKED || (role == 0 && !is_ephemeral(name.port) && is_ephemeral(name.peer_port));
-        if of_peer == ASKS {
-            name.port = 0;
-        } else if is_asked {
-            name.peer_port = 0;
+        let role = match (role, is_ephemeral(name.port), is_ephemeral(name.peer_port)) {
+            (0, true, false) => ASKS,
+            (0, false, true) => IS_ASKED,
+            (role, ..) => role,
+        };
+        match role {
+            ASKS => name.port = 0,
+            IS_ASKED => name.peer_port = 0,
+            _ => {}
         }
     }
     let ports = u64::from(name.port) << 48 | u64::from(name.peer_port) << 32 | u64::from(name.state) << 24;
@@ -278,16 +279,10 @@ pub(super) fn talk(sock: u64, tgid: u32, word: u32, [start_ns, now_ns]: [u64; 2]
     talk.sent_ns = 0;
     let answers = if generation == 0 { &ANSWERS_0 } else { &ANSWERS_1 };
     let Some(counters) = counters(generation) else { return };
-    let key = PeerKey { tgid, cpu: cpu(), socket: super::file_calls::found() };
+    let key = PeerKey { tgid, cpu: cpu(), socket: found() };
     let lost = [Counter::PeersMissed; 2];
-    if let Some(lengths) = super::counters::sum_of(answers, &key, &NO_ANSWERS, counters, lost) {
+    if let Some(lengths) = sum_of(answers, &key, &NO_ANSWERS, counters, lost) {
         // SAFETY: the key names this CPU; and user space touches a generation only when no program writes to it any more.
         count_length(unsafe { &mut *lengths }, ns);
     }
-}
-
-#[inline(always)]
-fn cpu() -> u32 {
-    // SAFETY: takes no pointer.
-    unsafe { bpf_get_smp_processor_id() }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel, generated},
+    helpers::{bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel, generated},
     macros::map,
     maps::CgroupArray,
 };
@@ -25,6 +25,13 @@ static CGROUPS: CgroupArray = CgroupArray::with_max_entries(1, 0);
 /// Where `task_struct` of the running kernel counts execs: from BTF; 0 if that is not known.
 #[unsafe(no_mangle)]
 static EXEC_COUNT_OFFSET: Global<u32> = Global::new(0);
+
+/// The CPU that this runs on.
+#[inline(always)]
+pub(super) fn cpu() -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { bpf_get_smp_processor_id() }
+}
 
 /// How many programs the running thread and its ancestors have executed.
 #[inline(always)]

@@ -10,17 +10,18 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    counters::{Counter, Counters},
-    file_calls::{FileTimeKey, OpenOperation, URING_CALLS},
+    counters::Counter,
+    file_calls::{OpenOperation, URING_CALLS},
     stack::mix,
     target::SIDE_USER,
 };
 
 use super::{
+    calls::CALL_MEMORY,
     counters::{add, count, counters, generation},
     file_calls::{Ended, add_time_of_found, keep_operation},
-    place::{Asked, stacks_at, stacks_by_pointers},
-    stacks::{Busy, PROCESS, StackIds},
+    place::{Asked, put_stacks, stacks_by_pointers},
+    stacks::{Busy, PROCESS},
     system_call::{Entry, by_offset},
     target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
 };
@@ -52,10 +53,6 @@ static OPEN_URING: HashMap<u64, OpenOperation> = HashMap::with_max_entries(1, 0)
 /// An operation in the making: the stack of a program has no room for it.
 #[map]
 static ASKING: PerCpuArray<OpenOperation> = PerCpuArray::with_max_entries(1, 0);
-
-/// One that is complete, for the same reason.
-#[map]
-static COMPLETED: PerCpuArray<FileTimeKey> = PerCpuArray::with_max_entries(1, 0);
 
 /// `io_uring_submit_req(struct io_kiocb *req)`, before 6.2 `io_uring_submit_sqe`: the running thread asks for it.
 #[raw_tracepoint(tracepoint = "io_uring_submit_req")]
@@ -94,7 +91,7 @@ fn asks(
         count(counters, Counter::FileCallsLostBusy);
         return 0;
     };
-    if keep(ctx, operation, kind, pid_tgid, generation, counters, take, entry).is_none() {
+    if keep(ctx, operation, kind, pid_tgid, generation, take, entry).is_none() {
         count(counters, Counter::FileCallsTaken);
         count(counters, Counter::FileCallsLostOpen);
     }
@@ -103,14 +100,12 @@ fn asks(
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "inlined")]
 fn keep(
     ctx: &RawTracePointContext,
     operation: u64,
     kind: u32,
     pid_tgid: u64,
     generation: u32,
-    counters: *mut Counters,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
 ) -> Option<()> {
@@ -124,15 +119,11 @@ fn keep(
         place => mix(place, ASKS | u64::from(kind)),
     };
     let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at, now_ns, generation };
-    let (_, stacks) = stacks_at(ctx, asked, take).unwrap_or_else(|| {
-        count(counters, Counter::CallStackless);
-        (0, StackIds::NONE)
-    });
+    put_stacks(&mut open.key, Counter::CallStackless, ctx, asked, take);
     let key = &mut open.key;
     (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
     (key.exec_count, key.why) = (exec_count(), URING_CALLS + kind);
     read_comm(&mut key.comm);
-    (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
     OPEN_URING.insert(operation, &*open, u64::from(BPF_ANY)).ok()
 }
 
@@ -163,7 +154,7 @@ pub(super) fn uring_done(ctx: RawTracePointContext) -> i32 {
     };
     let length_ns = now_ns.saturating_sub(open.start_ns);
     uring_keep(operation, result as i32 as i64, length_ns, generation);
-    if let Some(memory) = COMPLETED.get_ptr_mut(0) {
+    if let Some(memory) = CALL_MEMORY.get_ptr_mut(0) {
         // SAFETY: this CPU's, and it is claimed.
         let memory = unsafe { &mut *memory };
         memory.key = open.key;
