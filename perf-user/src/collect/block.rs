@@ -1,10 +1,12 @@
 //! Requests to block devices: how many, how long they wait and take, and from where.
 
-use aya::{Ebpf, EbpfLoader, programs::raw_trace_point::RawTracePointLink};
+use aya::{Ebpf, EbpfLoader};
 
 use super::{
-    AttachError, EventKind, entries_for_tests,
-    session::{SessionOptions, Unwind, attach_raw, load_raw},
+    AttachError, EventKind,
+    links::Links,
+    maps::size,
+    session::{SessionOptions, Unwind, load_raw},
 };
 use crate::host::{
     Unsupported,
@@ -69,7 +71,7 @@ impl Globals {
 #[derive(Debug)]
 pub struct BlockCollector {
     start: &'static str,
-    links: Vec<RawTracePointLink>,
+    links: Links,
 }
 
 impl BlockCollector {
@@ -104,43 +106,32 @@ impl BlockCollector {
             ("FILE_NAMES_0", names),
             ("FILE_NAMES_1", names),
         ];
-        for (map, entries) in maps {
-            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
-        }
+        size(loader, maps);
     }
 
     /// Loads its programs; `python` says that they read Python frames too.
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
-        let start = if python || unwind != Unwind::FramePointers { WALKING } else { START };
+        let start = if unwind.walks(python) { WALKING } else { START };
         let others = programs()?.iter().map(|(program, _)| *program);
         let issue = (!block_offsets()?.tells_start).then_some("io_issue");
         others.chain(issue).chain([start]).try_for_each(|program| load_raw(bpf, program))?;
-        Ok(Self { start, links: Vec::new() })
+        Ok(Self { start, links: Links::default() })
     }
 
     /// Attaches its programs.
     pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
-        for (program, tracepoint) in programs()? {
-            self.links.push(attach_raw(bpf, program, tracepoint)?);
-        }
+        self.links.attach(bpf, programs()?.iter().copied())?;
         if block_offsets()?.tells_start {
-            self.links.push(attach_raw(bpf, self.start, "block_io_start")?);
-        } else {
-            // One that was not put into a queue is first heard of when it is given to the device: in this order.
-            for (program, tracepoint) in
-                [(self.start, "block_rq_issue"), ("io_issue", "block_rq_issue"), (self.start, "block_rq_insert")]
-            {
-                self.links.push(attach_raw(bpf, program, tracepoint)?);
-            }
+            return self.links.attach(bpf, [(self.start, "block_io_start")]);
         }
-        Ok(())
+        // One that was not put into a queue is first heard of when it is given to the device: in this order.
+        let starts = [(self.start, "block_rq_issue"), ("io_issue", "block_rq_issue"), (self.start, "block_rq_insert")];
+        self.links.attach(bpf, starts)
     }
 
     /// Detaches its programs, in the other order.
     pub(super) fn detach(&mut self) {
-        while let Some(link) = self.links.pop() {
-            drop(link);
-        }
+        self.links.detach();
     }
 }
 

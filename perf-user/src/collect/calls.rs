@@ -1,15 +1,13 @@
 //! System calls: how many, how long, and from where.
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, MapData},
-    programs::raw_trace_point::RawTracePointLink,
-};
+use aya::{Ebpf, EbpfLoader};
 use perf_ebpf::calls::{CALLS, Text};
 
 use super::{
-    AttachError, entries_for_tests,
-    session::{Unwind, attach_raw, load_raw},
+    AttachError,
+    links::Links,
+    maps::{fill, size},
+    session::{Unwind, load_raw},
 };
 
 /// Threads that can be looked at, at once.
@@ -34,7 +32,7 @@ const TEXTS: &str = "CALL_TEXTS";
 #[derive(Debug)]
 pub struct CallsCollector {
     exit: &'static str,
-    links: Vec<RawTracePointLink>,
+    links: Links,
 }
 
 impl CallsCollector {
@@ -50,38 +48,26 @@ impl CallsCollector {
             ("CALL_TIMES_0", TIMES),
             ("CALL_TIMES_1", TIMES),
         ];
-        for (map, entries) in maps {
-            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
-        }
+        size(loader, maps);
         loader.map_max_entries(TEXTS, CALLS);
     }
 
     /// Loads its programs; `python` says that they read Python frames too.
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
-        let exit = if python || unwind != Unwind::FramePointers { WALKING } else { EXIT };
+        let exit = if unwind.walks(python) { WALKING } else { EXIT };
         [ENTER, exit, END].into_iter().try_for_each(|program| load_raw(bpf, program))?;
-        let wrong = |source| AttachError::Map { map: TEXTS, source };
-        let map = bpf.map_mut(TEXTS).ok_or(AttachError::Missing(TEXTS))?;
-        let mut texts: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
-        for (call, text) in TOLD {
-            texts.set(*call as u32, text.word(), 0).map_err(wrong)?;
-        }
-        Ok(Self { exit, links: Vec::new() })
+        fill(bpf, TEXTS, TOLD.iter().map(|(call, text)| (*call as u32, text.word())))?;
+        Ok(Self { exit, links: Links::default() })
     }
 
     /// Attaches its programs. Those that see returns first: of no call is the beginning seen and not the end.
     pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
-        for (program, tracepoint) in [(END, "sched_process_exit"), (self.exit, EXIT), (ENTER, ENTER)] {
-            self.links.push(attach_raw(bpf, program, tracepoint)?);
-        }
-        Ok(())
+        self.links.attach(bpf, [(END, "sched_process_exit"), (self.exit, EXIT), (ENTER, ENTER)])
     }
 
     /// Detaches its programs, in the other order.
     pub(super) fn detach(&mut self) {
-        while let Some(link) = self.links.pop() {
-            drop(link);
-        }
+        self.links.detach();
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::fs;
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, MapData},
-    programs::raw_trace_point::RawTracePointLink,
-};
+use aya::{Ebpf, EbpfLoader};
 use perf_ebpf::{
     calls::CALLS,
     file_calls::{ACCEPTS, About, CONNECTS, Moves, URING_OPERATIONS, word},
 };
 
 use super::{
-    AttachError, EventKind, entries_for_tests,
-    session::{SessionOptions, Unwind, attach_raw, load_raw},
+    AttachError, EventKind,
+    links::Links,
+    maps::{fill, size},
+    session::{SessionOptions, Unwind, load_raw},
 };
 use crate::host::{
     Unsupported,
@@ -93,7 +91,7 @@ fn ephemeral_ports() -> [u32; 2] {
 pub struct FileCallsCollector {
     /// The program that is told when operations of io_uring are asked for, if the kernel tells that.
     uring: Option<&'static str>,
-    links: Vec<RawTracePointLink>,
+    links: Links,
 }
 
 impl FileCallsCollector {
@@ -130,9 +128,7 @@ impl FileCallsCollector {
             ("CONNECTIONS_0", PEERS),
             ("CONNECTIONS_1", PEERS),
         ];
-        for (map, entries) in maps {
-            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
-        }
+        size(loader, maps);
         loader.map_max_entries(WORDS, CALLS).map_max_entries("TALKS", TALKS);
         loader.map_max_entries(URING_WORDS, URING_OPERATIONS).map_max_entries("OPEN_URING", OPERATIONS);
     }
@@ -140,9 +136,8 @@ impl FileCallsCollector {
     /// Loads its programs; `python` says that they read Python frames too.
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
         PROGRAMS.iter().try_for_each(|(program, _)| load_raw(bpf, program))?;
-        let walks = python || unwind != Unwind::FramePointers;
         let is_told = !block_offsets()?.uring.is_empty();
-        let uring = is_told.then_some(if walks { URING_WALKING } else { URING_ASK });
+        let uring = is_told.then_some(if unwind.walks(python) { URING_WALKING } else { URING_ASK });
         uring.into_iter().chain(uring.map(|_| URING_DONE.0)).try_for_each(|program| load_raw(bpf, program))?;
         let more = |call| match call {
             libc::SYS_connect => CONNECTS,
@@ -152,39 +147,21 @@ impl FileCallsCollector {
         let words = ABOUT.iter().map(|(call, about, moves)| (*call as u32, word(*about, *moves) | more(*call)));
         fill(bpf, WORDS, words)?;
         fill(bpf, URING_WORDS, URING.iter().map(|(operation, moves)| (*operation, word(FILE, *moves))))?;
-        Ok(Self { uring, links: Vec::new() })
+        Ok(Self { uring, links: Links::default() })
     }
 
     /// Attaches its programs.
     pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
-        for (program, tracepoint) in PROGRAMS {
-            self.links.push(attach_raw(bpf, program, tracepoint)?);
-        }
-        if let Some(ask) = self.uring {
-            // What tells the end first: of no operation is the beginning seen and not the end.
-            for (program, tracepoint) in [URING_DONE, (ask, block_offsets()?.uring_asked)] {
-                self.links.push(attach_raw(bpf, program, tracepoint)?);
-            }
-        }
-        Ok(())
+        self.links.attach(bpf, PROGRAMS)?;
+        let Some(ask) = self.uring else { return Ok(()) };
+        // What tells the end first: of no operation is the beginning seen and not the end.
+        self.links.attach(bpf, [URING_DONE, (ask, block_offsets()?.uring_asked)])
     }
 
     /// Detaches its programs, in the other order.
     pub(super) fn detach(&mut self) {
-        while let Some(link) = self.links.pop() {
-            drop(link);
-        }
+        self.links.detach();
     }
-}
-
-fn fill(bpf: &mut Ebpf, name: &'static str, words: impl Iterator<Item = (u32, u32)>) -> Result<(), AttachError> {
-    let wrong = |source| AttachError::Map { map: name, source };
-    let map = bpf.map_mut(name).ok_or(AttachError::Missing(name))?;
-    let mut array: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
-    for (at, word) in words {
-        array.set(at, word, 0).map_err(wrong)?;
-    }
-    Ok(())
 }
 
 /// The operations of io_uring (`IORING_OP_*`) that are about files, and what their results say.

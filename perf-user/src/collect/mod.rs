@@ -5,10 +5,14 @@ pub mod block;
 pub mod calls;
 pub mod cpu;
 pub mod file_calls;
+mod links;
+mod maps;
 pub mod object;
 pub mod sched;
 pub mod session;
 pub mod target;
+
+pub use maps::entries_for_tests;
 
 use std::io;
 
@@ -179,12 +183,6 @@ fn last_word(error: &io::Error, log: &str) -> String {
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
     let last = lines.rev().find(|line| !figures.iter().any(|figure| line.starts_with(figure)));
     last.map_or_else(|| error.to_string(), |line| format!("{error}; the verifier says: {line}"))
-}
-
-/// How many entries maps are to have so that tests can see what happens when they are full.
-#[must_use]
-pub fn entries_for_tests() -> Option<u32> {
-    std::env::var("PERFPROBE_TEST_MAP_ENTRIES").ok()?.parse().ok()
 }
 
 /// A kind of event.

@@ -14,8 +14,8 @@ use super::{
     block::{BlockCollector, Globals},
     calls::CallsCollector,
     cpu::{Clock, CpuCollector},
-    entries_for_tests,
     file_calls::{self, FileCallsCollector},
+    maps::size,
     sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python, timeline},
     target::{Target, comm_from},
@@ -185,7 +185,7 @@ pub(super) fn load(
     FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options.records(EventKind::Files));
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
-        loader.map_max_entries("PLACES", entries_for_tests().map_or(PLACES, |most| most.min(PLACES)));
+        size(&mut loader, [("PLACES", PLACES)]);
     }
     collector.configure(&mut loader);
     Ok((load_object(&mut loader)?, fs_base != 0))

@@ -19,7 +19,7 @@ use zerocopy::IntoBytes as _;
 use super::{
     AttachError,
     before::{self, stack_of},
-    entries_for_tests,
+    maps::size,
     session::Unwind,
     target::{Target, comm_from},
 };
@@ -72,17 +72,14 @@ impl SchedCollector {
     pub(super) fn configure(loader: &mut EbpfLoader<'_>, wakers: bool, queues: bool) {
         let wakers = if wakers { &WAKER_MAPS[..] } else { &[] };
         let queues = if queues { &QUEUE_MAPS[..] } else { &[] };
-        for (map, entries) in MAPS.iter().chain(wakers).chain(queues).copied() {
-            loader.map_max_entries(map, entries_for_tests().map_or(entries, |most| most.min(entries)));
-        }
+        size(loader, MAPS.iter().chain(wakers).chain(queues).copied());
     }
 
     /// Loads its programs, for a target whose threads wait already unless it is `new`; `python` says that they read Python frames
     /// too.
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool, new: bool) -> Result<Self, AttachError> {
-        let walks = python || unwind != Unwind::FramePointers;
         // Switches first: a thread that is woken is not mistaken for one that has not slept.
-        let programs: Vec<_> = if walks { WALKING } else { PLAIN }.into_iter().chain(OTHERS).collect();
+        let programs: Vec<_> = if unwind.walks(python) { WALKING } else { PLAIN }.into_iter().chain(OTHERS).collect();
         programs.iter().try_for_each(|(program, _)| super::session::load_raw(bpf, program))?;
         let before = if new { None } else { Some(before::load(bpf)) };
         Ok(Self { programs, links: Vec::new(), before, stacks: HashMap::new() })

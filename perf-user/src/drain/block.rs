@@ -9,13 +9,13 @@ use perf_ebpf::{
     block::{
         BlockKey, BlockStackKey, BlockSum, BlockTime, FileKey, FileRequests, FileRequestsKey, OpenRequest, SlowRequest,
     },
-    counters::{self, COUNTER_SLOTS, Counter},
+    counters::{self, COUNTER_SLOTS},
     histogram::Lengths,
     sample::Key,
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, calls::add, found::stacks_of, kept::Kept, read_map};
+use super::{DrainError, RawKind, Tally, calls::add, found::stacks_of, kept::Kept, read_map};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
@@ -43,12 +43,8 @@ pub struct RawBlock {
     pub slowest: Vec<SlowRequest>,
     /// Those that were not complete, the oldest first; only where the recording ends.
     pub open: Vec<OpenRequest>,
-    /// All that were completed, or are known to be lost.
-    pub taken: u64,
-    /// Of those, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 impl RawBlock {
@@ -63,18 +59,11 @@ impl RawBlock {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     stacks: Kept<u64, Arc<[u64]>>,
-    /// The files of those that are under way.
-    open: HashSet<FileKey>,
 }
 
 impl Requests {
-    /// The files of requests that were under way at the end of the window that was read last.
-    pub(super) fn open_files(&self) -> HashSet<FileKey> {
-        self.open.clone()
-    }
-
-    /// Reads the requests of a window, which ended at `last_ns` if it is the last one, and their time and bytes by stack. Adds to
-    /// `stacks`, the window's, those that are older.
+    /// Reads the requests of a window, which ended at `last_ns` if it is the last one, their time and bytes by stack, and the files of
+    /// those that are under way. Adds to `stacks`, the window's, those that are older.
     pub(super) fn read(
         &mut self,
         session: &mut Session,
@@ -82,16 +71,10 @@ impl Requests {
         counted: &[u64; COUNTER_SLOTS],
         last_ns: Option<u64>,
         stacks: &mut HashMap<u64, Arc<[u64]>>,
-    ) -> Result<(RawBlock, [RawKind; 2]), DrainError> {
+    ) -> Result<(RawBlock, [RawKind; 2], HashSet<FileKey>), DrainError> {
         let slot = generation as usize;
-        let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
-        let never = counters::IO_LOST.iter();
-        let mut block = RawBlock {
-            taken: counted[counters::IO.taken as usize] + never.clone().map(|counter| of(counter).1).sum::<u64>(),
-            lost: counters::IO.lost.iter().chain(never).map(of).collect(),
-            facts: counters::IO.facts.iter().map(of).collect(),
-            ..RawBlock::default()
-        };
+        let mut block = RawBlock { tally: Tally::of(counters::IO, counted), ..RawBlock::default() };
+        block.tally.lose(&counters::IO_LOST, counted);
         let mut undecodable = 0;
         let bytes = (size_of::<BlockKey>(), size_of::<BlockSum>());
         read_map(session, SUMS[slot], Reading::Drain, bytes, BATCH, |key, value| {
@@ -108,8 +91,8 @@ impl Requests {
             }
         })?;
         let [mut time, mut size] = [EventKind::Io, EventKind::IoBytes].map(RawKind::new);
-        time.count(counters::IO_TIME, counted);
-        size.count(counters::IO_BYTES, counted);
+        time.tally = Tally::of(counters::IO_TIME, counted);
+        size.tally = Tally::of(counters::IO_BYTES, counted);
         let bytes = (size_of::<BlockStackKey>(), size_of::<BlockTime>());
         let mut needed = Vec::new();
         // Over the CPUs that completed them.
@@ -143,13 +126,13 @@ impl Requests {
             open.extend(OpenRequest::read_from_bytes(value));
         })?;
         self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
-        self.open = open.iter().map(|open| open.file).collect();
+        let open_files = open.iter().map(|open| open.file).collect();
         if let Some(last_ns) = last_ns {
             open.retain(|open| open.start_ns < last_ns);
             open.sort_by_key(|open| (open.start_ns, open.key.tid));
             block.open = open;
         }
-        Ok((block, [time, size]))
+        Ok((block, [time, size], open_files))
     }
 
     fn read_files(&self, session: &Session, slot: usize, block: &mut RawBlock) -> Result<(), DrainError> {

@@ -10,7 +10,7 @@ use perf_ebpf::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, read_map};
+use super::{DrainError, RawKind, Tally, read_map};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session, target::Target},
     host::{
@@ -43,12 +43,8 @@ pub struct RawCalls {
     /// Those that have not returned, by thread; only where the recording ends. Those that began before the recording, nobody knows
     /// when, have its start as theirs.
     pub open: Vec<(u32, OpenCall)>,
-    /// All that returned.
-    pub taken: u64,
-    /// Of those, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 impl RawCalls {
@@ -99,13 +95,7 @@ pub(super) fn read(
     before: &mut Before,
 ) -> Result<(RawCalls, RawKind), DrainError> {
     let slot = generation as usize;
-    let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
-    let mut calls = RawCalls {
-        taken: counted[counters::CALLS.taken as usize],
-        lost: counters::CALLS.lost.iter().map(of).collect(),
-        facts: counters::CALLS.facts.iter().map(of).collect(),
-        ..RawCalls::default()
-    };
+    let mut calls = RawCalls { tally: Tally::of(counters::CALLS, counted), ..RawCalls::default() };
     let mut undecodable = 0;
     let bytes = (size_of::<CallKey>(), size_of::<Lengths>());
     read_map(session, CALLS[slot], Reading::Drain, bytes, BATCH, |key, value| {
@@ -120,8 +110,8 @@ pub(super) fn read(
             *calls.errors.entry((key.tgid, key.call, key.error)).or_default() += count;
         }
     })?;
-    let mut kind = RawKind { undecodable, ..RawKind::new(EventKind::Syscalls) };
-    kind.count(counters::CALL_TIME, counted);
+    let tally = Tally::of(counters::CALL_TIME, counted);
+    let mut kind = RawKind { undecodable, tally, ..RawKind::new(EventKind::Syscalls) };
     let bytes = (size_of::<Key>(), size_of::<CallTime>());
     read_map(session, TIMES[slot], Reading::Drain, bytes, BATCH, |key, value| {
         match (Key::read_from_bytes(key), CallTime::read_from_bytes(value)) {

@@ -8,14 +8,14 @@ use std::{
 use perf_ebpf::{
     block::FileKey,
     calls::CallTime,
-    counters::{self, COUNTER_SLOTS, Counter},
+    counters::{self, COUNTER_SLOTS},
     file_calls::{Connections, FileCallKey, FileCalls, FileTimeKey, OpenOperation, PeerKey},
     histogram::Lengths,
     sample::Key,
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, calls::add, found::stacks_of, kept::Kept, read_map};
+use super::{DrainError, RawKind, Tally, calls::add, found::stacks_of, kept::Kept, read_map};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
@@ -40,12 +40,8 @@ pub struct RawFileCalls {
     pub answers: BTreeMap<(u32, FileKey), Lengths>,
     /// What became of connections, by process and socket.
     pub connections: BTreeMap<(u32, FileKey), Connections>,
-    /// All that returned.
-    pub taken: u64,
-    /// Of those, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 /// What is known of operations of io_uring from the windows before: what is complete in one may have been asked for in another.
@@ -76,7 +72,7 @@ impl Operations {
         self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
         if let Some(last_ns) = last_ns {
             let count = open.iter().filter(|open| open.start_ns < last_ns).count();
-            calls.facts.push(("open_at_end", count as u64));
+            calls.tally.facts.push(("open_at_end", count as u64));
         }
         Ok((calls, kind))
     }
@@ -89,13 +85,7 @@ fn read(
     counted: &[u64; COUNTER_SLOTS],
 ) -> Result<(RawFileCalls, RawKind), DrainError> {
     let slot = generation as usize;
-    let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
-    let mut calls = RawFileCalls {
-        taken: counted[counters::FILE_CALLS.taken as usize],
-        lost: counters::FILE_CALLS.lost.iter().map(of).collect(),
-        facts: counters::FILE_CALLS.facts.iter().map(of).collect(),
-        ..RawFileCalls::default()
-    };
+    let mut calls = RawFileCalls { tally: Tally::of(counters::FILE_CALLS, counted), ..RawFileCalls::default() };
     let mut undecodable = 0;
     let bytes = (size_of::<FileCallKey>(), size_of::<FileCalls>());
     for map in [CALLS[slot], REST[slot]] {
@@ -130,8 +120,8 @@ fn read(
             sum.connects_failed += more.connects_failed;
         }
     })?;
-    let mut kind = RawKind { undecodable, ..RawKind::new(EventKind::Files) };
-    kind.count(counters::FILE_TIME, counted);
+    let tally = Tally::of(counters::FILE_TIME, counted);
+    let mut kind = RawKind { undecodable, tally, ..RawKind::new(EventKind::Files) };
     let bytes = (size_of::<FileTimeKey>(), size_of::<CallTime>());
     // Over the CPUs that they returned on.
     let mut sums: HashMap<(Key, FileKey), CallTime> = HashMap::new();

@@ -34,8 +34,8 @@ impl FileNames {
                 names.insert(key, name);
             }
         })?;
-        let older: Vec<FileKey> = self.kept.ids().filter(|file| !names.contains_key(file)).collect();
-        self.kept.turn(&mut names, older, open);
+        let all: Vec<FileKey> = self.kept.ids().collect();
+        self.kept.turn(&mut names, all, open);
         Ok(names)
     }
 }

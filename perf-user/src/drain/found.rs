@@ -8,7 +8,7 @@ use perf_ebpf::{
     sched::{Thread, WaitFilter, WaitKey, place},
 };
 
-use super::RawKind;
+use super::{RawKind, Tally};
 use crate::collect::{Did, EventKind, RawSample, session::SessionOptions};
 
 /// The fact that tells how much of the time is of waits whose stacks were not taken.
@@ -151,11 +151,13 @@ impl Found {
         let told: u64 = did.iter().map(|sample| sample.value).sum();
         let facts = vec![(SHARED_NS, shared_ns), (Counter::OffLeftOut.name(), left_out_ns)];
         let samples = off(&waits);
-        let off = RawKind { samples, undecodable, taken: taken_ns, facts, ..RawKind::new(EventKind::OffCpu) };
-        let did = RawKind { samples: did, taken: told, ..RawKind::new(EventKind::Sched) };
+        let tally = Tally { taken: taken_ns, facts, ..Tally::default() };
+        let off = RawKind { samples, undecodable, tally, ..RawKind::new(EventKind::OffCpu) };
+        let all = |taken| Tally { taken, ..Tally::default() };
+        let did = RawKind { samples: did, tally: all(told), ..RawKind::new(EventKind::Sched) };
         let samples = off_wake(&waits, &known, wakers);
         let taken = samples.iter().map(|sample| sample.value).sum();
-        let wake = RawKind { samples, taken, ..RawKind::new(EventKind::OffWake) };
+        let wake = RawKind { samples, tally: all(taken), ..RawKind::new(EventKind::OffWake) };
         [off, did, wake].into_iter().filter(|kind| options.records(kind.kind)).collect()
     }
 }

@@ -8,6 +8,7 @@ mod file_names;
 mod found;
 mod kept;
 mod run_queue;
+mod tally;
 mod timeline;
 mod waits;
 
@@ -15,7 +16,7 @@ use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use perf_ebpf::{
     block::{FileKey, FileName},
-    counters::{self, Balance, COUNTER_SLOTS, Counter},
+    counters::{self, Counter},
     cpu::CpuValue,
     sample::Key,
     stack::{DeepFrames, FRAMES_BYTES, Frames, used},
@@ -41,6 +42,7 @@ use file_names::FileNames;
 pub use found::SHARED_NS;
 
 pub use run_queue::RawQueues;
+pub use tally::Tally;
 use timeline::Timeline;
 pub use timeline::{Moment, RawTimeline};
 use waits::Threads;
@@ -81,27 +83,15 @@ pub struct RawKind {
     pub samples: Vec<RawSample>,
     /// Entries that could not be decoded: object and user half do not belong together.
     pub undecodable: u64,
-    /// All that was taken, in the unit of the kind.
-    pub taken: u64,
-    /// Of that, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 impl RawKind {
     /// Nothing yet.
     #[must_use]
     pub fn new(kind: EventKind) -> Self {
-        Self { kind, samples: Vec::new(), undecodable: 0, taken: 0, lost: Vec::new(), facts: Vec::new() }
-    }
-
-    /// Adds what the kernel half counted.
-    fn count(&mut self, balance: Balance, counted: &[u64; COUNTER_SLOTS]) {
-        let of = |counter: &Counter| (counter.name(), counted[*counter as usize]);
-        self.taken += counted[balance.taken as usize];
-        self.lost.extend(balance.lost.iter().map(of));
-        self.facts.extend(balance.facts.iter().map(of));
+        Self { kind, samples: Vec::new(), undecodable: 0, tally: Tally::default() }
     }
 }
 
@@ -230,7 +220,7 @@ impl Drain {
         })?;
         if session.options().records(EventKind::Cpu) {
             let mut cpu = RawKind::new(EventKind::Cpu);
-            cpu.count(counters::CPU, &counted);
+            cpu.tally = Tally::of(counters::CPU, &counted);
             let bytes = (size_of::<Key>(), size_of::<CpuValue>());
             read_map(session, COUNTS[slot], Reading::Drain, bytes, COUNTS_BATCH, |key, value| {
                 match session.collector().decode(key, value) {
@@ -251,13 +241,13 @@ impl Drain {
             }
             let mut kinds = found.into_kinds(session.options(), &mut window.wakers);
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
-                off.count(counters::OFF_CPU, &counted);
+                off.tally.count(counters::OFF_CPU, &counted);
             }
             if let Some(sched) = kinds.iter_mut().find(|kind| kind.kind == EventKind::Sched) {
                 // Told with the waits, where there are such.
                 let threads = (!session.options().records(EventKind::OffCpu)).then_some(&Counter::ThreadsMissed);
                 let facts = counters::SCHED_FACTS.iter().chain(threads);
-                sched.facts.extend(facts.map(|counter| (counter.name(), counted[*counter as usize])));
+                sched.tally.note(facts, &counted);
                 window.queues = run_queue::read(session, full)?;
             }
             window.kinds.extend(kinds);
@@ -268,8 +258,7 @@ impl Drain {
             window.kinds.push(kind);
         }
         if session.options().records(EventKind::Io) {
-            let (block, kinds) = self.requests.read(session, full, &counted, last_ns, &mut window.stacks)?;
-            let open = self.requests.open_files();
+            let (block, kinds, open) = self.requests.read(session, full, &counted, last_ns, &mut window.stacks)?;
             window.file_names = self.file_names.read(session, full, open)?;
             window.block = Some(block);
             window.kinds.extend(kinds);

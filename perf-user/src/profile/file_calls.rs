@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use perf_ebpf::file_calls::Connections;
+
 use super::{Accounting, Lengths};
 
 /// System calls on files and sockets, over the windows of the profile.
@@ -37,18 +39,6 @@ pub struct FileCall {
 pub struct Peer {
     /// How often it answered, and for how long: from when the first thing was sent until something was received.
     pub answers: Lengths,
-    /// Segments that were sent again.
-    pub retransmits: u64,
-    /// Resets that were sent.
-    pub resets_sent: u64,
-    /// And received.
-    pub resets_received: u64,
-    /// How many connections were made.
-    pub connects: u64,
-    /// For how long that took.
-    pub connect_ns: u64,
-    /// At most.
-    pub connect_max_ns: u64,
-    /// How many were not made.
-    pub connects_failed: u64,
+    /// What became of connections.
+    pub connections: Connections,
 }

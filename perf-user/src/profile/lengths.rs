@@ -1,6 +1,6 @@
 //! How long things took that are not kept one by one.
 
-use perf_ebpf::histogram::{BUCKETS, bucket_limits};
+use perf_ebpf::histogram::{self, BUCKETS, bucket_limits};
 
 /// How often something happened, and how long it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub struct Lengths {
 impl Default for Lengths {
     fn default() -> Self {
         Self { count: 0, total_ns: 0, max_ns: 0, buckets: [0; BUCKETS] }
+    }
+}
+
+impl From<&histogram::Lengths> for Lengths {
+    fn from(kernel: &histogram::Lengths) -> Self {
+        let histogram::Lengths { count, total_ns, max_ns, buckets } = *kernel;
+        Self { count, total_ns, max_ns, buckets: buckets.map(u64::from) }
     }
 }
 

@@ -127,14 +127,14 @@ pub(super) fn file_calls(profile: &Profile, options: &ReportOptions) -> Option<F
         peer: peer.clone(),
         responses: ResponsesReport { count: of.answers.count, lengths: LengthsReport::of(&of.answers) },
         connects: ConnectsReport {
-            count: of.connects,
-            failed: of.connects_failed,
-            total_ns: of.connect_ns,
-            max_ns: of.connect_max_ns,
+            count: of.connections.connects,
+            failed: of.connections.connects_failed,
+            total_ns: of.connections.connect_ns,
+            max_ns: of.connections.connect_max_ns,
         },
-        retransmits: of.retransmits,
-        resets_sent: of.resets_sent,
-        resets_received: of.resets_received,
+        retransmits: of.connections.retransmits,
+        resets_sent: of.connections.resets_sent,
+        resets_received: of.connections.resets_received,
     });
     let mut peers: Vec<PeerReport> = peers.collect();
     peers.sort_by(|a, b| {

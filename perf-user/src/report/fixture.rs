@@ -1,7 +1,11 @@
 //! A profile built in code, for the tests of reports and outputs.
 
+use perf_ebpf::histogram::bucket;
+
+use super::Report;
 use crate::profile::{
-    Accounting, Frame, FrameId, FrameKind, Overhead, Profile, Recording, Sample, Series, StackId, Thread, ThreadIndex,
+    Accounting, Frame, FrameId, FrameKind, Lengths, Overhead, Profile, Recording, Sample, Series, StackId, Thread,
+    ThreadIndex,
 };
 
 /// Builds a profile with one `cpu` series.
@@ -138,4 +142,31 @@ pub(crate) fn profile() -> Profile {
     profile.series[0].unsymbolized.insert("no_symbol_table".into(), 150);
     profile.series[0].counters.insert("user_stack_truncated".into(), 3);
     profile
+}
+
+/// Of things that took so long, and how many did.
+pub(super) fn lengths(lengths: &[(u64, u64)]) -> Lengths {
+    let mut sum = Lengths::default();
+    for (ns, count) in lengths {
+        sum.count += count;
+        sum.total_ns += ns * count;
+        sum.max_ns = sum.max_ns.max(*ns);
+        sum.buckets[bucket(*ns)] += count;
+    }
+    sum
+}
+
+/// Asserts that a part of a report's text, from these words up to the last section, is what a file holds, and fits a screen.
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+pub(super) fn assert_golden(report: &Report, start: &str, file: &str) {
+    let text = report.to_string();
+    let found = &text[text.find(start).unwrap()..text.find("\nOverhead").unwrap()];
+    let path = format!("{}/src/report/{file}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(path).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
+    for line in found.lines() {
+        assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");
+    }
 }

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::{
-    BlockReport, FileCallsReport, PlaceReport, RunQueueReport, ThreadTimes, WakeReport,
+    BlockReport, FileCallsReport, RunQueueReport, ThreadTimes, WakeReport,
     human::{duration, percent},
-    places::{Places, places},
-    series::unnamed,
+    places::{Places, name, places},
 };
 use crate::{
     collect::{Did, EventKind},
-    profile::{IDLE, Profile, StackId},
+    profile::{IDLE, Profile, Series, StackId},
     symbolize::did_name,
 };
 
@@ -77,7 +76,7 @@ pub(super) fn limit(
         (sums, idle_ns) if is_active(&sums, idle_ns) || awake.iter().any(|thread| is_busy(thread)) => (sums, idle_ns),
         _ => sum_up(&threads.iter().collect::<Vec<_>>(), &own, &HashMap::new()),
     };
-    let active_ns = sums.values().fold(0_u64, |sum, ns| sum.saturating_add(*ns));
+    let active_ns = total(sums.values());
     let all_ns = active_ns.saturating_add(idle_ns);
     if all_ns == 0 {
         return None;
@@ -155,20 +154,15 @@ fn sum_up<'a>(
                 CHILD | UNKNOWN => {}
                 FUTEX => {
                     let signs_ns = signs.get(&(thread.tgid, thread.tid)).copied().unwrap_or(0).min(ns);
-                    idle_ns = idle_ns.saturating_add(signs_ns);
-                    let sum = sums.entry(FUTEX).or_default();
-                    *sum = sum.saturating_add(ns - signs_ns);
+                    add(&mut idle_ns, signs_ns);
+                    add(sums.entry(FUTEX).or_default(), ns - signs_ns);
                 }
                 what if PEERS.contains(&what) => {
                     let own_ns = own.get(&(thread.tgid, thread.tid, what)).copied().unwrap_or(0);
-                    let sum = sums.entry(what).or_default();
-                    *sum = sum.saturating_add(ns.saturating_sub(own_ns));
+                    add(sums.entry(what).or_default(), ns.saturating_sub(own_ns));
                 }
-                what if IDLE.contains(&what) => idle_ns = idle_ns.saturating_add(ns),
-                what => {
-                    let sum = sums.entry(what).or_default();
-                    *sum = sum.saturating_add(ns);
-                }
+                what if IDLE.contains(&what) => add(&mut idle_ns, ns),
+                what => add(sums.entry(what).or_default(), ns),
             }
         }
     }
@@ -181,8 +175,7 @@ fn for_signs(profile: &Profile) -> HashMap<(u32, u32), u64> {
     for sample in profile.series(EventKind::OffCpu.name()).iter().flat_map(|series| &series.samples) {
         let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
         if *known.entry(sample.stack).or_insert_with(|| profile.awaits_sign(sample.stack)) {
-            let sum = signs.entry((thread.tgid, thread.tid)).or_default();
-            *sum = sum.saturating_add(sample.value);
+            add(signs.entry((thread.tgid, thread.tid)).or_default(), sample.value);
         }
     }
     signs
@@ -199,49 +192,49 @@ fn for_own<'a>(threads: &[ThreadTimes], wakes: &'a [WakeReport]) -> HashMap<(u32
     let mut own: HashMap<_, u64> = HashMap::new();
     for wake in wakes.iter().filter(is_own) {
         let idle = wake.waker_waited_ns.iter().filter(|(why, _)| IDLE.contains(&why.as_str()));
-        let idle_ns = idle.fold(0_u64, |sum, (_, ns)| sum.saturating_add(*ns));
-        let sum = own.entry((wake.tgid, wake.tid, wake.why.as_str())).or_default();
-        *sum = sum.saturating_add(wake.waited_ns.saturating_sub(idle_ns));
+        let idle_ns = total(idle.map(|(_, ns)| ns));
+        let own = own.entry((wake.tgid, wake.tid, wake.why.as_str())).or_default();
+        add(own, wake.waited_ns.saturating_sub(idle_ns));
     }
     own
 }
 
 /// The function of the program's own below which it ran most, and its share in percent.
 fn ran(profile: &Profile) -> Option<(String, u64)> {
-    let series = profile.series(EventKind::Cpu.name())?;
-    let mut stacks: HashMap<StackId, u64> = HashMap::new();
-    for sample in &series.samples {
-        let sum = stacks.entry(sample.stack).or_default();
-        *sum = sum.saturating_add(sample.value);
-    }
-    let all = stacks.values().fold(0_u64, |sum, value| sum.saturating_add(*value));
+    let stacks = by_stack(profile.series(EventKind::Cpu.name())?, |_| true);
     let mut functions: BTreeMap<String, u64> = BTreeMap::new();
-    for (stack, value) in stacks {
-        let Some(place) = profile.place(stack) else { continue };
-        let text = |id| profile.strings.get(id);
-        let name = match place.own.symbolized {
-            true => text(place.own.function).to_owned(),
-            false => unnamed(text(place.own.module)),
-        };
-        let sum = functions.entry(name).or_default();
-        *sum = sum.saturating_add(value);
+    for (stack, value) in &stacks {
+        if let Some(place) = profile.place(*stack) {
+            add(functions.entry(name(profile, place.own)).or_default(), *value);
+        }
     }
     let (name, value) = functions.into_iter().max_by_key(|(_, value)| *value)?;
-    Some((name, share(value, all)))
+    Some((name, share(value, total(stacks.values()))))
 }
 
 /// The place where threads waited longest for this reason, and its share in percent.
 fn waited(profile: &Profile, why: &str, known: &mut Places) -> Option<(String, u64)> {
     let series = profile.series(EventKind::OffCpu.name())?;
-    let mut stacks: HashMap<StackId, u64> = HashMap::new();
-    for sample in series.samples.iter().filter(|sample| profile.reason(sample.stack) == Some(why)) {
-        let sum = stacks.entry(sample.stack).or_default();
-        *sum = sum.saturating_add(sample.value);
+    let stacks = by_stack(series, |stack| profile.reason(stack) == Some(why));
+    let place = places(profile, &stacks, known).into_iter().next()?;
+    Some((place.label(), share(place.value, total(stacks.values()))))
+}
+
+/// The values of samples of these stacks.
+fn by_stack(series: &Series, wanted: impl Fn(StackId) -> bool) -> HashMap<StackId, u64> {
+    let mut stacks = HashMap::new();
+    for sample in series.samples.iter().filter(|sample| wanted(sample.stack)) {
+        add(stacks.entry(sample.stack).or_default(), sample.value);
     }
-    let all = stacks.values().fold(0_u64, |sum, ns| sum.saturating_add(*ns));
-    let places: Vec<PlaceReport> = places(profile, &stacks, known);
-    let place = places.into_iter().next()?;
-    Some((place.label(), share(place.value, all)))
+    stacks
+}
+
+fn add(sum: &mut u64, value: u64) {
+    *sum = sum.saturating_add(value);
+}
+
+fn total<'a>(values: impl Iterator<Item = &'a u64>) -> u64 {
+    values.fold(0, |sum, value| sum.saturating_add(*value))
 }
 
 /// What the disk or the peer did for waits of so long, most of them at this place.
@@ -249,9 +242,8 @@ fn beside(why: &str, ns: u64, place: &str, told: &Told<'_>) -> Option<String> {
     match why {
         DISK | FAULT => {
             let kinds = &told.block?.kinds;
-            let total_ns: u64 = kinds.iter().map(|kind| kind.whole.total_ns).sum();
             // Else it was a lock.
-            if total_ns < ns / 2 {
+            if total(kinds.iter().map(|kind| &kind.whole.total_ns)) < ns / 2 {
                 return None;
             }
             let wanted: &[&str] = match place {
@@ -281,7 +273,7 @@ fn peer(files: &FileCallsReport) -> Option<String> {
 fn taker(queue: &RunQueueReport) -> Option<String> {
     let mut takers: BTreeMap<(u32, &str), u64> = BTreeMap::new();
     for taker in &queue.takers {
-        *takers.entry((taker.taker_tgid, &taker.taker_comm)).or_default() += taker.taken_ns;
+        add(takers.entry((taker.taker_tgid, &taker.taker_comm)).or_default(), taker.taken_ns);
     }
     let ((tgid, comm), ns) = takers.into_iter().max_by_key(|(_, ns)| *ns)?;
     Some(format!("meanwhile most ran {comm} (of {tgid}), for {}", duration(ns)))

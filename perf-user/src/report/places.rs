@@ -41,18 +41,23 @@ fn place(profile: &Profile, stack: StackId) -> Option<PlaceReport> {
     let why = profile.frames.get(leaf.0 as usize).filter(|leaf| leaf.kind == FrameKind::Wait)?;
     let place = profile.place(stack)?;
     let text = |id| profile.strings.get(id);
-    let name = |frame: &Frame| match frame.symbolized {
-        true => text(frame.function).to_owned(),
-        false => super::series::unnamed(text(frame.module)),
-    };
-    let own = name(place.own);
+    let own = name(profile, place.own);
     Some(PlaceReport {
         function: if profile.owner(place.own) == Owner::System { bare(&own).to_owned() } else { own },
-        called: place.called.map(|called| bare(&name(called)).to_owned()),
+        called: place.called.map(|called| bare(&name(profile, called)).to_owned()),
         module: text(place.own.module).to_owned(),
         why: text(why.function).to_owned(),
         value: 0,
     })
+}
+
+/// The name of a function, or what stands for it.
+pub(super) fn name(profile: &Profile, frame: &Frame) -> String {
+    let text = |id| profile.strings.get(id);
+    match frame.symbolized {
+        true => text(frame.function).to_owned(),
+        false => super::series::unnamed(text(frame.module)),
+    }
 }
 
 /// The width of a place.

@@ -1,20 +1,17 @@
 //! Requests to devices in a recording: written window by window, read back as sums.
 
-use std::collections::HashMap;
-
 use perf_ebpf::{
     block::{FileKey, OpenRequest, SlowRequest},
     sample::Key,
 };
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::{
-    Selection,
-    counts::{self, Counted},
+    counts,
     intern::Interner,
     lengths::{self, number, sum},
-    outline::Windows,
-    read::{Unreadable, each, text},
+    read::Unreadable,
+    rows::Rows,
 };
 use crate::{
     collect::{EventKind, target::comm_text},
@@ -105,8 +102,7 @@ pub(super) fn write(
             file
         ])?;
     }
-    let counted = Counted { taken: block.taken, reported: block.reported(), lost: &block.lost, facts: &block.facts };
-    counts::write(transaction, id, COUNTED, &counted)
+    counts::write(transaction, id, COUNTED, &block.tally, block.reported())
 }
 
 /// A request that is not complete, as one that took until `now_ns`: one that has not been given to the device has waited all the
@@ -136,27 +132,14 @@ fn as_slow(open: &OpenRequest, now_ns: u64) -> SlowRequest {
 }
 
 /// Reads the requests of these windows; `None` if none were recorded.
-pub(super) fn load(
-    connection: &Connection,
-    windows: &Windows,
-    strings: &HashMap<u32, String>,
-    selection: Selection,
-    start_ns: u64,
-) -> Result<Option<Block>, Unreadable> {
-    if !counts::is_recorded(connection, EventKind::Io)? {
+pub(super) fn load(rows: &Rows<'_>, start_ns: u64) -> Result<Option<Block>, Unreadable> {
+    if !counts::is_recorded(rows.connection, EventKind::Io)? {
         return Ok(None);
     }
-    let (accounting, counters) = counts::load(connection, windows, COUNTED)?;
+    let (accounting, counters) = counts::load(rows.connection, rows.windows, COUNTED)?;
     let mut block = Block { accounting, counters, ..Block::default() };
-    let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
-    // Which thread asked is told of the slowest only.
-    let sums = selection.tid.is_none();
-    each(connection, "SELECT * FROM io ORDER BY window", |row| {
-        let tgid: u32 = row.get(1)?;
-        if !sums || !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
-            return Ok(());
-        }
-        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+    rows.of_processes("SELECT * FROM io ORDER BY window", |tgid, row| {
+        let told = |at| rows.text(row, at);
         block.processes.insert(tgid, told(2)?);
         let kind = block.sums.entry((tgid, told(3)?, told(4)?)).or_default();
         kind.bytes = sum(kind.bytes, row.get(5)?)?;
@@ -164,15 +147,10 @@ pub(super) fn load(
         kind.requeues = sum(kind.requeues, row.get(7)?)?;
         lengths::add(&mut kind.whole, row, 8)?;
         lengths::add(&mut kind.queue, row, 12)?;
-        lengths::add(&mut kind.device, row, 16)?;
-        Ok(())
+        lengths::add(&mut kind.device, row, 16)
     })?;
-    each(connection, "SELECT * FROM io_file ORDER BY window", |row| {
-        let tgid: u32 = row.get(1)?;
-        if !sums || !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
-            return Ok(());
-        }
-        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+    rows.of_processes("SELECT * FROM io_file ORDER BY window", |tgid, row| {
+        let told = |at| rows.text(row, at);
         let file = block.files.entry((tgid, told(2)?, told(3)?, told(4)?)).or_default();
         file.count = sum(file.count, row.get(5)?)?;
         file.bytes = sum(file.bytes, row.get(6)?)?;
@@ -180,13 +158,8 @@ pub(super) fn load(
         file.max_ns = file.max_ns.max(number(row.get(8)?)?);
         Ok(())
     })?;
-    each(connection, "SELECT * FROM slow_io ORDER BY window", |row| {
-        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(3)?);
-        let chosen = wanted(tgid) && selection.tid.is_none_or(|wanted| wanted == tid);
-        if !chosen || !windows.contains_key(&row.get(0)?) {
-            return Ok(());
-        }
-        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+    rows.of_threads("SELECT * FROM slow_io ORDER BY window", 3, |(tgid, tid), row| {
+        let told = |at| rows.text(row, at);
         block.slowest.push(SingleRequest {
             tgid,
             process: told(2)?,

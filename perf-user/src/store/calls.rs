@@ -1,16 +1,13 @@
 //! System calls in a recording: written window by window, read back as sums.
 
-use std::collections::HashMap;
-
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::{
-    Selection,
-    counts::{self, Counted},
+    counts,
     intern::Interner,
     lengths::{self, number, sum},
-    outline::Windows,
-    read::{Unreadable, each, text},
+    read::Unreadable,
+    rows::Rows,
 };
 use crate::{
     collect::EventKind,
@@ -72,53 +69,32 @@ pub(super) fn write(
         let row = params![id, tgid, process, open.tid, comm, name, told, start_ns as i64, length_ns, None::<i64>];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
-    let counted = Counted { taken: calls.taken, reported: calls.reported(), lost: &calls.lost, facts: &calls.facts };
-    counts::write(transaction, id, COUNTED, &counted)
+    counts::write(transaction, id, COUNTED, &calls.tally, calls.reported())
 }
 
 /// Reads the calls of these windows; `None` if none were recorded.
-pub(super) fn load(
-    connection: &Connection,
-    windows: &Windows,
-    strings: &HashMap<u32, String>,
-    selection: Selection,
-    start_ns: u64,
-) -> Result<Option<Calls>, Unreadable> {
-    if !counts::is_recorded(connection, EventKind::Syscalls)? {
+pub(super) fn load(rows: &Rows<'_>, start_ns: u64) -> Result<Option<Calls>, Unreadable> {
+    if !counts::is_recorded(rows.connection, EventKind::Syscalls)? {
         return Ok(None);
     }
-    let (accounting, counters) = counts::load(connection, windows, COUNTED)?;
+    let (accounting, counters) = counts::load(rows.connection, rows.windows, COUNTED)?;
     let mut calls = Calls { accounting, counters, ..Calls::default() };
-    let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
-    // Which thread made a call is told of the slowest only.
-    let sums = selection.tid.is_none();
     let sql = "SELECT window, tgid, process, name, count, total_ns, max_ns, lengths FROM call ORDER BY window";
-    each(connection, sql, |row| {
-        let tgid: u32 = row.get(1)?;
-        if !sums || !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
-            return Ok(());
-        }
-        calls.processes.insert(tgid, text(strings, row.get(2)?).to_owned());
-        let kind = calls.kinds.entry((tgid, text(strings, row.get(3)?).to_owned())).or_default();
-        lengths::add(&mut kind.lengths, row, 4)?;
-        Ok(())
+    rows.of_processes(sql, |tgid, row| {
+        calls.processes.insert(tgid, rows.text(row, 2)?);
+        let kind = calls.kinds.entry((tgid, rows.text(row, 3)?)).or_default();
+        lengths::add(&mut kind.lengths, row, 4)
     })?;
-    each(connection, "SELECT window, tgid, name, error, count FROM call_error", |row| {
-        let key = (row.get(1)?, text(strings, row.get(2)?).to_owned());
-        if let Some(kind) = calls.kinds.get_mut(&key).filter(|_| windows.contains_key(&row.get(0).unwrap_or(-1))) {
-            let count = kind.errors.entry(text(strings, row.get(3)?).to_owned()).or_default();
+    rows.of_processes("SELECT window, tgid, name, error, count FROM call_error", |tgid, row| {
+        if let Some(kind) = calls.kinds.get_mut(&(tgid, rows.text(row, 2)?)) {
+            let count = kind.errors.entry(rows.text(row, 3)?).or_default();
             *count = sum(*count, row.get(4)?)?;
         }
         Ok(())
     })?;
     let sql = "SELECT window, tgid, process, tid, comm, name, arguments, start_ns, length_ns, result FROM slow_call ORDER BY window";
-    each(connection, sql, |row| {
-        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(3)?);
-        let chosen = wanted(tgid) && selection.tid.is_none_or(|wanted| wanted == tid);
-        if !chosen || !windows.contains_key(&row.get(0)?) {
-            return Ok(());
-        }
-        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+    rows.of_threads(sql, 3, |(tgid, tid), row| {
+        let told = |at| rows.text(row, at);
         calls.slowest.push(SingleCall {
             tgid,
             process: told(2)?,

@@ -9,28 +9,21 @@ use super::{
     outline::Windows,
     read::{Unreadable, each},
 };
-use crate::{collect::EventKind, profile::Accounting};
+use crate::{collect::EventKind, drain::Tally, profile::Accounting};
 
-/// What a window counted.
-pub(super) struct Counted<'a> {
-    pub(super) taken: u64,
-    pub(super) reported: u64,
-    pub(super) lost: &'a [(&'static str, u64)],
-    pub(super) facts: &'a [(&'static str, u64)],
-}
-
-/// Writes it under this name.
+/// Writes what became of a window's events under this name, and how many were reported.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     window: u32,
     name: &str,
-    counted: &Counted<'_>,
+    tally: &Tally,
+    reported: u64,
 ) -> rusqlite::Result<()> {
     let count = |what: &str, cause: &str, value: u64| add(transaction, window, (name, what, cause, value));
-    count("taken", "", counted.taken)?;
-    count("reported", "", counted.reported)?;
-    counted.lost.iter().try_for_each(|(cause, value)| count("lost", cause, *value))?;
-    counted.facts.iter().try_for_each(|(name, value)| count("fact", name, *value))
+    count("taken", "", tally.taken)?;
+    count("reported", "", reported)?;
+    tally.lost.iter().try_for_each(|(cause, value)| count("lost", cause, *value))?;
+    tally.facts.iter().try_for_each(|(name, value)| count("fact", name, *value))
 }
 
 /// Adds to a count of a window: of which event, what, under which name, and how much.

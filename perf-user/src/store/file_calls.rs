@@ -1,16 +1,13 @@
 //! System calls on files and sockets in a recording: written window by window, read back as sums.
 
-use std::collections::HashMap;
-
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::{
-    Selection,
-    counts::{self, Counted},
+    counts,
     intern::Interner,
     lengths::{self, number, sum},
-    outline::Windows,
-    read::{Unreadable, each, text},
+    read::Unreadable,
+    rows::Rows,
 };
 use crate::{
     collect::EventKind,
@@ -75,33 +72,18 @@ pub(super) fn write(
         let sql = "INSERT INTO peer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         transaction.prepare_cached(sql)?.execute(row)?;
     }
-    let counted = Counted { taken: calls.taken, reported: calls.reported(), lost: &calls.lost, facts: &calls.facts };
-    counts::write(transaction, id, COUNTED, &counted)
+    counts::write(transaction, id, COUNTED, &calls.tally, calls.reported())
 }
 
 /// Reads the calls of these windows; `None` if none were recorded.
-pub(super) fn load(
-    connection: &Connection,
-    windows: &Windows,
-    strings: &HashMap<u32, String>,
-    selection: Selection,
-) -> Result<Option<FileCalls>, Unreadable> {
-    if !counts::is_recorded(connection, EventKind::Files)? {
+pub(super) fn load(rows: &Rows<'_>) -> Result<Option<FileCalls>, Unreadable> {
+    if !counts::is_recorded(rows.connection, EventKind::Files)? {
         return Ok(None);
     }
-    let (accounting, counters) = counts::load(connection, windows, COUNTED)?;
+    let (accounting, counters) = counts::load(rows.connection, rows.windows, COUNTED)?;
     let mut calls = FileCalls { accounting, counters, ..FileCalls::default() };
-    // Which thread made a call is not told.
-    if selection.tid.is_some() {
-        return Ok(Some(calls));
-    }
-    let wanted = |tgid: u32| selection.tgid.is_none_or(|wanted| wanted == tgid);
-    each(connection, "SELECT * FROM file_call ORDER BY window", |row| {
-        let tgid: u32 = row.get(1)?;
-        if !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
-            return Ok(());
-        }
-        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
+    rows.of_processes("SELECT * FROM file_call ORDER BY window", |tgid, row| {
+        let told = |at| rows.text(row, at);
         calls.processes.insert(tgid, told(2)?);
         let call = calls.sums.entry((tgid, told(3)?, told(4)?, told(5)?)).or_default();
         call.bytes = sum(call.bytes, row.get(6)?)?;
@@ -109,21 +91,17 @@ pub(super) fn load(
         call.from_disk = sum(call.from_disk, row.get(8)?)?;
         lengths::add(&mut call.lengths, row, 9)
     })?;
-    each(connection, "SELECT * FROM peer ORDER BY window", |row| {
-        let tgid: u32 = row.get(1)?;
-        if !windows.contains_key(&row.get(0)?) || !wanted(tgid) {
-            return Ok(());
-        }
-        let told = |at: usize| -> rusqlite::Result<String> { Ok(text(strings, row.get(at)?).to_owned()) };
-        calls.processes.insert(tgid, told(2)?);
-        let peer = calls.peers.entry((tgid, told(3)?)).or_default();
-        peer.retransmits = sum(peer.retransmits, row.get(4)?)?;
-        peer.resets_sent = sum(peer.resets_sent, row.get(5)?)?;
-        peer.resets_received = sum(peer.resets_received, row.get(6)?)?;
-        peer.connects = sum(peer.connects, row.get(7)?)?;
-        peer.connect_ns = sum(peer.connect_ns, row.get(8)?)?;
-        peer.connect_max_ns = peer.connect_max_ns.max(number(row.get(9)?)?);
-        peer.connects_failed = sum(peer.connects_failed, row.get(10)?)?;
+    rows.of_processes("SELECT * FROM peer ORDER BY window", |tgid, row| {
+        calls.processes.insert(tgid, rows.text(row, 2)?);
+        let peer = calls.peers.entry((tgid, rows.text(row, 3)?)).or_default();
+        let of = &mut peer.connections;
+        of.retransmits = sum(of.retransmits, row.get(4)?)?;
+        of.resets_sent = sum(of.resets_sent, row.get(5)?)?;
+        of.resets_received = sum(of.resets_received, row.get(6)?)?;
+        of.connects = sum(of.connects, row.get(7)?)?;
+        of.connect_ns = sum(of.connect_ns, row.get(8)?)?;
+        of.connect_max_ns = of.connect_max_ns.max(number(row.get(9)?)?);
+        of.connects_failed = sum(of.connects_failed, row.get(10)?)?;
         lengths::add(&mut peer.answers, row, 11)
     })?;
     Ok(Some(calls))

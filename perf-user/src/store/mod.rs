@@ -10,6 +10,7 @@ mod lengths;
 mod open;
 mod outline;
 mod read;
+mod rows;
 mod run_queue;
 mod slice;
 mod stacks;

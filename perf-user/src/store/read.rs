@@ -10,6 +10,7 @@ use super::{
     block, calls, file_calls,
     open::{damaged, open},
     outline::Outline,
+    rows::Rows,
     run_queue, stacks, timeline,
 };
 use crate::profile::{Profile, Sample, StackId, Thread, ThreadIndex};
@@ -88,10 +89,11 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     let Outline { mut profile, mut series, start_ns, windows } = Outline::load(connection, selection)?;
     let strings = load_strings(connection)?;
     let threads = load_threads(connection, &mut profile, &strings)?;
-    profile.run_queues = run_queue::load(connection, &windows, &strings, selection)?;
-    profile.calls = calls::load(connection, &windows, &strings, selection, start_ns)?;
-    profile.block = block::load(connection, &windows, &strings, selection, start_ns)?;
-    profile.file_calls = file_calls::load(connection, &windows, &strings, selection)?;
+    let rows = Rows { connection, windows: &windows, strings: &strings, selection };
+    profile.run_queues = run_queue::load(&rows)?;
+    profile.calls = calls::load(&rows, start_ns)?;
+    profile.block = block::load(&rows, start_ns)?;
+    profile.file_calls = file_calls::load(&rows)?;
     if timeline::exists(connection)? {
         timeline::describe(connection, &mut profile, &windows)?;
         if selection.moments {

@@ -1,16 +1,8 @@
 //! Waiting for a CPU in a recording: written window by window, read back as sums.
 
-use std::collections::HashMap;
+use rusqlite::{Transaction, params};
 
-use rusqlite::{Connection, Transaction, params};
-
-use super::{
-    Selection,
-    intern::Interner,
-    lengths,
-    outline::Windows,
-    read::{Unreadable, each, text},
-};
+use super::{intern::Interner, lengths, read::Unreadable, rows::Rows};
 use crate::{collect::target::comm_text, drain::RawQueues, profile::RunQueues};
 
 /// Writes what was counted in a window.
@@ -34,35 +26,16 @@ pub(super) fn write(
 }
 
 /// Reads what these windows hold.
-pub(super) fn load(
-    connection: &Connection,
-    windows: &Windows,
-    strings: &HashMap<u32, String>,
-    selection: Selection,
-) -> Result<RunQueues, Unreadable> {
+pub(super) fn load(rows: &Rows<'_>) -> Result<RunQueues, Unreadable> {
     let mut found = RunQueues::default();
-    let is_wanted = |window: i64, tgid: u32, tid: u32| {
-        windows.contains_key(&window)
-            && selection.tgid.is_none_or(|wanted| wanted == tgid)
-            && selection.tid.is_none_or(|wanted| wanted == tid)
-    };
     let sql = "SELECT window, tgid, tid, cpu, count, total_ns, max_ns, lengths FROM run_queue";
-    each(connection, sql, |row| {
-        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(2)?);
-        if !is_wanted(row.get(0)?, tgid, tid) {
-            return Ok(());
-        }
-        lengths::add(found.waits.entry((tgid, tid, row.get(3)?)).or_default(), row, 4)?;
-        Ok(())
+    rows.of_threads(sql, 2, |(tgid, tid), row| {
+        lengths::add(found.waits.entry((tgid, tid, row.get(3)?)).or_default(), row, 4)
     })?;
     let sql = "SELECT window, tgid, tid, taker_tgid, taker_tid, taker_comm, ns FROM taker";
-    each(connection, sql, |row| {
-        let (tgid, tid): (u32, u32) = (row.get(1)?, row.get(2)?);
-        if !is_wanted(row.get(0)?, tgid, tid) {
-            return Ok(());
-        }
-        let taker = (row.get(3)?, row.get(4)?, text(strings, row.get(5)?).to_owned());
-        let sum = found.takers.entry((tgid, tid)).or_default().entry(taker).or_default();
+    rows.of_threads(sql, 2, |thread, row| {
+        let taker = (row.get(3)?, row.get(4)?, rows.text(row, 5)?);
+        let sum = found.takers.entry(thread).or_default().entry(taker).or_default();
         *sum = lengths::sum(*sum, row.get(6)?)?;
         Ok(())
     })?;
@@ -80,12 +53,13 @@ mod tests {
     };
 
     use super::super::{
-        StoreError, Writer,
+        Selection, StoreError, Writer,
         read::read,
         slice,
         tests::{SECOND, START, sample, window},
     };
-    use super::*;
+    use rusqlite::Connection;
+
     use crate::{
         profile::{Overhead, Recording},
         symbolize::Names,

@@ -4,6 +4,8 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
+use perf_ebpf::histogram::{self, bucket};
+
 use super::{
     SCHEMA_VERSION, Selection, StoreError, Writer,
     blob::{Entry, encode},
@@ -12,6 +14,7 @@ use super::{
 };
 use crate::{
     collect::EventKind,
+    drain::Tally,
     profile::{FoldOptions, Overhead, Profile, Recording},
     symbolize::{Function, Names},
     task::{LocatedKind, LocatedSample, LocatedWindow, ModuleId, Modules, RawFrame},
@@ -19,6 +22,30 @@ use crate::{
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const START: u64 = 50 * SECOND;
+
+/// Of things that took so long.
+pub(super) fn lengths(ns: &[u64]) -> histogram::Lengths {
+    let mut lengths =
+        histogram::Lengths { count: ns.len() as u64, total_ns: ns.iter().sum(), ..histogram::Lengths::NONE };
+    lengths.max_ns = ns.iter().copied().max().unwrap_or(0);
+    ns.iter().for_each(|ns| lengths.buckets[bucket(*ns)] += 1);
+    lengths
+}
+
+/// A recording of two seconds of this event.
+pub(super) fn recorded_seconds(
+    event: EventKind,
+    second: impl Fn(u64) -> LocatedWindow,
+) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.perfprobe");
+    let mut writer = Writer::create(&path).unwrap();
+    writer.event(event.name(), "nanoseconds", 1, "a test").unwrap();
+    writer.describe(&Recording { complete: true, ..Recording::default() }, &Overhead::default(), START).unwrap();
+    let mut names = Names::default();
+    (0..2).for_each(|at| writer.window(&second(at), &mut names).unwrap());
+    (directory, path)
+}
 
 pub(super) fn sample(tid: u32, comm: &str, addresses: &[u64], value: u64) -> LocatedSample {
     let frame = |address: &u64| RawFrame { module: ModuleId::JIT, address: *address, code: 0 };
@@ -34,9 +61,11 @@ pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSam
         kinds: vec![LocatedKind {
             kind: EventKind::Cpu,
             samples,
-            taken,
-            lost: vec![("counts_full", lost), ("stacks_full", 0)],
-            facts: vec![("user_stack_truncated", second)],
+            tally: Tally {
+                taken,
+                lost: vec![("counts_full", lost), ("stacks_full", 0)],
+                facts: vec![("user_stack_truncated", second)],
+            },
         }],
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         generated: Vec::new(),

@@ -12,9 +12,7 @@ use rusqlite::{Connection, OpenFlags, Params, Transaction, ffi, params};
 use super::{
     APPLICATION_ID, SCHEMA_VERSION, StoreError,
     blob::{Entry, encode},
-    block, calls,
-    counts::{self, Counted},
-    file_calls,
+    block, calls, counts, file_calls,
     intern::Interner,
     open::tables,
     run_queue, timeline,
@@ -223,8 +221,7 @@ fn write_kind(
         let row = params![window, event, tgid, encode(entries)];
         transaction.execute("INSERT INTO sample VALUES (?1, ?2, ?3, ?4)", row)?;
     }
-    let counted = Counted { taken: kind.taken, reported: kind.reported(), lost: &kind.lost, facts: &kind.facts };
-    counts::write(transaction, window, event, &counted)
+    counts::write(transaction, window, event, &kind.tally, kind.reported())
 }
 
 /// The rights with which files are made in a place; that they cannot be taken is told as SQLite tells its errors.

@@ -6,7 +6,7 @@ use perf_ebpf::block::{BlockSum, FileKey, FileRequests, OpenRequest, SlowRequest
 
 use super::Tasks;
 use crate::{
-    drain::{RawBlock, RawWindow},
+    drain::{RawBlock, RawWindow, Tally},
     host::block::disk_name,
 };
 
@@ -28,12 +28,8 @@ pub struct LocatedBlock {
     pub processes: HashMap<u32, String>,
     /// And of the disks.
     pub disks: HashMap<u32, String>,
-    /// All that were completed, or are known to be lost.
-    pub taken: u64,
-    /// Of those, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 impl LocatedBlock {
@@ -41,14 +37,6 @@ impl LocatedBlock {
     #[must_use]
     pub fn reported(&self) -> u64 {
         self.sums.iter().map(|(_, sum)| sum.whole.count).sum()
-    }
-
-    /// Takes over the counts of a window that cannot be kept.
-    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
-        self.taken += dropped.taken;
-        self.lost.push((cause, dropped.reported()));
-        self.lost.extend(&dropped.lost);
-        self.facts.extend(&dropped.facts);
     }
 }
 
@@ -64,7 +52,8 @@ impl Tasks {
             processes.entry(tgid).or_insert_with(|| self.process_name(tgid, window.end_ns));
             disks.entry(disk).or_insert_with(|| disk_name(disk));
         }
-        let open_at_end = block.open.len() as u64;
+        let mut tally = block.tally.clone();
+        tally.facts.push(("open_at_end", block.open.len() as u64));
         LocatedBlock {
             sums: block.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),
             files: block.files.iter().map(|((of, file), sum)| (*of, *file, *sum)).collect(),
@@ -72,9 +61,7 @@ impl Tasks {
             open,
             processes,
             disks,
-            taken: block.taken,
-            lost: block.lost.clone(),
-            facts: block.facts.iter().copied().chain([("open_at_end", open_at_end)]).collect(),
+            tally,
         }
     }
 }

@@ -11,7 +11,7 @@ use perf_ebpf::{
 use super::{Tasks, files};
 use crate::{
     collect::{calls::text_of, target::comm_text},
-    drain::{RawCalls, RawWindow},
+    drain::{RawCalls, RawWindow, Tally},
     host::{found_call::found_call, memory::Memory, proc},
 };
 
@@ -31,12 +31,8 @@ pub struct LocatedCalls {
     pub open: Vec<LocatedOpen>,
     /// The names of the processes in all these.
     pub processes: HashMap<u32, String>,
-    /// All that returned.
-    pub taken: u64,
-    /// Of those, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 /// One call that took long.
@@ -78,14 +74,6 @@ impl LocatedCalls {
     pub fn reported(&self) -> u64 {
         self.sums.iter().map(|(_, sum)| sum.count).sum()
     }
-
-    /// Takes over the counts of a window that cannot be kept.
-    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
-        self.taken += dropped.taken;
-        self.lost.push((cause, dropped.reported()));
-        self.lost.extend(&dropped.lost);
-        self.facts.extend(&dropped.facts);
-    }
 }
 
 impl Tasks {
@@ -111,15 +99,15 @@ impl Tasks {
         for tgid in tgids {
             processes.entry(tgid).or_insert_with(|| self.process_name(tgid, window.end_ns));
         }
+        let mut tally = calls.tally.clone();
+        tally.facts.push(("open_at_end", calls.open.len() as u64));
         LocatedCalls {
             sums: calls.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),
             errors: calls.errors.iter().map(|(key, count)| (*key, *count)).collect(),
             slowest,
             open,
             processes,
-            taken: calls.taken,
-            lost: calls.lost.clone(),
-            facts: calls.facts.iter().copied().chain([("open_at_end", calls.open.len() as u64)]).collect(),
+            tally,
         }
     }
 

@@ -9,7 +9,7 @@ use perf_ebpf::{
 };
 
 use super::{Tasks, file_names::FileText};
-use crate::drain::{RawFileCalls, RawWindow};
+use crate::drain::{RawFileCalls, RawWindow, Tally};
 
 /// System calls on files and sockets on their way to be stored.
 #[derive(Debug, Default)]
@@ -20,12 +20,8 @@ pub struct LocatedFileCalls {
     pub peers: Vec<((u32, FileKey), Peer)>,
     /// The names of the processes in all these.
     pub processes: HashMap<u32, String>,
-    /// All that returned.
-    pub taken: u64,
-    /// Of those, what was lost, by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 /// How a peer answers, and what became of the connections with it.
@@ -42,14 +38,6 @@ impl LocatedFileCalls {
     #[must_use]
     pub fn reported(&self) -> u64 {
         self.sums.iter().map(|(_, sum)| sum.lengths.count).sum()
-    }
-
-    /// Takes over the counts of a window that cannot be kept.
-    pub fn absorb(&mut self, dropped: &Self, cause: &'static str) {
-        self.taken += dropped.taken;
-        self.lost.push((cause, dropped.reported()));
-        self.lost.extend(&dropped.lost);
-        self.facts.extend(&dropped.facts);
     }
 }
 
@@ -79,9 +67,7 @@ impl Tasks {
             sums: calls.sums.iter().map(|(key, sum)| (*key, *sum)).collect(),
             peers: peers.into_iter().collect(),
             processes,
-            taken: calls.taken,
-            lost: calls.lost.clone(),
-            facts: calls.facts.clone(),
+            tally: calls.tally.clone(),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
@@ -12,7 +11,7 @@ use perf_ebpf::{
 };
 use zerocopy::FromBytes as _;
 
-use super::files::listening_ports;
+use super::files::{listening_ports, network_namespace};
 use crate::{drain::RawWindow, host::mounts::Mounts};
 
 /// What a file or a socket is called.
@@ -77,8 +76,7 @@ pub(super) fn texts(window: &RawWindow) -> HashMap<FileKey, FileText> {
     let mut listening = HashMap::new();
     let mut is_listening = |file: FileKey, port: u16| {
         let tgid = owners.get(&file).copied().unwrap_or_default();
-        let namespace = fs::read_link(format!("/proc/{tgid}/ns/net")).unwrap_or_default();
-        listening.entry(namespace).or_insert_with(|| listening_ports(tgid)).contains(&port)
+        listening.entry(network_namespace(tgid)).or_insert_with(|| listening_ports(tgid)).contains(&port)
     };
     let text = |file: FileKey| {
         let text = text(file, window.file_names.get(&file), &mounts, &mut |port| is_listening(file, port));
@@ -122,21 +120,18 @@ fn text(
 
 /// The path of a file, as far as it is known.
 fn path(file: FileKey, name: Option<&FileName>, mounts: &Mounts) -> String {
-    let Some(name) = name.filter(|name| name.used > 0 || name.is_whole != 0) else {
-        return format!("inode {} of {}:{}", file.inode, file.system >> 20, file.system & 0xf_ffff);
-    };
+    let number = || format!("inode {} of {}:{}", file.inode, file.system >> 20, file.system & 0xf_ffff);
+    let Some(name) = name.filter(|name| name.used > 0 || name.is_whole != 0) else { return number() };
     let text = name.text.get(..name.used as usize).unwrap_or(&name.text);
     // A root is called so itself.
     let parts = text.split(|byte| *byte == 0).filter(|part| !part.is_empty() && *part != b"/");
     let parts: Vec<_> = parts.map(String::from_utf8_lossy).collect();
-    let mut path = parts.iter().rev().fold(String::new(), |path, part| path + "/" + part);
+    let path = parts.iter().rev().fold(String::new(), |path, part| path + "/" + part);
     let known = if name.is_whole == 0 { None } else { mounts.path(file.system, &path) };
-    path = match known {
+    let path = match known {
         Some(path) if path.is_empty() => "/".into(),
         Some(path) => path,
-        None if path.is_empty() => {
-            return format!("inode {} of {}:{}", file.inode, file.system >> 20, file.system & 0xf_ffff);
-        }
+        None if path.is_empty() => return number(),
         None => format!("…{path}"),
     };
     if name.is_deleted != 0 { path + " (deleted)" } else { path }

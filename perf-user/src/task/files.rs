@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     net::Ipv4Addr,
+    path::PathBuf,
 };
 
 use perf_ebpf::calls::SlowCall;
@@ -120,21 +121,30 @@ const FIRST: &[libc::c_long] = &[
 /// The sockets of network namespaces, each read once for a window, through one of its processes.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    read: HashMap<u32, HashMap<u64, String>>,
+    read: HashMap<PathBuf, HashMap<u64, String>>,
 }
 
 impl Sockets {
     fn find(&mut self, tgid: u32, inode: u64) -> Option<String> {
-        self.read.entry(tgid).or_insert_with(|| sockets(tgid)).get(&inode).cloned()
+        self.read.entry(network_namespace(tgid)).or_insert_with(|| sockets(tgid)).get(&inode).cloned()
     }
+}
+
+/// Which network namespace a process is in; all that are gone in one.
+pub(super) fn network_namespace(tgid: u32) -> PathBuf {
+    fs::read_link(format!("/proc/{tgid}/ns/net")).unwrap_or_default()
+}
+
+/// A table of sockets, as a process sees it.
+fn table(tgid: u32, name: &str) -> String {
+    fs::read_to_string(format!("/proc/{tgid}/net/{name}")).unwrap_or_default()
 }
 
 /// The sockets that a process can see, by their inodes.
 fn sockets(tgid: u32) -> HashMap<u64, String> {
     let mut found = HashMap::new();
-    let table = |name: &str| fs::read_to_string(format!("/proc/{tgid}/net/{name}")).unwrap_or_default();
     for protocol in ["tcp", "udp", "tcp6", "udp6"] {
-        for line in table(protocol).lines().skip(1) {
+        for line in table(tgid, protocol).lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();
             if let [_, local, remote, _, _, _, _, _, _, inode, ..] = fields[..]
                 && let (Some(local), Some(remote), Ok(inode)) = (address(local), address(remote), inode.parse())
@@ -144,7 +154,7 @@ fn sockets(tgid: u32) -> HashMap<u64, String> {
             }
         }
     }
-    for line in table("unix").lines().skip(1) {
+    for line in table(tgid, "unix").lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         if let [_, _, _, _, _, _, inode, rest @ ..] = &fields[..]
             && let Ok(inode) = inode.parse()
@@ -159,14 +169,13 @@ fn sockets(tgid: u32) -> HashMap<u64, String> {
 /// The ports at which somebody listens, as a process sees them.
 pub(super) fn listening_ports(tgid: u32) -> HashSet<u16> {
     const LISTENS: &str = "0A";
-    let table = |name: &str| fs::read_to_string(format!("/proc/{tgid}/net/{name}")).unwrap_or_default();
     let port = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, state) = (fields.next()?, fields.nth(1)?);
         let (_, port) = local.split_once(':').filter(|_| state == LISTENS)?;
         u16::from_str_radix(port, 16).ok()
     };
-    ["tcp", "tcp6"].iter().flat_map(|name| table(name).lines().filter_map(port).collect::<Vec<_>>()).collect()
+    ["tcp", "tcp6"].iter().flat_map(|name| table(tgid, name).lines().filter_map(port).collect::<Vec<_>>()).collect()
 }
 
 /// `0100007F:1F90`, as `/proc/net/tcp` has it; of version 6, 32 digits. Words are as the machine keeps them.

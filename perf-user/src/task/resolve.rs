@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
-    drain::{Moment, RawKind, RawQueues, RawTimeline, RawWindow},
+    drain::{Moment, RawKind, RawQueues, RawTimeline, RawWindow, Tally},
 };
 
 /// A place in a module: for files the file offset, for the kernel and generated code the address.
@@ -99,12 +99,8 @@ pub struct LocatedKind {
     pub kind: EventKind,
     /// The samples.
     pub samples: Vec<LocatedSample>,
-    /// All that was taken.
-    pub taken: u64,
-    /// Losses by cause.
-    pub lost: Vec<(&'static str, u64)>,
-    /// Facts about quality.
-    pub facts: Vec<(&'static str, u64)>,
+    /// What became of all of them.
+    pub tally: Tally,
 }
 
 impl LocatedWindow {
@@ -121,20 +117,17 @@ impl LocatedWindow {
         for kind in &mut self.kinds {
             let same = dropped.kinds.iter().filter(|dropped| dropped.kind == kind.kind);
             for dropped in same {
-                kind.taken += dropped.taken;
-                kind.lost.push((cause, dropped.reported()));
-                kind.lost.extend(&dropped.lost);
-                kind.facts.extend(&dropped.facts);
+                kind.tally.absorb(&dropped.tally, dropped.reported(), cause);
             }
         }
         if let (Some(calls), Some(dropped)) = (&mut self.calls, &dropped.calls) {
-            calls.absorb(dropped, cause);
+            calls.tally.absorb(&dropped.tally, dropped.reported(), cause);
         }
         if let (Some(block), Some(dropped)) = (&mut self.block, &dropped.block) {
-            block.absorb(dropped, cause);
+            block.tally.absorb(&dropped.tally, dropped.reported(), cause);
         }
         if let (Some(calls), Some(dropped)) = (&mut self.file_calls, &dropped.file_calls) {
-            calls.absorb(dropped, cause);
+            calls.tally.absorb(&dropped.tally, dropped.reported(), cause);
         }
         if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
             timeline.taken += dropped.taken;
@@ -162,7 +155,7 @@ impl LocatedKind {
     /// The sum of its losses.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
-        self.lost.iter().map(|(_, value)| value).sum()
+        self.tally.lost.iter().map(|(_, value)| value).sum()
     }
 }
 
@@ -228,9 +221,9 @@ impl Tasks {
             located
         });
         let samples = samples.collect();
-        let mut lost = kind.lost.clone();
-        lost.extend([("stack_missing", missing), ("undecodable", kind.undecodable)]);
-        LocatedKind { kind: kind.kind, samples, taken: kind.taken, lost, facts: kind.facts.clone() }
+        let mut tally = kind.tally.clone();
+        tally.lost.extend([("stack_missing", missing), ("undecodable", kind.undecodable)]);
+        LocatedKind { kind: kind.kind, samples, tally }
     }
 
     fn locate_sample(&self, sample: &RawSample, locating: &mut Locating<'_>) -> Option<LocatedSample> {

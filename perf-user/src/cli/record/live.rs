@@ -6,8 +6,6 @@ use std::{
     io::{IsTerminal as _, Write as _},
 };
 
-use perf_ebpf::histogram;
-
 use crate::{
     profile::Lengths,
     report::human::{bytes, duration, line, percent, shorten, shorten_path, thousands},
@@ -50,11 +48,6 @@ impl LiveTable {
     }
 }
 
-fn lengths(kernel: &histogram::Lengths) -> Lengths {
-    let buckets = kernel.buckets.map(u64::from);
-    Lengths { count: kernel.count, total_ns: kernel.total_ns, max_ns: kernel.max_ns, buckets }
-}
-
 /// As text of 100 columns.
 fn table(window: &LocatedWindow) -> String {
     let seconds = window.end_ns.saturating_sub(window.start_ns).max(1) as f64 / 1e9;
@@ -68,7 +61,7 @@ fn table(window: &LocatedWindow) -> String {
             let text = window.files.get(file).map_or("", |file| &file.text);
             let (process, name) = (calls.processes.get(tgid).map_or("", String::as_str), call_label(*call));
             let moved = if sum.bytes == 0 { "-".into() } else { bytes(rate(sum.bytes)) };
-            let of = lengths(&sum.lengths);
+            let of = Lengths::from(&sum.lengths);
             let _ = writeln!(
                 out,
                 "{:>9} {:>9} {moved:>9} {:>7} {:>7}  {:<12} {name} {}",
@@ -90,7 +83,7 @@ fn table(window: &LocatedWindow) -> String {
         rows.sort_by_key(|(key, sum)| (Reverse(sum.whole.total_ns), *key));
         let _ = writeln!(out, "\n     time    reqs/s   bytes/s     p50     max  in queue  process      request");
         for ((tgid, disk, operation), sum) in rows.into_iter().take(REQUESTS) {
-            let of = lengths(&sum.whole);
+            let of = Lengths::from(&sum.whole);
             let process = block.processes.get(tgid).map_or("", String::as_str);
             let disk = block.disks.get(disk).map_or("", String::as_str);
             let _ = writeln!(
@@ -114,7 +107,7 @@ fn table(window: &LocatedWindow) -> String {
 mod tests {
     use std::collections::HashMap;
 
-    use perf_ebpf::{block::FileKey, file_calls::FileCalls};
+    use perf_ebpf::{block::FileKey, file_calls::FileCalls, histogram};
 
     use super::*;
     use crate::task::{FileText, LocatedFileCalls};

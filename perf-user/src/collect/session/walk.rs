@@ -31,6 +31,14 @@ pub enum Unwind {
     },
 }
 
+impl Unwind {
+    /// Whether programs are taken that walk by tables: those read Python frames, too, if `python` says so.
+    #[must_use]
+    pub(in crate::collect) fn walks(self, python: bool) -> bool {
+        python || self != Self::FramePointers
+    }
+}
+
 /// Room for unwind tables, in elements of the maps.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkRoom {

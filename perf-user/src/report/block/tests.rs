@@ -4,24 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use perf_ebpf::histogram::bucket;
-
 use super::*;
 use crate::{
     profile::{Block, FileIo},
-    report::{Report, fixture, report},
+    report::{
+        Report,
+        fixture::{self, assert_golden, lengths},
+        report,
+    },
 };
-
-fn lengths(lengths: &[(u64, u64)]) -> Lengths {
-    let mut sum = Lengths::default();
-    for (ns, count) in lengths {
-        sum.count += count;
-        sum.total_ns += ns * count;
-        sum.max_ns = sum.max_ns.max(*ns);
-        sum.buckets[bucket(*ns)] += count;
-    }
-    sum
-}
 
 fn single(operation: &str, start_ns: i64, times: [u64; 2], bytes: u64) -> SingleRequest {
     SingleRequest {
@@ -93,18 +84,7 @@ fn reported(top: Option<usize>) -> Report {
 
 #[test]
 fn the_text_is_the_golden_one() {
-    let text = reported(Some(20)).to_string();
-    let start = text.find("Disks  ").unwrap();
-    let end = text.find("\nOverhead").unwrap();
-    let found = &text[start..end];
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/block/golden.txt");
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        std::fs::write(path, found).unwrap();
-    }
-    assert_eq!(found, std::fs::read_to_string(path).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
-    for line in found.lines() {
-        assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");
-    }
+    assert_golden(&reported(Some(20)), "Disks  ", "block/golden.txt");
 }
 
 #[test]

@@ -4,24 +4,21 @@
 
 use std::collections::BTreeMap;
 
-use perf_ebpf::histogram::bucket;
-
 use super::*;
 use crate::{
     profile::Calls,
-    report::{Report, fixture, report},
+    report::{
+        Report,
+        fixture::{self, assert_golden, lengths},
+        report,
+    },
 };
 
-fn kind(lengths: &[(u64, u64)], errors: &[(&str, u64)]) -> CallKind {
-    let mut kind = CallKind::default();
-    for (ns, count) in lengths {
-        kind.lengths.count += count;
-        kind.lengths.total_ns += ns * count;
-        kind.lengths.max_ns = kind.lengths.max_ns.max(*ns);
-        kind.lengths.buckets[bucket(*ns)] += count;
+fn kind(times: &[(u64, u64)], errors: &[(&str, u64)]) -> CallKind {
+    CallKind {
+        lengths: lengths(times),
+        errors: errors.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
     }
-    kind.errors = errors.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-    kind
 }
 
 fn single(name: &str, arguments: &str, start_ns: i64, length_ns: u64, result: Option<i64>) -> SingleCall {
@@ -74,16 +71,7 @@ fn reported(top: Option<usize>) -> Report {
 
 #[test]
 fn the_text_is_the_golden_one() {
-    let text = reported(Some(20)).to_string();
-    let start = text.find("System  ").unwrap();
-    let end = text.find("\nOverhead").unwrap();
-    let found = &text[start..end];
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/calls/golden.txt");
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        std::fs::write(golden, found).unwrap();
-    }
-    assert_eq!(found, std::fs::read_to_string(golden).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
-    assert!(found.lines().all(|line| line.chars().count() <= 100), "{found}");
+    assert_golden(&reported(Some(20)), "System  ", "calls/golden.txt");
 }
 
 #[test]

@@ -2,24 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use perf_ebpf::histogram::bucket;
+use perf_ebpf::file_calls::Connections;
 
 use super::*;
 use crate::{
-    profile::{FileCall, FileCalls, Lengths, Peer},
-    report::{Report, fixture, report},
+    profile::{FileCall, FileCalls, Peer},
+    report::{
+        Report,
+        fixture::{self, assert_golden, lengths},
+        report,
+    },
 };
-
-fn lengths(lengths: &[(u64, u64)]) -> Lengths {
-    let mut sum = Lengths::default();
-    for (ns, count) in lengths {
-        sum.count += count;
-        sum.total_ns += ns * count;
-        sum.max_ns = sum.max_ns.max(*ns);
-        sum.buckets[bucket(*ns)] += count;
-    }
-    sum
-}
 
 fn file_calls() -> FileCalls {
     let long = "/var/lib/server/data/partition-00000000000000000017/segment-0000000004.log";
@@ -31,16 +24,16 @@ fn file_calls() -> FileCalls {
     let receive = FileCall { bytes: 123_456, errors: 2, from_disk: 0, lengths: lengths(&[(20_000_000, 300)]) };
     let of = |tgid, kind: &str, file: &str, call: &str| (tgid, kind.to_owned(), file.to_owned(), call.to_owned());
     let answers = lengths(&[(20_000_000, 299), (900_000_000, 1)]);
-    let db = Peer {
-        answers,
+    let made = Connections {
         connects: 3,
         connect_ns: 700_000,
         connect_max_ns: 400_000,
         retransmits: 2,
         resets_received: 1,
-        ..Peer::default()
+        ..Connections::default()
     };
-    let refused = Peer { connects_failed: 1_234, resets_sent: 3, ..Peer::default() };
+    let refused = Connections { connects_failed: 1_234, resets_sent: 3, ..Connections::default() };
+    let (db, refused) = (Peer { answers, connections: made }, Peer { connections: refused, ..Peer::default() });
     FileCalls {
         accounting: Accounting {
             taken: 123_366,
@@ -71,18 +64,7 @@ fn reported(top: Option<usize>) -> Report {
 
 #[test]
 fn the_text_is_the_golden_one() {
-    let text = reported(Some(20)).to_string();
-    let start = text.find("Files  ").unwrap();
-    let end = text.find("\nOverhead").unwrap();
-    let found = &text[start..end];
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/file_calls/golden.txt");
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        std::fs::write(path, found).unwrap();
-    }
-    assert_eq!(found, std::fs::read_to_string(path).unwrap(), "run with UPDATE_GOLDENS=1 and look at `git diff`");
-    for line in found.lines() {
-        assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");
-    }
+    assert_golden(&reported(Some(20)), "Files  ", "file_calls/golden.txt");
 }
 
 #[test]

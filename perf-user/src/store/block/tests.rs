@@ -9,30 +9,23 @@ use std::{
 
 use perf_ebpf::{
     block::{BlockSum, FileKey, FileRequests, OpenRequest, Operation, SlowRequest},
-    histogram::{Lengths, bucket},
+    histogram::bucket,
     sample::Key,
 };
 
 use crate::{
     collect::EventKind,
-    profile::{Block, Overhead, Recording},
+    drain::Tally,
+    profile::Block,
     store::{
-        Selection, StoreError, Writer, read, slice,
-        tests::{SECOND, START, window},
+        Selection, StoreError, read, slice,
+        tests::{SECOND, START, lengths, recorded_seconds, window},
     },
-    symbolize::Names,
     task::{FileText, LocatedBlock, LocatedKind, LocatedWindow},
 };
 
 const DISK: u32 = 4095 << 20 | 16;
 const FILE: FileKey = FileKey { inode: 12, system: 8 << 20 | 17, generation: 0 };
-
-fn lengths(ns: &[u64]) -> Lengths {
-    let mut lengths = Lengths { count: ns.len() as u64, total_ns: ns.iter().sum(), ..Lengths::NONE };
-    lengths.max_ns = ns.iter().copied().max().unwrap_or(0);
-    ns.iter().for_each(|ns| lengths.buckets[bucket(*ns)] += 1);
-    lengths
-}
 
 /// A window in which process 7 read twice and process 8 wrote once, which failed.
 fn second(at: u64) -> LocatedWindow {
@@ -77,24 +70,15 @@ fn second(at: u64) -> LocatedWindow {
         open: vec![open(0), open(START + at * SECOND + 1_000)],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
         disks: HashMap::from([(DISK, "sda".to_owned())]),
-        taken: 6,
-        lost: vec![("io_full", 2)],
-        facts: vec![("merged", at)],
+        tally: Tally { taken: 6, lost: vec![("io_full", 2)], facts: vec![("merged", at)] },
     };
-    let kind = LocatedKind { kind: EventKind::Io, samples: vec![], taken: 0, lost: vec![], facts: vec![] };
+    let kind = LocatedKind { kind: EventKind::Io, samples: vec![], tally: Tally::default() };
     let files = HashMap::from([(FILE, FileText { text: "/srv/t.db".into(), ..FileText::default() })]);
     LocatedWindow { kinds: vec![kind], block: Some(block), files, ..window(at, 0, 0, vec![]) }
 }
 
 fn recorded() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("x.perfprobe");
-    let mut writer = Writer::create(&path).unwrap();
-    writer.event("io", "nanoseconds", 1, "block devices").unwrap();
-    writer.describe(&Recording { complete: true, ..Recording::default() }, &Overhead::default(), START).unwrap();
-    let mut names = Names::default();
-    (0..2).for_each(|at| writer.window(&second(at), &mut names).unwrap());
-    (directory, path)
+    recorded_seconds(EventKind::Io, second)
 }
 
 fn block(path: &Path, selection: Selection) -> Block {

@@ -9,19 +9,19 @@ use std::{
 
 use perf_ebpf::{
     calls::{OpenCall, SlowCall, TEXT_BYTES},
-    histogram::{Lengths, bucket},
+    histogram::bucket,
 };
 
 use crate::{
     collect::EventKind,
-    profile::{Calls, Overhead, Recording},
-    store::{Selection, StoreError, Writer, read, slice},
-    symbolize::Names,
+    drain::Tally,
+    profile::Calls,
+    store::{
+        Selection, StoreError, read, slice,
+        tests::{self, SECOND, START, lengths, recorded_seconds},
+    },
     task::{LocatedCall, LocatedCalls, LocatedKind, LocatedOpen, LocatedWindow},
 };
-
-const SECOND: u64 = 1_000_000_000;
-const START: u64 = 50 * SECOND;
 
 fn slow(tid: u32, length_ns: u64) -> LocatedCall {
     let call = SlowCall {
@@ -41,10 +41,7 @@ fn slow(tid: u32, length_ns: u64) -> LocatedCall {
 
 /// A window in which process 7 read three times and process 8 once.
 fn window(second: u64) -> LocatedWindow {
-    let mut three = Lengths { count: 3, total_ns: 600, max_ns: 300, ..Lengths::NONE };
-    [100, 200, 300].into_iter().for_each(|ns| three.buckets[bucket(ns)] += 1);
-    let mut one = Lengths { count: 1, total_ns: 9_000, max_ns: 9_000, ..Lengths::NONE };
-    one.buckets[bucket(9_000)] = 1;
+    let (three, one) = (lengths(&[100, 200, 300]), lengths(&[9_000]));
     let call = libc::SYS_read as u32;
     let open = OpenCall { start_ns: START - SECOND, call: libc::SYS_read as u32, tgid: 8, ..OpenCall::default() };
     let calls = LocatedCalls {
@@ -53,35 +50,14 @@ fn window(second: u64) -> LocatedWindow {
         slowest: vec![slow(70, 300), slow(71, 200)],
         open: vec![LocatedOpen { tid: 80, call: open, comm: "other".into(), told: None }],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
-        taken: 6,
-        lost: vec![("calls_full", 2)],
-        facts: vec![("begun_before", second)],
+        tally: Tally { taken: 6, lost: vec![("calls_full", 2)], facts: vec![("begun_before", second)] },
     };
-    let kind = LocatedKind { kind: EventKind::Syscalls, samples: vec![], taken: 0, lost: vec![], facts: vec![] };
-    LocatedWindow {
-        queues: crate::drain::RawQueues::default(),
-        start_ns: START + second * SECOND,
-        end_ns: START + (second + 1) * SECOND,
-        kinds: vec![kind],
-        modules: HashMap::new(),
-        generated: Vec::new(),
-        calls: Some(calls),
-        timeline: None,
-        block: None,
-        file_calls: None,
-        files: HashMap::new(),
-    }
+    let kind = LocatedKind { kind: EventKind::Syscalls, samples: vec![], tally: Tally::default() };
+    LocatedWindow { kinds: vec![kind], calls: Some(calls), ..tests::window(second, 0, 0, vec![]) }
 }
 
 fn recorded() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("x.perfprobe");
-    let mut writer = Writer::create(&path).unwrap();
-    writer.event("syscalls", "nanoseconds", 1, "system calls").unwrap();
-    writer.describe(&Recording { complete: true, ..Recording::default() }, &Overhead::default(), START).unwrap();
-    let mut names = Names::default();
-    (0..2).for_each(|second| writer.window(&window(second), &mut names).unwrap());
-    (directory, path)
+    recorded_seconds(EventKind::Syscalls, window)
 }
 
 fn calls(path: &Path, selection: Selection) -> Calls {

@@ -2,34 +2,31 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use perf_ebpf::{
     block::FileKey,
     file_calls::{Connections, FileCalls as Sum},
-    histogram::{Lengths, bucket},
 };
+
+use rusqlite::Connection;
 
 use super::*;
 use crate::{
+    drain::Tally,
     profile::{Overhead, Recording},
     store::{
-        StoreError, Writer, read, slice,
-        tests::{SECOND, START, window},
+        Selection, StoreError, Writer, read, slice,
+        tests::{SECOND, START, lengths, recorded_seconds, window},
     },
-    symbolize::Names,
     task::{FileKind, LocatedKind, Peer},
 };
 
 const FILE: FileKey = FileKey { inode: 12, system: 8 << 20 | 17, generation: 0 };
 const SOCKET: FileKey = FileKey { inode: 99, system: u32::MAX - 1, generation: 0 };
-
-fn lengths(ns: &[u64]) -> Lengths {
-    let mut lengths = Lengths { count: ns.len() as u64, total_ns: ns.iter().sum(), ..Lengths::NONE };
-    lengths.max_ns = ns.iter().copied().max().unwrap_or(0);
-    ns.iter().for_each(|ns| lengths.buckets[bucket(*ns)] += 1);
-    lengths
-}
 
 /// A window in which process 7 read a file twice, and process 8 asked a peer.
 fn second(at: u64) -> LocatedWindow {
@@ -45,28 +42,19 @@ fn second(at: u64) -> LocatedWindow {
         ],
         peers: vec![((8, SOCKET), Peer { answers: lengths(&[4_000]), connections })],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
-        taken: 6,
-        lost: vec![("file_calls_full", 2)],
-        facts: vec![("peers_full", at)],
+        tally: Tally { taken: 6, lost: vec![("file_calls_full", 2)], facts: vec![("peers_full", at)] },
     };
     let text = |kind, text: &str| FileText { kind, text: text.into(), asks: false };
     let files = HashMap::from([
         (FILE, text(FileKind::File, "/srv/t.db")),
         (SOCKET, text(FileKind::Socket, "tcp to 10.0.0.7:5432")),
     ]);
-    let kind = LocatedKind { kind: EventKind::Files, samples: vec![], taken: 0, lost: vec![], facts: vec![] };
+    let kind = LocatedKind { kind: EventKind::Files, samples: vec![], tally: Tally::default() };
     LocatedWindow { kinds: vec![kind], file_calls: Some(calls), files, ..window(at, 0, 0, vec![]) }
 }
 
 fn recorded() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("x.perfprobe");
-    let mut writer = Writer::create(&path).unwrap();
-    writer.event("files", "nanoseconds", 1, "files and sockets").unwrap();
-    writer.describe(&Recording { complete: true, ..Recording::default() }, &Overhead::default(), START).unwrap();
-    let mut names = Names::default();
-    (0..2).for_each(|at| writer.window(&second(at), &mut names).unwrap());
-    (directory, path)
+    recorded_seconds(EventKind::Files, second)
 }
 
 fn file_calls(path: &Path, selection: Selection) -> FileCalls {
@@ -88,7 +76,8 @@ fn calls_of_all_windows_are_added_up() {
     assert_eq!((send.bytes, send.errors), (200, 2));
     assert_eq!(calls.sums[&key(8, "file", "", "close")].lengths.count, 2, "of a file that is not known");
     let peer = &calls.peers[&(8, "tcp to 10.0.0.7:5432".to_owned())];
-    assert_eq!((peer.answers.count, peer.retransmits, peer.connects, peer.connect_max_ns), (2, 4, 2, 30));
+    let of = &peer.connections;
+    assert_eq!((peer.answers.count, of.retransmits, of.connects, of.connect_max_ns), (2, 4, 2, 30));
     assert!(calls.accounting.balances(), "{:?}", calls.accounting);
     assert_eq!((calls.accounting.taken, calls.counters["peers_full"]), (12, 1));
 }

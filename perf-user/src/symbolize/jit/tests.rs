@@ -62,9 +62,7 @@ impl Target {
             kinds: vec![LocatedKind {
                 kind: EventKind::Cpu,
                 samples: addresses.iter().map(sample).collect(),
-                taken: 0,
-                lost: Vec::new(),
-                facts: Vec::new(),
+                tally: crate::drain::Tally::default(),
             }],
             modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
             generated: vec![generated],
