@@ -52,8 +52,8 @@ impl FileKind {
     }
 }
 
-/// What stands for files that there was no room to tell apart.
-const MORE_FILES: &str = "(more files than can be told apart)";
+/// What stands for files that there was no room to tell apart. In brackets: pictures leave out parentheses, as if they held arguments.
+const MORE_FILES: &str = "[more files than can be told apart]";
 
 /// What all files of a window are called.
 pub(super) fn texts(window: &RawWindow) -> HashMap<FileKey, FileText> {
