@@ -134,7 +134,6 @@ fn a_stripped_go_program_keeps_its_names() {
     let Some(lab) = Lab::open_with(&["go"]) else { return };
     for (name, mode) in [("gosplit_fixed", "-buildmode=exe"), ("gosplit_pie", "-buildmode=pie")] {
         let program = Program::go("gosplit.go", name, &[mode, "-ldflags=-s -w"]);
-        // Long enough that the first moments, before its table is made, are few.
         let recording = lab.record().command(&program, &["4"]).run();
         // Go gives a function that calls none no frame, so that its caller is not in the stack.
         assert_chain(&recording, &["main.outerReal", "main.middle_[i]", "main.innermost_[i]"]);

@@ -1,5 +1,7 @@
 //! What is recorded: which processes belong to it.
 
+use std::{ffi::OsStr, path::PathBuf};
+
 use perf_ebpf::{
     comm::{COMM_BYTES, Comm},
     target::TargetKind,
@@ -7,7 +9,7 @@ use perf_ebpf::{
 
 use crate::host::{
     cgroup::{self, Cgroup},
-    proc,
+    proc, sys,
 };
 
 /// The target of a recording.
@@ -56,6 +58,13 @@ impl Target {
             Self::Cgroup(cgroup) => cgroup::processes(&cgroup.path),
             Self::All => proc::all_processes().collect(),
         }
+    }
+
+    /// The file that will be executed, where perfprobe does that.
+    #[must_use]
+    pub fn program(&self) -> Option<PathBuf> {
+        let Self::Command { argv, .. } = self else { return None };
+        sys::find_program(OsStr::new(argv.first()?))
     }
 
     /// The processes whose end is the end of the recording; none where it has to be ended by the clock or the user.

@@ -1,6 +1,6 @@
 //! What the kernel half is told of the code that processes have mapped, and what it tells of it.
 
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, path::PathBuf};
 
 use perf_ebpf::{sample::Key, sched::Thread, unwind::Registers};
 
@@ -46,6 +46,11 @@ impl CodeFollower {
     pub(super) fn follow_whole(&mut self, session: &mut Session, tasks: &mut Tasks) {
         self.follow(session, tasks);
         self.walks.wait(session, tasks);
+    }
+
+    /// A program will be executed soon: what it maps then is read before.
+    pub(super) fn expect(&mut self, program: PathBuf) {
+        self.walks.expect(program);
     }
 
     /// Takes what was told: of the code of every sample, before that was counted.

@@ -152,6 +152,9 @@ pub fn record(
     let events = events(&options);
     let frequency_hz = options.collector.frequency_hz();
     let (mut session, mut code) = load(host, options.session.clone(), options.collector, &mut recording)?;
+    if let Some(program) = target.program() {
+        code.expect(program);
+    }
     code.follow_whole(&mut session, &mut tasks);
     if let Some(why) = session.attach(host)? {
         recording.warnings.push(format!("threads that wait already have no kernel stack: {}", chain(&why)));

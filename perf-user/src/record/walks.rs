@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     os::fd::BorrowedFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -63,6 +64,13 @@ impl Walks {
         }
         changed.into_iter().for_each(|tgid| place(unwinder, session, tgid, &tasks.code(tgid)));
         unwinder.take_wanted().into_iter().for_each(|file| loader.want(file));
+    }
+
+    /// A program will be executed soon.
+    pub(super) fn expect(&mut self, program: PathBuf) {
+        if let Some((_, loader)) = &mut self.0 {
+            loader.expect(program);
+        }
     }
 
     /// Waits for all tables that are wanted, but not for ever.

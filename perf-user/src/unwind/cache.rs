@@ -118,17 +118,7 @@ impl Cache {
 
     /// Where the table of a file is, if that is one that can be told from others.
     fn path(&self, file: &File) -> Option<PathBuf> {
-        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-        let identity = [
-            metadata.dev(),
-            metadata.ino(),
-            metadata.len(),
-            metadata.mtime() as u64,
-            metadata.mtime_nsec() as u64,
-            metadata.ctime() as u64,
-            metadata.ctime_nsec() as u64,
-        ];
-        let name = identity.map(|part| format!("{part:x}")).join("-");
+        let name = identity(file)?.map(|part| format!("{part:x}")).join("-");
         Some(self.directory.join(name))
     }
 
@@ -153,6 +143,20 @@ impl Cache {
             bytes -= size;
         }
     }
+}
+
+/// What tells a file, as it is now, from all others of this machine: device, inode, size, and the times of its last changes.
+pub(super) fn identity(file: &File) -> Option<[u64; 7]> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    Some([
+        metadata.dev(),
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime() as u64,
+        metadata.mtime_nsec() as u64,
+        metadata.ctime() as u64,
+        metadata.ctime_nsec() as u64,
+    ])
 }
 
 /// The table, as it is kept.

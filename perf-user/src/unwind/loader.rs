@@ -5,6 +5,7 @@ use std::{
     io::{self, PipeReader, Read as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -12,16 +13,24 @@ use std::{
     time::Instant,
 };
 
-use super::{Cache, NoTable, StackEnd, Table, read};
+use super::{Cache, NoTable, StackEnd, Table, cache::identity, first_mapped, read};
 use crate::task::{Module, ModuleId};
 
 /// What came of a file.
 type Made = (ModuleId, Result<Table, NoTable>);
 
+/// What the thread is to do.
+enum Wanted {
+    /// A table, for what is mapped.
+    Mapped(Arc<Module>),
+    /// Those of a program that will be executed soon.
+    Soon(PathBuf),
+}
+
 /// The thread, and the ways to it and back. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Loader {
-    wanted: Sender<Arc<Module>>,
+    wanted: Sender<Wanted>,
     made: Receiver<Made>,
     /// A byte for each that was made.
     ready: PipeReader,
@@ -35,14 +44,19 @@ impl Loader {
     /// When there are no descriptors left.
     pub fn start(cache: Option<Cache>, stack_end: StackEnd) -> io::Result<Self> {
         let (ready, mut tell) = io::pipe()?;
-        let (wanted, files) = channel::<Arc<Module>>();
+        let (wanted, jobs) = channel();
         let (answer, made) = channel();
+        let mut tables = Tables { cache, stack_end, early: Vec::new() };
         std::thread::spawn(move || {
-            for module in files {
-                // A file that no test has thought of costs its own table, not those of all others.
-                let table = catch_unwind(AssertUnwindSafe(|| load(&module, cache.as_ref(), stack_end)));
-                let table = table.unwrap_or_else(|_| Err(NoTable::Unreadable("reading it failed".into())));
-                if answer.send((module.id, table)).is_err() || tell.write_all(&[0]).is_err() {
+            for job in jobs {
+                let module = match job {
+                    Wanted::Mapped(module) => module,
+                    Wanted::Soon(program) => {
+                        first_mapped(&program).into_iter().for_each(|file| tables.make_early(file));
+                        continue;
+                    }
+                };
+                if answer.send((module.id, tables.of(&module))).is_err() || tell.write_all(&[0]).is_err() {
                     break;
                 }
             }
@@ -58,7 +72,12 @@ impl Loader {
 
     /// Has the table of a file made.
     pub fn want(&mut self, module: Arc<Module>) {
-        self.waiting += usize::from(self.wanted.send(module).is_ok());
+        self.waiting += usize::from(self.wanted.send(Wanted::Mapped(module)).is_ok());
+    }
+
+    /// Has the tables made of what a program maps when it begins: they are there once those are made that are wanted after it.
+    pub fn expect(&mut self, program: PathBuf) {
+        let _ = self.wanted.send(Wanted::Soon(program));
     }
 
     /// What has been made since this was last asked.
@@ -83,14 +102,41 @@ impl Loader {
     }
 }
 
-fn load(module: &Module, cache: Option<&Cache>, stack_end: StackEnd) -> Result<Table, NoTable> {
-    let Some(path) = &module.symbols_path else { return Err(NoTable::Absent) };
-    let file = File::open(path).map_err(|error| NoTable::Unreadable(error.to_string()))?;
-    if let Some(table) = cache.and_then(|cache| cache.get(&file)) {
-        return Ok(table);
+/// Where tables come from.
+struct Tables {
+    cache: Option<Cache>,
+    stack_end: StackEnd,
+    /// Those of files that will be mapped soon.
+    early: Vec<([u64; 7], Result<Table, NoTable>)>,
+}
+
+impl Tables {
+    fn of(&mut self, module: &Module) -> Result<Table, NoTable> {
+        let path = module.symbols_path.as_ref().ok_or(NoTable::Absent)?;
+        let file = File::open(path).map_err(|error| NoTable::Unreadable(error.to_string()))?;
+        let of_file = identity(&file);
+        match self.early.iter().position(|(early, _)| Some(*early) == of_file) {
+            Some(at) => self.early.swap_remove(at).1,
+            None => self.load(&file),
+        }
     }
-    match cache {
-        Some(cache) => cache.keep(&file, || read(&file, stack_end)),
-        None => read(&file, stack_end),
+
+    fn make_early(&mut self, file: File) {
+        if let Some(of_file) = identity(&file) {
+            let table = self.load(&file);
+            self.early.push((of_file, table));
+        }
+    }
+
+    fn load(&self, file: &File) -> Result<Table, NoTable> {
+        if let Some(table) = self.cache.as_ref().and_then(|cache| cache.get(file)) {
+            return Ok(table);
+        }
+        // A file that no test has thought of costs its own table, not those of all others.
+        let made = catch_unwind(AssertUnwindSafe(|| match &self.cache {
+            Some(cache) => cache.keep(file, || read(file, self.stack_end)),
+            None => read(file, self.stack_end),
+        }));
+        made.unwrap_or_else(|_| Err(NoTable::Unreadable("reading it failed".into())))
     }
 }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod derive;
+mod first;
 mod kernel;
 mod loader;
 mod rules;
@@ -31,6 +32,7 @@ use object::{
 use perf_ebpf::unwind::{Cfa, Rule, SavedFp};
 
 use derive::Gap;
+use first::first_mapped;
 use rules::rule;
 use table::Stretches;
 
