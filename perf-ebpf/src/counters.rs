@@ -2,8 +2,11 @@
 //!
 //! A sample counts in the generation it is stored in, so the balance `taken = reported + lost` holds in every window.
 
+mod balances;
 #[cfg(test)]
 mod tests;
+
+pub use balances::*;
 
 /// What a slot of [`Counters`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +138,22 @@ pub enum Counter {
     FileTimeLostFull,
     /// Of those, the ones for which it was in use on this CPU.
     FileTimeLostBusy,
+    /// Page faults that ended.
+    FaultsTaken,
+    /// Of those, the ones for which the map of calls by file was full.
+    FaultsLostFull,
+    /// Of those, the ones for which it, or their CPU, was in use.
+    FaultsLostBusy,
+    /// Of those, the ones whose beginning was not seen, or not kept.
+    FaultsLostStart,
+    /// Nanoseconds in page faults that ended.
+    FaultTime,
+    /// Of those, the ones for which the map of calls with stacks and files was full.
+    FaultTimeLostFull,
+    /// Of those, the ones for which it was in use on this CPU.
+    FaultTimeLostBusy,
+    /// Page faults whose stack found no place.
+    FaultStackless,
     /// Answers of peers that found no place in their map.
     PeersMissed,
     /// Names of files that found no place in their map.
@@ -213,6 +232,14 @@ impl Counter {
         Self::FileTime,
         Self::FileTimeLostFull,
         Self::FileTimeLostBusy,
+        Self::FaultsTaken,
+        Self::FaultsLostFull,
+        Self::FaultsLostBusy,
+        Self::FaultsLostStart,
+        Self::FaultTime,
+        Self::FaultTimeLostFull,
+        Self::FaultTimeLostBusy,
+        Self::FaultStackless,
         Self::PeersMissed,
         Self::NamesMissed,
     ];
@@ -283,107 +310,16 @@ impl Counter {
             Self::FileTime => "taken",
             Self::FileTimeLostFull => "file_stacks_full",
             Self::FileTimeLostBusy => "map_busy",
+            Self::FaultsTaken => "taken",
+            Self::FaultsLostFull => "file_calls_full",
+            Self::FaultsLostBusy => "cpu_busy",
+            Self::FaultsLostStart => "start_missed",
+            Self::FaultTime => "taken",
+            Self::FaultTimeLostFull => "file_stacks_full",
+            Self::FaultTimeLostBusy => "map_busy",
+            Self::FaultStackless => "stacks_full",
             Self::PeersMissed => "peers_full",
             Self::NamesMissed => "names_full",
         }
     }
 }
-
-/// What the counters say of one kind of events.
-#[derive(Clone, Copy, Debug)]
-pub struct Balance {
-    /// What was taken.
-    pub taken: Counter,
-    /// Of that, what was lost, by cause.
-    pub lost: &'static [Counter],
-    /// Facts about quality.
-    pub facts: &'static [Counter],
-}
-
-/// Of CPU samples.
-pub const CPU: Balance = Balance {
-    taken: Counter::Taken,
-    lost: &[Counter::LostCountsFull, Counter::LostStacksFull, Counter::LostMapBusy],
-    facts: &[
-        Counter::Ticks,
-        Counter::Idle,
-        Counter::UserTruncated,
-        Counter::KernelTruncated,
-        Counter::UserStackFailed,
-        Counter::ChildrenMissed,
-        Counter::PythonTruncated,
-    ],
-};
-
-/// Of time off the CPU, in nanoseconds.
-pub const OFF_CPU: Balance = Balance {
-    taken: Counter::OffTaken,
-    lost: &[Counter::OffLostFull, Counter::OffLostBusy],
-    facts: &[
-        Counter::OffStackless,
-        Counter::ThreadsMissed,
-        Counter::OffSkipped,
-        Counter::WakersMissed,
-        Counter::OffLeftOut,
-    ],
-};
-
-/// Facts about what threads did, which has no losses of its own.
-pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMissed, Counter::SwitchesUnseen];
-
-/// Of system calls.
-pub const CALLS: Balance = Balance {
-    taken: Counter::CallsTaken,
-    lost: &[Counter::CallsLostFull, Counter::CallsLostBusy, Counter::CallsLostThreads, Counter::CallsLostReturn],
-    facts: &[Counter::CallsBegunBefore, Counter::CallsOtherAbi, Counter::CallErrorsMissed],
-};
-
-/// Of the time in system calls, in nanoseconds, by stack.
-pub const CALL_TIME: Balance = Balance {
-    taken: Counter::CallTime,
-    lost: &[Counter::CallTimeLostFull, Counter::CallTimeLostBusy],
-    facts: &[Counter::CallsSampled, Counter::CallStackless],
-};
-
-/// Of the timeline: samples, and waits. The sampler's interrupt counts in slots of its own.
-pub const TIMELINE: [Balance; 2] = [
-    Balance { taken: Counter::TimelineSamples, lost: &[Counter::TimelineSamplesLost], facts: &[] },
-    Balance { taken: Counter::TimelineWaits, lost: &[Counter::TimelineWaitsLost], facts: &[] },
-];
-
-/// Of requests to devices.
-pub const IO: Balance = Balance {
-    taken: Counter::IoDone,
-    lost: &[Counter::IoLostSumsFull, Counter::IoLostSumsBusy],
-    facts: &[Counter::IoStarted, Counter::IoMerged, Counter::IoFilesMissed, Counter::NamesMissed],
-};
-
-/// Of requests to devices that never came to be counted as completed.
-pub const IO_LOST: [Counter; 3] = [Counter::IoLostFull, Counter::IoLostBusy, Counter::IoLostEnd];
-
-/// Of their time, in nanoseconds, by stack.
-pub const IO_TIME: Balance = Balance {
-    taken: Counter::IoTime,
-    lost: &[Counter::IoTimeLostFull, Counter::IoTimeLostBusy],
-    facts: &[Counter::IoStackless],
-};
-
-/// Of their bytes, by stack.
-pub const IO_BYTES: Balance =
-    Balance { taken: Counter::IoBytes, lost: &[Counter::IoBytesLostFull, Counter::IoBytesLostBusy], facts: &[] };
-
-/// Of system calls on files and sockets.
-pub const FILE_CALLS: Balance = Balance {
-    taken: Counter::FileCallsTaken,
-    lost: &[
-        Counter::FileCallsLostFull,
-        Counter::FileCallsLostBusy,
-        Counter::FileCallsLostOpen,
-        Counter::FileCallsLostEnd,
-    ],
-    facts: &[Counter::PeersMissed],
-};
-
-/// Of the time in them, in nanoseconds, by stack.
-pub const FILE_TIME: Balance =
-    Balance { taken: Counter::FileTime, lost: &[Counter::FileTimeLostFull, Counter::FileTimeLostBusy], facts: &[] };

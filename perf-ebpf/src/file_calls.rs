@@ -75,13 +75,29 @@ pub const URING_CALLS: u32 = 0x1000;
 /// Operations of io_uring that can be told of.
 pub const URING_OPERATIONS: u32 = 64;
 
-/// An operation of io_uring that has not been completed.
+/// The number of the call that stands for page faults whose page was in memory, or made there.
+pub const FAULT_CALLS: u32 = 0x2000;
+/// Of those whose page had to be read.
+pub const MAJOR_FAULT: u32 = FAULT_CALLS + 1;
+
+/// [`FileKey::system`] of memory that belongs to no file; [`FileKey::inode`] says which.
+pub const MEMORY_SYSTEM: u32 = u32::MAX - 3;
+/// Memory that was mapped without a file.
+pub const ANONYMOUS: u64 = 1;
+/// The heap that grows by `brk`.
+pub const HEAP: u64 = 2;
+/// The first thread's stack.
+pub const STACK: u64 = 3;
+/// A mapping that could not be looked at.
+pub const UNREAD: u64 = 4;
+
+/// An operation of io_uring, or a page fault, that has not been completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct OpenOperation {
     /// Who asked for it, and where. [`Key::why`] is the number of its call.
     pub key: Key,
-    /// When that was.
+    /// When that was; 0 of a thread that is not in a fault.
     pub start_ns: u64,
 }
 

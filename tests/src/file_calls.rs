@@ -22,6 +22,29 @@ pub struct FileCalls {
     pub peers: Vec<Peer>,
 }
 
+/// Page faults.
+#[derive(Debug, Deserialize)]
+pub struct PageFaults {
+    /// What became of all of them.
+    pub accounting: Accounting,
+    /// By process, kind and what is mapped.
+    pub faults: Vec<FileCall>,
+}
+
+impl PageFaults {
+    /// How many faults of this kind on this there were, and how long they took.
+    ///
+    /// # Panics
+    /// If several processes had some.
+    #[must_use]
+    pub fn of(&self, kind: &str, what: &str) -> [u64; 2] {
+        let mut rows = self.faults.iter().filter(|row| row.call == kind && row.file == what);
+        let told = rows.next().map_or([0; 2], |row| [row.count, row.lengths.total_ns]);
+        assert!(rows.next().is_none(), "several rows of {kind} {what} in {:#?}", self.faults);
+        told
+    }
+}
+
 /// The calls of one name that a process made on one file or socket.
 #[derive(Clone, Debug, Deserialize)]
 pub struct FileCall {
@@ -29,7 +52,7 @@ pub struct FileCall {
     pub tgid: u32,
     /// Its name.
     pub process: String,
-    /// `file`, `socket`, `pipe` or `other`.
+    /// `file`, `socket`, `pipe`, `memory` or `other`.
     pub kind: String,
     /// The file's path, or the peer.
     pub file: String,

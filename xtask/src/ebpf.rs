@@ -84,9 +84,42 @@ fn build(toolchain: &Toolchain, arch: &str) -> Result<Vec<u8>> {
     // Relocations of BTF are for linkers: what they would put in place is there.
     let unused = [".rel.BTF", ".rel.BTF.ext"].map(|section| format!("--remove-section={section}"));
     command::run(Command::new(&toolchain.strip).arg("-g").args(unused).arg("-o").arg(&stripped).arg(&linked))?;
+    remove_lines(toolchain, &stripped)?;
     let bytes = fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     inspect(&bytes)?;
     Ok(bytes)
+}
+
+/// Removes what tells the lines of instructions: a third of an object, which kernels only show to who reads their verifier's
+/// log. What tells its functions stays: callbacks need it.
+fn remove_lines(toolchain: &Toolchain, object: &Path) -> Result<()> {
+    const SECTION: &str = ".BTF.ext";
+    let section = object.with_extension("btf-ext");
+    let told = |way: &str| format!("--{way}-section={SECTION}={}", section.display());
+    command::run(Command::new(&toolchain.objcopy).arg(told("dump")).arg(object))?;
+    let data = fs::read(&section).with_context(|| format!("cannot read {}", section.display()))?;
+    let data = without_lines(data).with_context(|| format!("{SECTION} is not as Linux describes it"))?;
+    fs::write(&section, data).with_context(|| format!("cannot write {}", section.display()))?;
+    command::run(Command::new(&toolchain.objcopy).arg(told("update")).arg(object))
+}
+
+/// `struct btf_ext_header` (Documentation/bpf/btf.rst): magic, version and flags, its length, then place and length of what
+/// tells functions, of what tells lines and of relocations, counted from its end. Of the last there are none, and where they
+/// would be has to be a place.
+fn without_lines(mut data: Vec<u8>) -> Option<Vec<u8>> {
+    const MAGIC: [u8; 2] = [0x9f, 0xeb];
+    let number = |at: usize| Some(u32::from_le_bytes(data.get(at..at + 4)?.try_into().ok()?) as usize);
+    let (header, lines, lines_bytes) = (number(4)?, number(16)?, number(20)?);
+    let ends_so = header + lines + lines_bytes == data.len();
+    if !data.starts_with(&MAGIC) || !ends_so {
+        return None;
+    }
+    data[20..24].fill(0);
+    if header >= 32 {
+        data.copy_within(16..20, 24);
+    }
+    data.truncate(header + lines);
+    Some(data)
 }
 
 /// The profile of the kernel half, apart from the user half's: bpf-linker does the link-time optimization itself.
@@ -149,6 +182,9 @@ fn inspect(object: &[u8]) -> Result<()> {
     if !contains(object, b".BTF\0") {
         bail!("the object has no BTF: bpf-linker ran without --btf, or llvm-strip removed it");
     }
+    if contains(object, b"panicking") {
+        bail!("the object has code that panics, which kernels refuse: find the index that may be out of bounds");
+    }
     let mut inside: Vec<String> = FORBIDDEN.iter().map(|text| (*text).to_owned()).collect();
     inside.push(workspace::root().display().to_string());
     inside.extend(
@@ -163,4 +199,19 @@ fn inspect(object: &[u8]) -> Result<()> {
 
 fn contains(object: &[u8], text: &[u8]) -> bool {
     object.windows(text.len()).any(|window| window == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_lines;
+
+    #[test]
+    fn only_what_tells_lines_is_removed() {
+        let header = |lines| [0x0001_eb9f_u32, 32, 0, 8, 8, lines, 8 + lines, 0].map(u32::to_le_bytes).concat();
+        let (functions, lines) = ([1_u8; 8], [2_u8; 12]);
+        let whole = [header(12), functions.to_vec(), lines.to_vec()].concat();
+        assert_eq!(without_lines(whole.clone()), Some([header(0), functions.to_vec()].concat()));
+        assert_eq!(without_lines(whole[..whole.len() - 1].to_vec()), None);
+        assert_eq!(without_lines(Vec::new()), None);
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Toolchain {
     pub(crate) linker_dir: PathBuf,
     /// `llvm-strip` of the pinned LLVM.
     pub(crate) strip: PathBuf,
+    /// And its `llvm-objcopy`.
+    pub(crate) objcopy: PathBuf,
 }
 
 impl Toolchain {
@@ -26,14 +28,15 @@ impl Toolchain {
         let sysroot = command::read(Command::new("rustc").arg(format!("+{name}")).args(["--print", "sysroot"]))?;
         let sysroot = PathBuf::from(sysroot.trim());
         rust_src(&name, &sysroot)?;
-        let strip = PathBuf::from(format!("/usr/lib/llvm-{}/bin/llvm-strip", pins::LLVM_MAJOR));
+        let [strip, objcopy] = ["strip", "objcopy"]
+            .map(|name| PathBuf::from(format!("/usr/lib/llvm-{}/bin/llvm-{name}", pins::LLVM_MAJOR)));
         if !strip.exists() {
             install_llvm()?;
             if !strip.exists() {
                 bail!("{} is missing although llvm-{}-dev is installed", strip.display(), pins::LLVM_MAJOR);
             }
         }
-        Ok(Self { name, sysroot, linker_dir: linker()?, strip })
+        Ok(Self { name, sysroot, linker_dir: linker()?, strip, objcopy })
     }
 }
 

@@ -335,7 +335,7 @@ fn keep_time(
     let times = if generation == 0 { &CALL_TIMES_0 } else { &CALL_TIMES_1 };
     add_time(times, &memory.key, ns, counters, [Counter::CallTimeLostFull, Counter::CallTimeLostBusy]);
     if taken.word != 0 {
-        file_calls::add_time_of_found(memory, ns, generation, counters);
+        file_calls::add_time_of_found(memory, ns, generation, counters, file_calls::CALL_LOSSES);
     }
 }
 

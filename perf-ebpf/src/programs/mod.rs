@@ -8,6 +8,8 @@ mod completed;
 mod connections;
 mod counters;
 mod cpu;
+#[cfg(bpf_target_arch = "x86_64")]
+mod faults;
 mod file_calls;
 mod files;
 mod follow;

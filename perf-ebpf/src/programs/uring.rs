@@ -10,6 +10,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
+    block::FileKey,
     counters::Counter,
     file_calls::{OpenOperation, URING_CALLS},
     stack::mix,
@@ -19,7 +20,7 @@ use perf_ebpf::{
 use super::{
     calls::CALL_MEMORY,
     counters::{add, count, counters, generation},
-    file_calls::{Ended, add_time_of_found, keep_operation},
+    file_calls::{CALL_LOSSES, Ended, add_time_of_found, keep_operation},
     place::{Asked, put_stacks, stacks_by_pointers},
     stacks::{Busy, PROCESS},
     system_call::{Entry, by_offset},
@@ -109,22 +110,37 @@ fn keep(
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
 ) -> Option<()> {
-    let Entry { place, .. } = entry();
     // SAFETY: this CPU's, and it is claimed.
     let open = unsafe { &mut *ASKING.get_ptr_mut(0)? };
-    open.start_ns = now();
-    let (tid, now_ns) = (pid_tgid as u32, open.start_ns);
+    let Entry { place, .. } = entry();
+    put_asked(open, ctx, (URING_CALLS + kind, Counter::CallStackless), pid_tgid, place, generation, take);
+    OPEN_URING.insert(operation, &*open, u64::from(BPF_ANY)).ok()
+}
+
+/// Puts who asks for an operation of this number, where and when; a stack that finds no place is counted as `missing`.
+#[inline(always)]
+pub(super) fn put_asked(
+    open: &mut OpenOperation,
+    ctx: &RawTracePointContext,
+    (call, missing): (u32, Counter),
+    pid_tgid: u64,
+    place: u64,
+    generation: u32,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
+) {
+    let tid = pid_tgid as u32;
     let at = match place {
         0 => 0,
-        place => mix(place, ASKS | u64::from(kind)),
+        place => mix(place, ASKS | u64::from(call)),
     };
-    let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at, now_ns, generation };
-    put_stacks(&mut open.key, Counter::CallStackless, ctx, asked, take);
+    let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at, now_ns: now(), generation };
+    put_stacks(&mut open.key, missing, ctx, asked, take);
     let key = &mut open.key;
     (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
-    (key.exec_count, key.why) = (exec_count(), URING_CALLS + kind);
+    (key.exec_count, key.why) = (exec_count(), call);
     read_comm(&mut key.comm);
-    OPEN_URING.insert(operation, &*open, u64::from(BPF_ANY)).ok()
+    // What was done until here is none of its time.
+    open.start_ns = now();
 }
 
 /// What tells the places where a thread asks for operations from others.
@@ -159,7 +175,7 @@ pub(super) fn uring_done(ctx: RawTracePointContext) -> i32 {
         let memory = unsafe { &mut *memory };
         memory.key = open.key;
         add(counters, Counter::FileTime, length_ns);
-        add_time_of_found(memory, length_ns, generation, counters);
+        add_time_of_found(memory, length_ns, generation, counters, CALL_LOSSES);
     }
     busy.give_back();
     let _ = OPEN_URING.remove(&operation);
@@ -177,6 +193,6 @@ extern "C" fn uring_keep(operation: u64, result: i64, length_ns: u64, generation
     let word = URING_WORDS.get(call.wrapping_sub(URING_CALLS)).map_or(0, |word| *word);
     let file = read_u64(operation as *const c_void, OPERATION_FILE.load());
     let ended = Ended { word, result, start_ns: open.start_ns, length_ns, from_disk: false };
-    keep_operation(file, open.key.tgid, call, &ended, generation);
+    keep_operation(file, FileKey::default(), open.key.tgid, call, &ended, generation);
     0
 }

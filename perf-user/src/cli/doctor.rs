@@ -10,6 +10,7 @@ use super::{Failure, write::print};
 use crate::{
     collect::{
         cpu::{Clock, max_frequency},
+        faults::are_told,
         object::{ProgramTrial, Trial, try_load},
         session,
     },
@@ -82,6 +83,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         block(&host),
         files(),
         uring(),
+        faults(),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -204,6 +206,19 @@ fn uring() -> Check {
             Check::lacks(NAME, State::Limited, detail, "Linux 5.19 or newer with BTF and CONFIG_IO_URING")
         }
     }
+}
+
+fn faults() -> Check {
+    const NAME: &str = "page faults";
+    if !are_told() {
+        let detail = "page faults are not told: the kernel does not say when they begin";
+        return Check::lacks(NAME, State::Limited, detail, "Linux with BTF on x86-64");
+    }
+    if Host::read().is_before(5, 17) {
+        let detail = "page faults can be recorded (-e faults), but not what is mapped there";
+        return Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer (bpf_find_vma)");
+    }
+    Check::ok(NAME, "page faults can be recorded, by stack and file (-e faults)")
 }
 
 fn unwind_tables(host: &Host) -> Check {

@@ -46,8 +46,8 @@ pub(super) struct Args {
 
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
     /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel), files (the same by file and peer,
-    /// with syscalls and io); default: all but the last two, for which every program on the machine pays: some tenths of a microsecond
-    /// for each system call. With a plus before it, +files, beside the default
+    /// with syscalls and io), faults (pages they need, with io); default: all but the last three, for which every program on the machine
+    /// pays: some tenths of a microsecond for each system call or fault. With a plus before it, +files, beside the default
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<Wanted>,
 

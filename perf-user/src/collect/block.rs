@@ -4,9 +4,9 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::{
     AttachError, EventKind,
-    links::Links,
+    links::{Links, load_raw},
     maps::size,
-    session::{SessionOptions, Unwind, load_raw},
+    session::{SessionOptions, Unwind},
 };
 use crate::host::{
     Unsupported,
@@ -93,7 +93,7 @@ impl BlockCollector {
         if !options.records(EventKind::Io) {
             return;
         }
-        let names = if options.records(EventKind::Files) { NAMES } else { FILES };
+        let names = if options.tells_files() { NAMES } else { FILES };
         let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
         let maps = [
             ("OPEN_IO", OPEN),

@@ -5,9 +5,9 @@ use perf_ebpf::calls::{CALLS, Text};
 
 use super::{
     AttachError,
-    links::Links,
+    links::{Links, load_raw},
     maps::{fill, size},
-    session::{Unwind, load_raw},
+    session::Unwind,
 };
 
 /// Threads that can be looked at, at once.

@@ -9,10 +9,10 @@ use perf_ebpf::{
 };
 
 use super::{
-    AttachError, EventKind,
-    links::Links,
+    AttachError,
+    links::{Links, load_raw},
     maps::{fill, size},
-    session::{SessionOptions, Unwind, load_raw},
+    session::{SessionOptions, Unwind},
 };
 use crate::host::{
     Unsupported,
@@ -63,7 +63,7 @@ pub(super) struct Globals {
 impl Globals {
     /// Of the running kernel, if `options` have these calls recorded.
     pub(super) fn of(options: &SessionOptions) -> Result<Self, Unsupported> {
-        if !options.records(EventKind::Files) {
+        if !options.tells_files() {
             return Ok(Self::default());
         }
         let offsets = block_offsets()?;
@@ -100,7 +100,7 @@ impl FileCallsCollector {
         loader: &mut EbpfLoader<'globals>,
         globals: &'globals Globals,
         cpus: usize,
-        recorded: bool,
+        options: &SessionOptions,
     ) {
         for (name, offset) in &globals.offsets {
             loader.override_global(name, offset, true);
@@ -112,7 +112,7 @@ impl FileCallsCollector {
             &globals.resends_tell_error,
             true,
         );
-        if !recorded {
+        if !options.tells_files() {
             return;
         }
         let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);

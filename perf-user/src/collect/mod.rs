@@ -4,6 +4,7 @@ pub(crate) mod before;
 pub mod block;
 pub mod calls;
 pub mod cpu;
+pub mod faults;
 pub mod file_calls;
 mod links;
 mod maps;
@@ -238,12 +239,23 @@ pub enum EventKind {
     IoBytes,
     /// System calls on files and sockets: how many, how long and how much, of which of them.
     Files,
+    /// Page faults: how many, how long, on what, and from where.
+    Faults,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 8] =
-        [Self::Cpu, Self::OffCpu, Self::Sched, Self::OffWake, Self::Syscalls, Self::Io, Self::IoBytes, Self::Files];
+    pub const ALL: [Self; 9] = [
+        Self::Cpu,
+        Self::OffCpu,
+        Self::Sched,
+        Self::OffWake,
+        Self::Syscalls,
+        Self::Io,
+        Self::IoBytes,
+        Self::Files,
+        Self::Faults,
+    ];
 
     /// Its name on the command line and in recordings.
     #[must_use]
@@ -257,6 +269,7 @@ impl EventKind {
             Self::Io => "io",
             Self::IoBytes => "io-bytes",
             Self::Files => "files",
+            Self::Faults => "faults",
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
     block::{BlockCollector, Globals},
     calls::CallsCollector,
     cpu::{Clock, CpuCollector},
+    faults::{self, FaultsCollector},
     file_calls::{self, FileCallsCollector},
     maps::size,
     sched::{self, SchedCollector},
@@ -34,7 +35,7 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/perfprobe.aa
 const PROCESS_ENTRIES: u32 = 65_536;
 
 /// All programs in it that every kernel and architecture takes.
-const PROGRAMS: [&str; 23] = [
+const PROGRAMS: &[&str] = &[
     "cpu_sample",
     "follow_fork",
     "follow_rename",
@@ -58,10 +59,28 @@ const PROGRAMS: [&str; 23] = [
     "tcp_is_reset",
     "uring_ask",
     "uring_done",
+    #[cfg(target_arch = "x86_64")]
+    "fault_user",
+    #[cfg(target_arch = "x86_64")]
+    "fault_minor",
+    #[cfg(target_arch = "x86_64")]
+    "fault_major",
 ];
 /// The programs that walk stacks by tables, which needs `bpf_loop`.
-const WALKING: [&str; 6] =
-    ["cpu_sample_walk", "sched_walk", "sched_waking_walk", "sys_exit_walk", "io_start_walk", "uring_ask_walk"];
+const WALKING: &[&str] = &[
+    "cpu_sample_walk",
+    "sched_walk",
+    "sched_waking_walk",
+    "sys_exit_walk",
+    "io_start_walk",
+    "uring_ask_walk",
+    #[cfg(target_arch = "x86_64")]
+    "fault_user_walk",
+    #[cfg(target_arch = "x86_64")]
+    "fault_minor_mapped",
+    #[cfg(target_arch = "x86_64")]
+    "fault_major_mapped",
+];
 /// Places, of all threads, whose last stacks are remembered.
 const PLACES: u32 = 8_192;
 /// One of the maps that windows are read from.
@@ -75,6 +94,7 @@ pub(super) fn load(
 ) -> Result<(Ebpf, bool), AttachError> {
     let io = Globals::of(options)?;
     let file_calls = file_calls::Globals::of(options)?;
+    let faults = faults::Globals::of(options)?;
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -182,7 +202,8 @@ pub(super) fn load(
     if options.records(EventKind::Syscalls) {
         CallsCollector::configure(&mut loader, host.cpus.len());
     }
-    FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options.records(EventKind::Files));
+    FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options);
+    FaultsCollector::configure(&mut loader, &faults, options);
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
         size(&mut loader, [("PLACES", PLACES)]);
@@ -262,15 +283,16 @@ pub fn try_load() -> Result<Trial, AttachError> {
     ];
     let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
     for target in forms {
-        let kinds = if inherit { EventKind::ALL.to_vec() } else { vec![EventKind::Cpu] };
+        let is_told = |kind: &EventKind| *kind != EventKind::Faults || faults::are_told();
+        let kinds = if inherit { EventKind::ALL.into_iter().filter(is_told).collect() } else { vec![EventKind::Cpu] };
         let trial = SessionOptions::of_trial(kinds);
         let options = SessionOptions { target, inherit, python: true, timeline_min_ns: Some(1), ..trial };
         let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
         let walks = bpf.program(WALKING[0]).is_some() && !Host::read().is_before(5, 17);
-        let walking = WALKING.into_iter().filter(|_| walks);
+        let walking = WALKING.iter().copied().filter(|_| walks);
         // What the kernel calls it for, its BTF tells.
         let before = inherit.then_some(before::PROGRAM);
-        for program in PROGRAMS.into_iter().chain(walking).chain(before) {
+        for program in PROGRAMS.iter().copied().chain(walking).chain(before) {
             let trial = try_program(&mut bpf, program)?;
             match programs.iter_mut().find(|known| known.program == program) {
                 None => programs.push(trial),

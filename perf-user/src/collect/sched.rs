@@ -80,7 +80,7 @@ impl SchedCollector {
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool, new: bool) -> Result<Self, AttachError> {
         // Switches first: a thread that is woken is not mistaken for one that has not slept.
         let programs: Vec<_> = if unwind.walks(python) { WALKING } else { PLAIN }.into_iter().chain(OTHERS).collect();
-        programs.iter().try_for_each(|(program, _)| super::session::load_raw(bpf, program))?;
+        programs.iter().try_for_each(|(program, _)| super::links::load_raw(bpf, program))?;
         let before = if new { None } else { Some(before::load(bpf)) };
         Ok(Self { programs, links: Vec::new(), before, stacks: HashMap::new() })
     }
@@ -96,7 +96,7 @@ impl SchedCollector {
     ) -> Result<Option<AttachError>, AttachError> {
         set_window_start(bpf, 0, now_ns)?;
         for &(program, tracepoint) in &self.programs {
-            self.links.push(super::session::attach_raw(bpf, program, tracepoint)?);
+            self.links.push(super::links::attach_raw(bpf, program, tracepoint)?);
         }
         let threads = |tgid: u32| proc::threads(tgid).into_iter().map(move |tid| (tgid, tid));
         let found: Vec<(u32, u32)> = target.processes().into_iter().flat_map(threads).collect();

@@ -24,7 +24,7 @@ use std::{
 use aya::{
     Ebpf,
     maps::{Array, CgroupArray, HashMap, Map, MapData, PerCpuArray},
-    programs::{RawTracePoint, raw_trace_point::RawTracePointLink},
+    programs::raw_trace_point::RawTracePointLink,
 };
 use perf_ebpf::{
     sched::WaitFilter,
@@ -36,7 +36,9 @@ use super::{
     block::BlockCollector,
     calls::CallsCollector,
     cpu::CpuCollector,
+    faults::FaultsCollector,
     file_calls::FileCallsCollector,
+    links::{attach_raw, load_raw},
     object::{follows, load},
     sched::{self, SchedCollector},
     target::Target,
@@ -105,6 +107,12 @@ impl SessionOptions {
         self.records(EventKind::OffCpu) || self.records(EventKind::OffWake)
     }
 
+    /// Whether what is done is told by the file that it is about.
+    #[must_use]
+    pub fn tells_files(&self) -> bool {
+        self.records(EventKind::Files) || self.records(EventKind::Faults)
+    }
+
     /// Whether the scheduler's events are listened to.
     #[must_use]
     pub fn schedules(&self) -> bool {
@@ -121,6 +129,7 @@ pub struct Session {
     calls: Option<CallsCollector>,
     block: Option<BlockCollector>,
     file_calls: Option<FileCallsCollector>,
+    faults: Option<FaultsCollector>,
     follow: Vec<RawTracePointLink>,
     timing: Option<Timing>,
     /// Whether the kernel half reads Python frames.
@@ -159,9 +168,11 @@ impl Session {
         let (sched, block) = (sched.transpose()?, block.transpose()?);
         let file_calls =
             options.records(EventKind::Files).then(|| FileCallsCollector::load(&mut bpf, options.unwind, reads_python));
-        let file_calls = file_calls.transpose()?;
-        let options = options.clone();
-        Ok(Self { bpf, options, collector, sched, calls, block, file_calls, follow, timing: None, reads_python })
+        let faults =
+            options.records(EventKind::Faults).then(|| FaultsCollector::load(&mut bpf, options.unwind, reads_python));
+        let (file_calls, faults) = (file_calls.transpose()?, faults.transpose()?);
+        let (options, timing) = (options.clone(), None);
+        Ok(Self { bpf, options, collector, sched, calls, block, file_calls, faults, follow, timing, reads_python })
     }
 
     /// Starts sampling; why it is not known where threads wait already, if it is not.
@@ -178,6 +189,9 @@ impl Session {
         }
         if let Some(file_calls) = &mut self.file_calls {
             file_calls.attach(&mut self.bpf)?;
+        }
+        if let Some(faults) = &mut self.faults {
+            faults.attach(&mut self.bpf, &host.cpus)?;
         }
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
@@ -210,6 +224,9 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_cpus(&mut self, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
+        if let Some(faults) = &mut self.faults {
+            faults.follow_cpus(&mut self.bpf, stayed, online)?;
+        }
         if !self.options.records(EventKind::Cpu) {
             return Ok(Vec::new());
         }
@@ -285,7 +302,7 @@ impl Session {
     /// When the object has no such map.
     pub fn hash_map_fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, AttachError> {
         match self.bpf.map(name) {
-            Some(Map::HashMap(data)) => Ok(data.fd().as_fd()),
+            Some(Map::HashMap(data) | Map::LruHashMap(data)) => Ok(data.fd().as_fd()),
             _ => Err(AttachError::Missing(name)),
         }
     }
@@ -298,6 +315,7 @@ impl Session {
         self.collector.detach();
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
         self.calls.iter_mut().for_each(CallsCollector::detach);
+        self.faults.iter_mut().for_each(FaultsCollector::detach);
         self.file_calls.iter_mut().for_each(FileCallsCollector::detach);
         self.block.iter_mut().for_each(BlockCollector::detach);
         self.sched.iter_mut().for_each(SchedCollector::detach);
@@ -377,23 +395,4 @@ fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTrac
         attach_raw(bpf, program, tracepoint)
     };
     wanted.into_iter().map(&mut attach).collect()
-}
-
-fn raw<'bpf>(bpf: &'bpf mut Ebpf, name: &'static str) -> Result<&'bpf mut RawTracePoint, AttachError> {
-    bpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::program(name))
-}
-
-pub(super) fn load_raw(bpf: &mut Ebpf, name: &'static str) -> Result<(), AttachError> {
-    raw(bpf, name)?.load().map_err(AttachError::program(name))
-}
-
-pub(super) fn attach_raw(
-    bpf: &mut Ebpf,
-    name: &'static str,
-    tracepoint: &str,
-) -> Result<RawTracePointLink, AttachError> {
-    let refused = AttachError::program(name);
-    let program = raw(bpf, name)?;
-    let link = program.attach(tracepoint).map_err(refused)?;
-    program.take_link(link).map_err(refused)
 }

@@ -1,4 +1,4 @@
-//! From the maps of system calls on files and sockets to what a window had of them.
+//! From the maps of system calls on files and sockets, and of page faults, to what a window had of them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +9,7 @@ use perf_ebpf::{
     block::FileKey,
     calls::CallTime,
     counters::{self, COUNTER_SLOTS},
-    file_calls::{Connections, FileCallKey, FileCalls, FileTimeKey, OpenOperation, PeerKey},
+    file_calls::{Connections, FAULT_CALLS, FileCallKey, FileCalls, FileTimeKey, OpenOperation, PeerKey},
     histogram::Lengths,
     sample::Key,
 };
@@ -29,9 +29,10 @@ const REST: [&str; 2] = ["FILE_REST_0", "FILE_REST_1"];
 const TIMES: [&str; 2] = ["FILE_TIMES_0", "FILE_TIMES_1"];
 const ANSWERS: [&str; 2] = ["ANSWERS_0", "ANSWERS_1"];
 const OPEN: &str = "OPEN_URING";
+const OPEN_FAULTS: &str = "OPEN_FAULTS";
 const CONNECTIONS: [&str; 2] = ["CONNECTIONS_0", "CONNECTIONS_1"];
 
-/// System calls on files and sockets that returned in a window.
+/// System calls on files and sockets, and page faults, that ended in a window.
 #[derive(Debug, Default)]
 pub struct RawFileCalls {
     /// By process, number and file.
@@ -40,8 +41,10 @@ pub struct RawFileCalls {
     pub answers: BTreeMap<(u32, FileKey), Lengths>,
     /// What became of connections, by process and socket.
     pub connections: BTreeMap<(u32, FileKey), Connections>,
-    /// What became of all of them.
+    /// What became of all of them but faults.
     pub tally: Tally,
+    /// What became of page faults.
+    pub faults: Tally,
 }
 
 /// What is known of operations of io_uring from the windows before: what is complete in one may have been asked for in another.
@@ -60,21 +63,29 @@ impl Operations {
         counted: &[u64; COUNTER_SLOTS],
         last_ns: Option<u64>,
         stacks: &mut HashMap<u64, Arc<[u64]>>,
-    ) -> Result<(RawFileCalls, RawKind), DrainError> {
-        let (mut calls, kind) = read(session, generation, counted)?;
-        let mut open = Vec::new();
-        let bytes = (size_of::<u64>(), size_of::<OpenOperation>());
-        read_map(session, OPEN, Reading::Look, bytes, BATCH, |_, value| {
-            open.extend(OpenOperation::read_from_bytes(value));
-        })?;
-        let needed = kind.samples.iter().flat_map(|sample| [sample.user_stack, sample.python_stack]);
-        let needed: Vec<u64> = needed.filter(|id| *id != 0).collect();
-        self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
+    ) -> Result<(RawFileCalls, Vec<RawKind>), DrainError> {
+        let (mut calls, kinds) = read(session, generation, counted)?;
+        let read_open = |map, key_bytes| {
+            let mut open = Vec::new();
+            read_map(session, map, Reading::Look, (key_bytes, size_of::<OpenOperation>()), BATCH, |_, value| {
+                open.extend(OpenOperation::read_from_bytes(value).ok().filter(|open| open.start_ns != 0));
+            })?;
+            Ok::<Vec<OpenOperation>, DrainError>(open)
+        };
+        let records = |kind| session.options().records(kind);
+        let mut open = if records(EventKind::Files) { read_open(OPEN, size_of::<u64>())? } else { Vec::new() };
         if let Some(last_ns) = last_ns {
             let count = open.iter().filter(|open| open.start_ns < last_ns).count();
             calls.tally.facts.push(("open_at_end", count as u64));
         }
-        Ok((calls, kind))
+        if records(EventKind::Faults) {
+            open.extend(read_open(OPEN_FAULTS, size_of::<u32>())?);
+        }
+        let samples = kinds.iter().flat_map(|kind| &kind.samples);
+        let needed = samples.flat_map(|sample| [sample.user_stack, sample.python_stack]);
+        let needed: Vec<u64> = needed.filter(|id| *id != 0).collect();
+        self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
+        Ok((calls, kinds))
     }
 }
 
@@ -83,9 +94,10 @@ fn read(
     session: &Session,
     generation: u32,
     counted: &[u64; COUNTER_SLOTS],
-) -> Result<(RawFileCalls, RawKind), DrainError> {
+) -> Result<(RawFileCalls, Vec<RawKind>), DrainError> {
     let slot = generation as usize;
-    let mut calls = RawFileCalls { tally: Tally::of(counters::FILE_CALLS, counted), ..RawFileCalls::default() };
+    let [tally, faults] = [counters::FILE_CALLS, counters::FAULTS].map(|balance| Tally::of(balance, counted));
+    let mut calls = RawFileCalls { tally, faults, ..RawFileCalls::default() };
     let mut undecodable = 0;
     let bytes = (size_of::<FileCallKey>(), size_of::<FileCalls>());
     for map in [CALLS[slot], REST[slot]] {
@@ -120,8 +132,9 @@ fn read(
             sum.connects_failed += more.connects_failed;
         }
     })?;
-    let tally = Tally::of(counters::FILE_TIME, counted);
-    let mut kind = RawKind { undecodable, tally, ..RawKind::new(EventKind::Files) };
+    let of = |kind, balance| RawKind { tally: Tally::of(balance, counted), ..RawKind::new(kind) };
+    let mut files = RawKind { undecodable, ..of(EventKind::Files, counters::FILE_TIME) };
+    let mut faults = of(EventKind::Faults, counters::FAULT_TIME);
     let bytes = (size_of::<FileTimeKey>(), size_of::<CallTime>());
     // Over the CPUs that they returned on.
     let mut sums: HashMap<(Key, FileKey), CallTime> = HashMap::new();
@@ -131,12 +144,14 @@ fn read(
                 let sum = sums.entry((key, file)).or_insert(CallTime { ns: 0, first_ns: more.first_ns });
                 (sum.ns, sum.first_ns) = (sum.ns + more.ns, sum.first_ns.min(more.first_ns));
             }
-            _ => kind.undecodable += 1,
+            _ => files.undecodable += 1,
         }
     })?;
     for ((key, file), time) in sums {
         let sample = RawSample::of(&key, Some(Did::Called(key.why)), time.ns, time.first_ns);
+        let kind = if key.why >= FAULT_CALLS { &mut faults } else { &mut files };
         kind.samples.push(RawSample { file: Some(file), ..sample });
     }
-    Ok((calls, kind))
+    let kinds = [files, faults].into_iter().filter(|kind| session.options().records(kind.kind)).collect();
+    Ok((calls, kinds))
 }

@@ -263,10 +263,10 @@ impl Drain {
             window.block = Some(block);
             window.kinds.extend(kinds);
         }
-        if session.options().records(EventKind::Files) {
-            let (calls, kind) = self.operations.read(session, full, &counted, last_ns, &mut window.stacks)?;
+        if session.options().tells_files() {
+            let (calls, kinds) = self.operations.read(session, full, &counted, last_ns, &mut window.stacks)?;
             window.file_calls = Some(calls);
-            window.kinds.push(kind);
+            window.kinds.extend(kinds);
         }
         if let Some(events) = &mut window.timeline {
             events.count(&counted);

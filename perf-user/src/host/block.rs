@@ -27,6 +27,8 @@ pub struct BlockOffsets {
     pub uring_asked: &'static str,
     /// Whether the event that tells when they are complete has the result itself: before 6.15.
     pub uring_tells_result: bool,
+    /// The same of what is told of page faults; empty where their beginnings are not told.
+    pub faults: Vec<Offset>,
     /// Which argument of the block layer's events is the request: older kernels have the queue before it.
     pub request_argument: u32,
     /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
@@ -98,6 +100,13 @@ const URING: [Wanted; 3] = [
     ("COMPLETION_RESULT", "io_uring_cqe", "res"),
 ];
 
+const FAULTS: [Wanted; 4] = [
+    ("TASK_NO_FAULTS", "task_struct", "pagefault_disabled"),
+    ("AREA_FILE", "vm_area_struct", "vm_file"),
+    ("AREA_MEMORY", "vm_area_struct", "vm_mm"),
+    ("MEMORY_HEAP", "mm_struct", "start_brk"),
+];
+
 /// Offsets from the running kernel's BTF: they are read once.
 ///
 /// # Errors
@@ -128,9 +137,12 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     let asked = asked.into_iter().chain([("io_uring_submit_sqe", "btf_trace_io_uring_submit_sqe", 3)]);
     let asked = asked.filter(|(_, name, count)| btf.parameters(name) == Some(*count)).map(|(event, ..)| event).next();
     let uring: Option<Vec<Offset>> = URING.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let faults: Option<Vec<Offset>> = FAULTS.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let are_told = ["btf_trace_page_fault_user", "btf_trace_page_fault_kernel"].map(|name| btf.has_name(name));
     let is_told = asked.is_some() && matches!(completes, Some(4 | 8));
     Ok(BlockOffsets {
         uring: uring.filter(|_| is_told).unwrap_or_default(),
+        faults: faults.filter(|_| are_told == [true; 2]).unwrap_or_default(),
         uring_asked: asked.unwrap_or_default(),
         uring_tells_result: completes == Some(8),
         requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,

@@ -49,6 +49,9 @@ pub(super) fn write(
     let of_files = report.file_calls.iter().flat_map(html_files::sections);
     let at = if series.event == EventKind::Files.name() { 0 } else { sections.len() };
     sections.splice(at..at, of_files);
+    let of_faults = report.page_faults.iter().map(html_files::faults);
+    let at = if series.event == EventKind::Faults.name() { 0 } else { sections.len() };
+    sections.splice(at..at, of_faults);
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
     sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });
@@ -70,6 +73,7 @@ fn places(event: &str, figures: &SeriesReport) -> Option<Section> {
     let heading = match event {
         _ if event == EventKind::Io.name() => "Where requests were asked for",
         _ if event == EventKind::Files.name() => "Where calls on files were made",
+        _ if event == EventKind::Faults.name() => "Where pages were needed",
         _ => "Where threads waited",
     };
     let row = |place: &PlaceReport| {
@@ -206,6 +210,7 @@ fn losses(report: &Report, event: &str) -> Section {
     let others = [
         ("requests to disks", report.block.as_ref().map(|block| &block.accounting)),
         ("calls on files", report.file_calls.as_ref().map(|calls| &calls.accounting)),
+        ("page faults", report.page_faults.as_ref().map(|faults| &faults.accounting)),
         ("system calls", report.calls.as_ref().map(|calls| &calls.accounting)),
     ];
     for (what, accounting) in others {

@@ -4,7 +4,7 @@ use flamegraphs::{Column, Section};
 
 use super::html::more;
 use crate::report::{
-    FileCallReport, FileCallsReport, PeerReport, accounting_line,
+    FaultsReport, FileCallReport, FileCallsReport, PeerReport, accounting_line,
     human::{bytes, duration, thousands},
 };
 
@@ -33,6 +33,28 @@ pub(super) fn sections(calls: &FileCallsReport) -> Vec<Section> {
     });
     [Some(files), peers].into_iter().flatten().collect()
 }
+
+/// By process, kind, and what is mapped.
+pub(super) fn faults(faults: &FaultsReport) -> Section {
+    let numbers = ["time", "faults", "p50", "p99", "max"].map(Column::number);
+    let texts = ["kind", "on what", "process"].map(Column::text);
+    let row = |fault: &FileCallReport| {
+        let mut row = call(fault);
+        // These neither fail nor move bytes.
+        row.drain(FAILED..=BYTES);
+        row
+    };
+    Section {
+        heading: "Page faults".into(),
+        text: more(&accounting_line(&faults.accounting, "page faults"), faults.faults_omitted, "faults"),
+        columns: numbers.into_iter().chain(texts).collect(),
+        rows: faults.faults.iter().map(row).collect(),
+    }
+}
+
+/// Columns of a [`call`] that faults do not have, the first and the last.
+const FAILED: usize = 2;
+const BYTES: usize = 4;
 
 fn call(call: &FileCallReport) -> Vec<String> {
     vec![

@@ -199,6 +199,8 @@ pub struct Profile {
     pub block: Option<Block>,
     /// System calls on files and sockets, if they were recorded.
     pub file_calls: Option<FileCalls>,
+    /// Page faults, as calls on what is mapped, if they were recorded.
+    pub faults: Option<FileCalls>,
     /// What is known of the timeline, if there is one.
     pub timeline: Option<Timeline>,
     /// Waits that were left out on request, by reason.

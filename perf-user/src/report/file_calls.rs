@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use serde::Serialize;
 
 use super::{LengthsReport, ReportOptions, human::thousands};
-use crate::profile::{Accounting, Profile};
+use crate::profile::{Accounting, FileCalls, Profile};
 
 mod text;
 
@@ -29,6 +29,19 @@ pub struct FileCallsReport {
     pub peers_omitted: usize,
 }
 
+/// Page faults: what was needed of memory that was not there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FaultsReport {
+    /// What became of all that ended, of all threads.
+    pub accounting: Accounting,
+    /// Facts about quality that are no losses.
+    pub counters: BTreeMap<String, u64>,
+    /// By process, kind and what is mapped, the longest time in all first. Empty if the report is of one thread.
+    pub faults: Vec<FileCallReport>,
+    /// How many more there are.
+    pub faults_omitted: usize,
+}
+
 /// The calls of one name that a process made on one file or socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FileCallReport {
@@ -36,7 +49,7 @@ pub struct FileCallReport {
     pub tgid: u32,
     /// Its name.
     pub process: String,
-    /// What it is: file, socket, pipe or other.
+    /// What it is: file, socket, pipe, memory or other.
     pub kind: String,
     /// The path, or the peer; empty where it is not known.
     pub file: String,
@@ -103,27 +116,10 @@ pub struct ConnectsReport {
 /// Of the calls of a profile; `None` if it has none recorded.
 pub(super) fn file_calls(profile: &Profile, options: &ReportOptions) -> Option<FileCallsReport> {
     let calls = profile.file_calls.as_ref()?;
-    let name = |tgid: &u32| calls.processes.get(tgid).cloned().unwrap_or_default();
-    let rows = calls.sums.iter().map(|((tgid, kind, file, call), sum)| FileCallReport {
-        tgid: *tgid,
-        process: name(tgid),
-        kind: kind.clone(),
-        file: file.clone(),
-        call: call.clone(),
-        count: sum.lengths.count,
-        errors: sum.errors,
-        bytes: sum.bytes,
-        from_disk: sum.from_disk,
-        lengths: LengthsReport::of(&sum.lengths),
-    });
-    let mut rows: Vec<FileCallReport> = rows.collect();
-    rows.sort_by(|a, b| {
-        let key = |row: &FileCallReport| (Reverse(row.lengths.total_ns), row.tgid);
-        (key(a), &a.file, &a.call).cmp(&(key(b), &b.file, &b.call))
-    });
+    let (rows, calls_omitted) = rows(calls, options);
     let peers = calls.peers.iter().map(|((tgid, peer), of)| PeerReport {
         tgid: *tgid,
-        process: name(tgid),
+        process: name(calls, *tgid),
         peer: peer.clone(),
         responses: ResponsesReport { count: of.answers.count, lengths: LengthsReport::of(&of.answers) },
         connects: ConnectsReport {
@@ -142,12 +138,47 @@ pub(super) fn file_calls(profile: &Profile, options: &ReportOptions) -> Option<F
         (key(a), &a.peer).cmp(&(key(b), &b.peer))
     });
     let most = options.top.unwrap_or(usize::MAX);
-    let calls_omitted = rows.len().saturating_sub(most);
-    rows.truncate(most);
     let peers_omitted = peers.len().saturating_sub(most);
     peers.truncate(most);
     let (accounting, counters) = (calls.accounting.clone(), calls.counters.clone());
     Some(FileCallsReport { accounting, counters, calls: rows, calls_omitted, peers, peers_omitted })
+}
+
+/// Of the page faults of a profile; `None` if it has none recorded.
+pub(super) fn faults(profile: &Profile, options: &ReportOptions) -> Option<FaultsReport> {
+    let of = profile.faults.as_ref()?;
+    let (faults, faults_omitted) = rows(of, options);
+    let (accounting, counters) = (of.accounting.clone(), of.counters.clone());
+    Some(FaultsReport { accounting, counters, faults, faults_omitted })
+}
+
+/// The name of a process.
+fn name(calls: &FileCalls, tgid: u32) -> String {
+    calls.processes.get(&tgid).cloned().unwrap_or_default()
+}
+
+/// The sums, the longest time first, and how many more there are.
+fn rows(calls: &FileCalls, options: &ReportOptions) -> (Vec<FileCallReport>, usize) {
+    let rows = calls.sums.iter().map(|((tgid, kind, file, call), sum)| FileCallReport {
+        tgid: *tgid,
+        process: name(calls, *tgid),
+        kind: kind.clone(),
+        file: file.clone(),
+        call: call.clone(),
+        count: sum.lengths.count,
+        errors: sum.errors,
+        bytes: sum.bytes,
+        from_disk: sum.from_disk,
+        lengths: LengthsReport::of(&sum.lengths),
+    });
+    let mut rows: Vec<FileCallReport> = rows.collect();
+    rows.sort_by(|a, b| {
+        let key = |row: &FileCallReport| (Reverse(row.lengths.total_ns), row.tgid);
+        (key(a), &a.file, &a.call).cmp(&(key(b), &b.file, &b.call))
+    });
+    let omitted = rows.len().saturating_sub(options.top.unwrap_or(usize::MAX));
+    rows.truncate(rows.len() - omitted);
+    (rows, omitted)
 }
 
 impl FileCallReport {

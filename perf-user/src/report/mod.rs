@@ -30,9 +30,10 @@ use places::Places;
 
 pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
-pub use file_calls::{ConnectsReport, FileCallReport, FileCallsReport, PeerReport, ResponsesReport};
+pub use file_calls::{ConnectsReport, FaultsReport, FileCallReport, FileCallsReport, PeerReport, ResponsesReport};
 pub use limit::LimitReport;
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
+pub use series::{ModuleReport, WalkEndReport};
 pub use text::{accounting_line, amount, frequency_hz};
 pub use warnings::why_empty;
 
@@ -97,6 +98,9 @@ pub struct Report {
     /// System calls on files and sockets, if they were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_calls: Option<FileCallsReport>,
+    /// Page faults, if they were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_faults: Option<FaultsReport>,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
@@ -324,26 +328,6 @@ pub struct ProcessReport {
     pub samples: u64,
 }
 
-/// One module and how many of its frames, weighted by value, have no name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ModuleReport {
-    /// The module.
-    pub module: String,
-    /// Its frames without a name.
-    pub frames: u64,
-}
-
-/// Why walks of user stacks ended early, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct WalkEndReport {
-    /// The reason, in words.
-    pub why: String,
-    /// The module of the outermost frame that was reached; empty if there is none.
-    pub module: String,
-    /// The value of the samples.
-    pub samples: u64,
-}
-
 impl SeriesReport {
     /// Whether this is only a part of what was recorded.
     #[must_use]
@@ -392,6 +376,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         block,
         calls: calls::calls(profile, options),
         file_calls,
+        page_faults: file_calls::faults(profile, options),
         series,
     }
 }

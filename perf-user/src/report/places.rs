@@ -70,7 +70,8 @@ const MODULE: usize = 12;
 /// As text of 100 columns.
 pub(super) fn write(f: &mut Formatter<'_>, event: &str, series: &SeriesReport) -> fmt::Result {
     // A file takes the place of the module.
-    let (room, why) = if event == EventKind::Files.name() { (PLACE - 10, WHY + MODULE + 11) } else { (PLACE, WHY) };
+    let has_files = [EventKind::Files, EventKind::Faults].map(EventKind::name).contains(&event);
+    let (room, why) = if has_files { (PLACE - 10, WHY + MODULE + 11) } else { (PLACE, WHY) };
     let heading = if why == WHY { "module" } else { "" };
     let row = format!("\n  share      time  {:<room$} {:<why$} {heading}", "where (what it called there)", "why");
     writeln!(f, "{}", row.trim_end())?;

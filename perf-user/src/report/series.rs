@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::Serialize;
+
 use super::{
-    FunctionReport, ModuleReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WaitReport, WalkEndReport,
-    human,
+    FunctionReport, ProcessReport, ReportOptions, SeriesReport, ThreadReport, WaitReport, human,
     places::{Places, places},
 };
 use crate::collect::EventKind;
@@ -15,6 +16,26 @@ const MODULES: usize = 10;
 
 /// What makes two frames the same function; the function is the empty string where it has no name.
 type FunctionKey = (StringId, StringId, FrameKind);
+
+/// One module and how many of its frames, weighted by value, have no name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModuleReport {
+    /// The module.
+    pub module: String,
+    /// Its frames without a name.
+    pub frames: u64,
+}
+
+/// Why walks of user stacks ended early, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WalkEndReport {
+    /// The reason, in words.
+    pub why: String,
+    /// The module of the outermost frame that was reached; empty if there is none.
+    pub module: String,
+    /// The value of the samples.
+    pub samples: u64,
+}
 
 pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOptions, known: &mut Places) -> SeriesReport {
     let mut stacks: HashMap<StackId, u64> = HashMap::new();
@@ -34,7 +55,8 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
         ..SeriesReport::default()
     };
     count_functions(profile, &stacks, &mut report);
-    if [EventKind::OffCpu, EventKind::Io, EventKind::Files].map(EventKind::name).contains(&series.event.as_str()) {
+    let placed = [EventKind::OffCpu, EventKind::Io, EventKind::Files, EventKind::Faults];
+    if placed.map(EventKind::name).contains(&series.event.as_str()) {
         report.places = places(profile, &stacks, known);
         report.places_total = report.places.iter().map(|place| place.value).sum();
     }

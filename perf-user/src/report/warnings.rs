@@ -37,6 +37,9 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
         let of = &calls.accounting;
         warnings.extend(of_accounting("files", "calls", of, "counts, bytes and times are of the rest"));
     }
+    if let Some(faults) = &profile.faults {
+        warnings.extend(of_accounting("faults", "page faults", &faults.accounting, "counts and times are of the rest"));
+    }
     if let Some(block) = &profile.block {
         warnings.extend(of_accounting("disks", "requests", &block.accounting, "counts and times are of the rest"));
     }

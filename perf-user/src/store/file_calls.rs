@@ -12,7 +12,7 @@ use super::{
 use crate::{
     collect::EventKind,
     profile::FileCalls,
-    symbolize::call_label,
+    symbolize::{call_label, is_fault},
     task::{FileText, LocatedFileCalls, LocatedWindow},
 };
 
@@ -21,6 +21,9 @@ mod tests;
 
 /// The name in the table `counter` of the account of these calls.
 const COUNTED: &str = "file_calls";
+
+/// And that of the account of page faults.
+const FAULTS_COUNTED: &str = "page_faults";
 
 /// Writes the calls of a window.
 pub(super) fn write(
@@ -72,20 +75,30 @@ pub(super) fn write(
         let sql = "INSERT INTO peer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         transaction.prepare_cached(sql)?.execute(row)?;
     }
-    counts::write(transaction, id, COUNTED, &calls.tally, calls.reported())
+    let [reported, faults] = calls.reported();
+    counts::write(transaction, id, COUNTED, &calls.tally, reported)?;
+    counts::write(transaction, id, FAULTS_COUNTED, &calls.faults, faults)
 }
 
-/// Reads the calls of these windows; `None` if none were recorded.
-pub(super) fn load(rows: &Rows<'_>) -> Result<Option<FileCalls>, Unreadable> {
-    if !counts::is_recorded(rows.connection, EventKind::Files)? {
-        return Ok(None);
+/// Reads the calls of these windows, and the page faults; `None` for those that were not recorded.
+pub(super) fn load(rows: &Rows<'_>) -> Result<[Option<FileCalls>; 2], Unreadable> {
+    let recorded = [EventKind::Files, EventKind::Faults].map(|kind| counts::is_recorded(rows.connection, kind));
+    let [are_calls, are_faults] = recorded;
+    let (are_calls, are_faults) = (are_calls?, are_faults?);
+    if !are_calls && !are_faults {
+        return Ok([None, None]);
     }
-    let (accounting, counters) = counts::load(rows.connection, rows.windows, COUNTED)?;
-    let mut calls = FileCalls { accounting, counters, ..FileCalls::default() };
+    let account = |name| {
+        let (accounting, counters) = counts::load(rows.connection, rows.windows, name)?;
+        Ok::<_, Unreadable>(FileCalls { accounting, counters, ..FileCalls::default() })
+    };
+    let (mut calls, mut faults) = (account(COUNTED)?, account(FAULTS_COUNTED)?);
     rows.of_processes("SELECT * FROM file_call ORDER BY window", |tgid, row| {
         let told = |at| rows.text(row, at);
-        calls.processes.insert(tgid, told(2)?);
-        let call = calls.sums.entry((tgid, told(3)?, told(4)?, told(5)?)).or_default();
+        let name = told(5)?;
+        let of = if is_fault(&name) { &mut faults } else { &mut calls };
+        of.processes.insert(tgid, told(2)?);
+        let call = of.sums.entry((tgid, told(3)?, told(4)?, name)).or_default();
         call.bytes = sum(call.bytes, row.get(6)?)?;
         call.errors = sum(call.errors, row.get(7)?)?;
         call.from_disk = sum(call.from_disk, row.get(8)?)?;
@@ -104,5 +117,5 @@ pub(super) fn load(rows: &Rows<'_>) -> Result<Option<FileCalls>, Unreadable> {
         of.connects_failed = sum(of.connects_failed, row.get(10)?)?;
         lengths::add(&mut peer.answers, row, 11)
     })?;
-    Ok(Some(calls))
+    Ok([are_calls.then_some(calls), are_faults.then_some(faults)])
 }

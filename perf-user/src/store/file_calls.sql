@@ -1,7 +1,7 @@
--- System calls on files and sockets.
+-- System calls on files and sockets, operations of io_uring, and page faults.
 
 -- Those that returned in a window, by process, what they were about, and name. process, kind, file, name: rows of the table string;
--- kind: file, socket, pipe or other; file: a path, or a socket's ends, empty where that is not known. lengths: as in the table call.
+-- kind: file, socket, pipe, memory or other; file: a path, or a socket's ends, empty where that is not known. lengths: as in the table call.
 CREATE TABLE file_call (
     window INTEGER NOT NULL,
     tgid INTEGER NOT NULL,

@@ -93,7 +93,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     profile.run_queues = run_queue::load(&rows)?;
     profile.calls = calls::load(&rows, start_ns)?;
     profile.block = block::load(&rows, start_ns)?;
-    profile.file_calls = file_calls::load(&rows)?;
+    [profile.file_calls, profile.faults] = file_calls::load(&rows)?;
     if timeline::exists(connection)? {
         timeline::describe(connection, &mut profile, &windows)?;
         if selection.moments {

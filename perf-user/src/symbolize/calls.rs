@@ -6,6 +6,8 @@ pub use arguments::arguments;
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use perf_ebpf::file_calls::{FAULT_CALLS, MAJOR_FAULT};
+
 #[cfg(target_arch = "x86_64")]
 const CALLS: &str = include_str!("calls/x86_64.tsv");
 #[cfg(target_arch = "aarch64")]
@@ -16,7 +18,10 @@ const ERRORS: &str = include_str!("calls/errors.tsv");
 
 type Names = LazyLock<HashMap<u32, &'static str>>;
 
-static CALL_NAMES: Names = LazyLock::new(|| read(CALLS).into_iter().chain(read(OPERATIONS)).collect());
+/// What stands for calls that are none.
+const FAULTS: [(u32, &str); 2] = [(FAULT_CALLS, "page fault"), (MAJOR_FAULT, "major page fault")];
+
+static CALL_NAMES: Names = LazyLock::new(|| read(CALLS).into_iter().chain(read(OPERATIONS)).chain(FAULTS).collect());
 static ERROR_NAMES: Names = LazyLock::new(|| read(ERRORS));
 
 fn read(table: &'static str) -> HashMap<u32, &'static str> {
@@ -37,6 +42,12 @@ pub(super) fn call_name(call: u32) -> Option<&'static str> {
 #[must_use]
 fn error_name(error: u32) -> Option<&'static str> {
     ERROR_NAMES.get(&error).copied()
+}
+
+/// Whether a name is that of a page fault.
+#[must_use]
+pub fn is_fault(name: &str) -> bool {
+    FAULTS.iter().any(|(_, fault)| *fault == name)
 }
 
 /// The name of a system call, or its number.

@@ -44,7 +44,7 @@ use sources::Sources;
 
 pub use block::operation_label;
 use block::{did_label, touched};
-pub use calls::{arguments, call_label, error_label};
+pub use calls::{arguments, call_label, error_label, is_fault};
 pub use debug_files::DEBUG_DIRECTORY;
 pub use debuginfod::DebuginfodOptions;
 pub(crate) use go::goroutine_end;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use perf_ebpf::{
     block::FileKey,
-    file_calls::{Connections, FileCalls},
+    file_calls::{Connections, FAULT_CALLS, FileCalls},
     histogram::Lengths,
 };
 
 use super::{Tasks, file_names::FileText};
 use crate::drain::{RawFileCalls, RawWindow, Tally};
 
-/// System calls on files and sockets on their way to be stored.
+/// System calls on files and sockets, and page faults, on their way to be stored.
 #[derive(Debug, Default)]
 pub struct LocatedFileCalls {
     /// By process, number and file.
@@ -20,8 +20,10 @@ pub struct LocatedFileCalls {
     pub peers: Vec<((u32, FileKey), Peer)>,
     /// The names of the processes in all these.
     pub processes: HashMap<u32, String>,
-    /// What became of all of them.
+    /// What became of all of them but faults.
     pub tally: Tally,
+    /// What became of page faults.
+    pub faults: Tally,
 }
 
 /// How a peer answers, and what became of the connections with it.
@@ -34,10 +36,14 @@ pub struct Peer {
 }
 
 impl LocatedFileCalls {
-    /// Those that are counted in `sums`.
+    /// Those that are counted in `sums`: calls and operations, and page faults.
     #[must_use]
-    pub fn reported(&self) -> u64 {
-        self.sums.iter().map(|(_, sum)| sum.lengths.count).sum()
+    pub fn reported(&self) -> [u64; 2] {
+        let mut reported = [0; 2];
+        for ((_, call, _), sum) in &self.sums {
+            reported[usize::from(*call >= FAULT_CALLS)] += sum.lengths.count;
+        }
+        reported
     }
 }
 
@@ -68,6 +74,7 @@ impl Tasks {
             peers: peers.into_iter().collect(),
             processes,
             tally: calls.tally.clone(),
+            faults: calls.faults.clone(),
         }
     }
 }

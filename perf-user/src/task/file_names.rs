@@ -7,7 +7,10 @@ use std::{
 
 use perf_ebpf::{
     block::{FileKey, FileName, NAME_BYTES},
-    file_calls::{GIVEN, GIVEN_SYSTEM, PIPE, PLACELESS, REST_SYSTEM, SOCKET, SOCKET_SYSTEM, SocketName},
+    file_calls::{
+        ANONYMOUS, GIVEN, GIVEN_SYSTEM, HEAP, MEMORY_SYSTEM, PIPE, PLACELESS, REST_SYSTEM, SOCKET, SOCKET_SYSTEM,
+        STACK, SocketName,
+    },
 };
 use zerocopy::FromBytes as _;
 
@@ -37,6 +40,8 @@ pub enum FileKind {
     Pipe,
     /// Something else that has a descriptor.
     Other,
+    /// Memory that is no file's.
+    Memory,
 }
 
 impl FileKind {
@@ -48,6 +53,7 @@ impl FileKind {
             Self::Socket => "socket",
             Self::Pipe => "pipe",
             Self::Other => "other",
+            Self::Memory => "memory",
         }
     }
 }
@@ -98,6 +104,9 @@ fn text(
     if file.system == REST_SYSTEM {
         return of(FileKind::Other, MORE_FILES.into());
     }
+    if file.system == MEMORY_SYSTEM {
+        return of(FileKind::Memory, memory(file.inode).into());
+    }
     let bytes = name.map(|name| name.text.get(..name.used as usize).unwrap_or(&name.text)).unwrap_or_default();
     match name.map(|name| name.kind) {
         Some(SOCKET) => return socket(bytes, is_listening),
@@ -116,6 +125,16 @@ fn text(
         _ => {}
     }
     of(FileKind::File, path(file, name, mounts))
+}
+
+/// Memory that is no file's, as `/proc/PID/maps` has it where that has a name.
+fn memory(which: u64) -> &'static str {
+    match which {
+        ANONYMOUS => "[anonymous memory]",
+        HEAP => "[heap]",
+        STACK => "[stack]",
+        _ => "[mapping that was not read]",
+    }
 }
 
 /// The path of a file, as far as it is known.

@@ -127,7 +127,9 @@ impl LocatedWindow {
             block.tally.absorb(&dropped.tally, dropped.reported(), cause);
         }
         if let (Some(calls), Some(dropped)) = (&mut self.file_calls, &dropped.file_calls) {
-            calls.tally.absorb(&dropped.tally, dropped.reported(), cause);
+            let [reported, faults] = dropped.reported();
+            calls.tally.absorb(&dropped.tally, reported, cause);
+            calls.faults.absorb(&dropped.faults, faults, cause);
         }
         if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
             timeline.taken += dropped.taken;

@@ -52,7 +52,8 @@ pub(super) fn kinds(wanted: &[Wanted]) -> Vec<EventKind> {
     let files = asked.contains(&EventKind::Files);
     // The same requests by their time and by their bytes: one is not had without the other.
     let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
-    let io = files || asked.iter().any(is_io);
+    // Faults need what requests tell of the names of files.
+    let io = files || asked.contains(&EventKind::Faults) || asked.iter().any(is_io);
     let brings = |kind: &EventKind| (io && is_io(kind)) || (files && *kind == EventKind::Syscalls);
     EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()
 }
@@ -68,9 +69,10 @@ mod tests {
 
     #[test]
     fn a_plus_adds_to_what_is_recorded_by_default() {
-        use EventKind::{Cpu, Files, Io, IoBytes, OffCpu, Syscalls};
+        use EventKind::{Cpu, Faults, Files, Io, IoBytes, OffCpu, Syscalls};
         assert_eq!(chosen("cpu"), [Cpu]);
         assert_eq!(chosen("files"), [Syscalls, Io, IoBytes, Files]);
+        assert_eq!(chosen("faults"), [Io, IoBytes, Faults]);
         assert_eq!(chosen("cpu,+files"), [Cpu, Syscalls, Io, IoBytes, Files], "who says what leaves out the rest");
         let (all, more) = (chosen(""), chosen("+files"));
         assert!(all.contains(&Cpu) && !all.contains(&Files) && !all.contains(&Syscalls));

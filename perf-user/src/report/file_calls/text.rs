@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
-use super::{FileCallReport, FileCallsReport, PeerReport};
+use super::{FaultsReport, FileCallReport, FileCallsReport, PeerReport};
 use crate::report::{
     human::{bytes, duration, line, shorten, shorten_path, thousands},
     text::{labelled, write_account, write_by_process, write_more},
@@ -40,6 +40,22 @@ impl FileCallsReport {
             )?;
             write_by_process(f, &self.peers, |peer| (peer.tgid, &peer.process), |f, peer| peer.write(f))?;
             write_more(f, self.peers_omitted, "peers")?;
+        }
+        Ok(())
+    }
+}
+
+impl FaultsReport {
+    /// As text of 100 columns.
+    pub(in crate::report) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_account(f, ("Faults", "page faults"), &self.accounting, &self.counters, &[])?;
+        if self.faults.is_empty() && self.accounting.reported > 0 {
+            return labelled(f, "", "these are of all threads; which of them had one is not known");
+        }
+        if !self.faults.is_empty() {
+            writeln!(f, "\n     time    faults               p50     p99     max  on what")?;
+            write_by_process(f, &self.faults, |fault| (fault.tgid, &fault.process), |f, fault| fault.write(f))?;
+            write_more(f, self.faults_omitted, "faults")?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ const IO: &str = EventKind::Io.name();
 
 /// The event whose time is that in calls on files and sockets.
 const FILES: &str = EventKind::Files.name();
+/// The event whose time is that in page faults.
+const FAULTS: &str = EventKind::Faults.name();
 
 /// The width of the names that start lines.
 const LABEL: usize = 11;
@@ -72,6 +74,9 @@ impl Display for Report {
         }
         if let Some(calls) = &self.file_calls {
             calls.write(f)?;
+        }
+        if let Some(faults) = &self.page_faults {
+            faults.write(f)?;
         }
         if let Some(calls) = &self.calls {
             calls.write(f)?;
@@ -150,6 +155,7 @@ impl Report {
             CALLS => "In calls".into(),
             IO => "In I/O".into(),
             FILES => "On files".into(),
+            FAULTS => "In faults".into(),
             _ if is_time(series) => "Waits".into(),
             _ => capitalized(&series.unit),
         };

@@ -43,6 +43,7 @@ fn second(at: u64) -> LocatedWindow {
         peers: vec![((8, SOCKET), Peer { answers: lengths(&[4_000]), connections })],
         processes: HashMap::from([(7, "main".to_owned()), (8, "other".to_owned())]),
         tally: Tally { taken: 6, lost: vec![("file_calls_full", 2)], facts: vec![("peers_full", at)] },
+        faults: Tally::default(),
     };
     let text = |kind, text: &str| FileText { kind, text: text.into(), asks: false };
     let files = HashMap::from([
