@@ -10,12 +10,14 @@
 mod colour;
 mod heat;
 mod label;
+mod latency;
 mod page;
 mod picture;
 mod script;
 
 pub use colour::Kind;
 pub use heat::{Event, HeatMap, Tree, heat_map};
+pub use latency::{LatencyCell, LatencyMap, LatencyMaps, latency_maps};
 pub use page::{Column, Page, Section, html};
 pub use picture::{Picture, Stacks, svg};
 

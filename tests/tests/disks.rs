@@ -13,6 +13,11 @@ fn block(recording: &Recording) -> &Block {
     recording.report.block.as_ref().expect("requests were recorded")
 }
 
+/// A number below a million as reports have it.
+fn thousands(number: u64) -> String {
+    if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
+}
+
 /// What the workload says of its requests: how many, how much, and for how long.
 fn known(recording: &Recording, name: &str) -> [u64; 3] {
     let lines = recording.logged(name);
@@ -66,6 +71,11 @@ fn every_request_is_counted_with_its_bytes_and_its_time() {
     assert_eq!((read.failed, write.failed), (0, 0));
     if untold == 0 {
         assert_lengths(read, reads_ns);
+    }
+    let maps = std::fs::read_to_string(recording.export(&lab, "disk.latency.svg", &[])).unwrap();
+    for (kind, of) in [("read", read), ("write", write)] {
+        let told = format!("<tspan class=\"name\">{kind} {}</tspan>  {} times", disk.name(), thousands(of.count));
+        assert!(maps.contains(&told), "no {told} in {maps}");
     }
     // The kernel's own account, of whatever process: 512 bytes a sector.
     let done: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();

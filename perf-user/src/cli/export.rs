@@ -16,7 +16,8 @@ pub(super) struct Args {
     file: PathBuf,
 
     /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt, and of timelines
-    /// .firefox.json .trace.json .heat.html; repeatable
+    /// .firefox.json .trace.json .heat.html; .latency.svg is how long requests, calls, page faults and waits for a CPU took over
+    /// time; repeatable
     #[arg(short, long, value_name = "OUT", required = true)]
     output: Vec<PathBuf>,
 
@@ -45,8 +46,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if let Some((path, _)) = outputs.iter().find(|(path, _)| write::is_same_file(path, &args.file)) {
         return Err(Failure::Usage(format!("{} is the recording that is exported", path.display())));
     }
-    let moments = outputs.iter().any(|(_, format)| format.needs_moments());
-    let mut profile = args.select.read(&args.file, moments)?;
+    let mut profile = args.select.read(&args.file, write::detail(&outputs))?;
     if args.simplify_names {
         profile.simplify_names();
     }

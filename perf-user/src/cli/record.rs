@@ -23,7 +23,7 @@ use crate::{
     host::{Host, privileges, sys},
     profile::Recording,
     record::{Ended, Progress, RecordError, RecordOptions, record},
-    store::{self, Selection},
+    store,
     symbolize::{DebuginfodOptions, NameOptions},
     task::LocatedWindow,
 };
@@ -178,7 +178,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
     if let (Some((path, _)), None) = (of_moments, args.timeline) {
         return Err(Failure::Usage(format!("{} shows single events: add --timeline", path.display())));
     }
-    let moments = of_moments.is_some();
+    let detail = super::write::detail(&outputs);
     privileges::check(host.cpus.first().copied().unwrap_or(0))?;
     // Who leaves out those to come does not miss those that are there.
     let mut chosen = args.target.choose((args.with_children || !args.no_inherit).then_some(args.with_children))?;
@@ -252,7 +252,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         if args.quiet && !outputs.draws() {
             return store::read_counts(path);
         }
-        let mut profile = store::read(path, Selection { moments, ..Selection::default() })?;
+        let mut profile = store::read(path, detail)?;
         let pools = profile.pools();
         profile.name_idle(&pools);
         if args.simplify_names {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, select::SelectArgs, write::print};
 use crate::output::{self, ExportOptions, Format};
+use crate::store::Selection;
 
 /// Say what a recording holds: hottest functions and threads, losses, cost
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut profile = args.select.read(&args.file, false)?;
+    let mut profile = args.select.read(&args.file, Selection::default())?;
     if args.simplify_names {
         profile.simplify_names();
     }

@@ -70,14 +70,15 @@ pub(super) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// Reads the wanted part of a recording, with single events or without.
-    pub(super) fn read(&self, path: &Path, moments: bool) -> Result<Profile, Failure> {
+    /// Reads the wanted part of a recording, in as much detail as `detail` wants.
+    pub(super) fn read(&self, path: &Path, detail: Selection) -> Result<Profile, Failure> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
             return Err(Failure::Usage("--from must be before --to".into()));
         }
-        let mut profile = store::read(path, Selection { moments, ..self.selection() })?;
+        let mut profile =
+            store::read(path, Selection { moments: detail.moments, latencies: detail.latencies, ..self.selection() })?;
         // A pool is several threads: one of them alone does not show it.
         let pools = match self.thread {
             Some(_) => store::read(path, Selection { tid: None, ..self.selection() })?.pools(),
@@ -120,7 +121,7 @@ impl SelectArgs {
             to_ns: self.to.map(ns),
             tid: self.thread,
             tgid: self.process,
-            moments: false,
+            ..Selection::default()
         }
     }
 }

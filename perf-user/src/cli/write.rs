@@ -15,6 +15,7 @@ use crate::{
     output::{self, ExportOptions, Format},
     profile::Profile,
     report::human::lines,
+    store::Selection,
 };
 
 /// The formats of `paths`, by their names.
@@ -27,6 +28,12 @@ pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Format)>, Failu
         Err(error) => Err(Failure::Usage(error.to_string())),
     };
     paths.iter().map(format).collect()
+}
+
+/// How much of a recording these show.
+pub(super) fn detail(outputs: &[(PathBuf, Format)]) -> Selection {
+    let any = |needs: fn(Format) -> bool| outputs.iter().any(|(_, format)| needs(*format));
+    Selection { moments: any(Format::needs_moments), latencies: any(Format::needs_latencies), ..Selection::default() }
 }
 
 /// Whether two paths lead to the same file, by links too.

@@ -7,6 +7,7 @@ mod html;
 mod html_block;
 mod html_calls;
 mod html_files;
+mod latency;
 mod pprof;
 mod speedscope;
 mod svg;
@@ -41,6 +42,8 @@ pub enum Format {
     Trace,
     /// A page with a heat map, of a timeline.
     Heat,
+    /// Latency heat maps.
+    Latency,
     /// The report as JSON.
     Json,
     /// The report as text.
@@ -49,8 +52,10 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Recording,
+        // Before `.svg`, of which it is a special case.
+        Self::Latency,
         Self::Svg,
         // Before `.html` and `.json`, of which these are special cases.
         Self::Heat,
@@ -77,6 +82,7 @@ impl Format {
             Self::Firefox => ".firefox.json",
             Self::Trace => ".trace.json",
             Self::Heat => ".heat.html",
+            Self::Latency => ".latency.svg",
             Self::Json => ".json",
             Self::Text => ".txt",
         }
@@ -86,6 +92,12 @@ impl Format {
     #[must_use]
     pub fn needs_moments(self) -> bool {
         matches!(self, Self::Firefox | Self::Trace | Self::Heat)
+    }
+
+    /// Whether it shows how long things took over time.
+    #[must_use]
+    pub fn needs_latencies(self) -> bool {
+        self == Self::Latency
     }
 
     /// The format that the name of `path` asks for.
@@ -142,6 +154,14 @@ pub enum OutputError {
     /// The recording holds nothing at all.
     #[error("the recording holds no events, so there is nothing to export; `perfprobe report` tells what it has")]
     NoEvents,
+    /// Of what is sampled the lengths are not known.
+    #[error(
+        "there is no latency heat map of `{event}`: its lengths are not kept; of io, files, faults, syscalls and sched there is"
+    )]
+    NoLatencies {
+        /// The event asked for.
+        event: String,
+    },
     /// Only sums were kept.
     #[error("the recording has no timeline, only sums over each second: record with --timeline")]
     NoTimeline,
@@ -187,6 +207,7 @@ pub fn write(
         Format::Firefox => firefox::write(profile, options, out)?,
         Format::Trace => trace::write(profile, options, out)?,
         Format::Heat => heat::write(profile, series(profile, options)?, options, out)?,
+        Format::Latency => latency::write(profile, options, out)?,
         Format::Json => {
             json(&serde_json::to_string_pretty(&report_of(profile, options, None)?)?, out)?;
         }

@@ -80,6 +80,8 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
         "syscalls" => "System call",
         "io" => "Block I/O time",
         "io-bytes" => "Block I/O bytes",
+        "files" => "File and socket",
+        "faults" => "Page fault",
         "wall" => "Wall-clock",
         other => other,
     };

@@ -5,6 +5,7 @@ mod calls;
 mod file_calls;
 mod fold;
 mod idle;
+mod latencies;
 mod lengths;
 mod owner;
 mod run_queue;
@@ -19,6 +20,7 @@ pub use calls::{CallKind, Calls, SingleCall};
 pub use file_calls::{FileCall, FileCalls, Peer};
 pub use fold::FoldOptions;
 pub use idle::{IDLE_POOL, Pools};
+pub use latencies::{Latencies, Latency};
 pub use lengths::Lengths;
 pub use owner::{Owner, Place, bare};
 pub use run_queue::{RunQueues, Takers};
@@ -201,6 +203,8 @@ pub struct Profile {
     pub file_calls: Option<FileCalls>,
     /// Page faults, as calls on what is mapped, if they were recorded.
     pub faults: Option<FileCalls>,
+    /// How long things took over time, if that was asked for.
+    pub latencies: Latencies,
     /// What is known of the timeline, if there is one.
     pub timeline: Option<Timeline>,
     /// Waits that were left out on request, by reason.

@@ -31,7 +31,7 @@ pub(super) fn add(into: &mut Lengths, row: &Row<'_>, at: usize) -> Result<(), Un
     Ok(())
 }
 
-const TOO_LARGE: Unreadable = Unreadable::Insane("its counts are too large to be added up");
+pub(super) const TOO_LARGE: Unreadable = Unreadable::Insane("its counts are too large to be added up");
 
 /// A count.
 pub(super) fn number(value: i64) -> Result<u64, Unreadable> {

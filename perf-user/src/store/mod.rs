@@ -6,6 +6,7 @@ mod calls;
 mod counts;
 mod file_calls;
 mod intern;
+mod latencies;
 mod lengths;
 mod open;
 mod outline;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
-    block, calls, file_calls,
+    block, calls, file_calls, latencies,
     open::{damaged, open},
     outline::Outline,
     rows::Rows,
@@ -28,6 +28,8 @@ pub struct Selection {
     pub tgid: Option<u32>,
     /// Whether single events are wanted, too, if the recording has them.
     pub moments: bool,
+    /// Whether it is wanted how long things took over time, not only in all.
+    pub latencies: bool,
 }
 
 impl Selection {
@@ -94,6 +96,9 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     profile.calls = calls::load(&rows, start_ns)?;
     profile.block = block::load(&rows, start_ns)?;
     [profile.file_calls, profile.faults] = file_calls::load(&rows)?;
+    if selection.latencies {
+        profile.latencies = latencies::load(&rows)?;
+    }
     if timeline::exists(connection)? {
         timeline::describe(connection, &mut profile, &windows)?;
         if selection.moments {

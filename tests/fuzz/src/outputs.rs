@@ -30,6 +30,7 @@ fn check(format: Format, profile: &Profile, out: &[u8]) {
     let text = std::str::from_utf8(out).expect("text in UTF-8");
     match format {
         Format::Svg => check_svg(text),
+        Format::Latency => check_latency_maps(text),
         Format::Html => check_html(text),
         Format::Json | Format::Speedscope | Format::Firefox | Format::Trace => {
             serde_json::from_str::<Value>(text).expect("JSON");
@@ -56,6 +57,16 @@ fn is_escape(character: char) -> bool {
     let turns =
         matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns || (character.is_control() && character != '\n')
+}
+
+/// Asserts that this is a picture without scripts.
+fn check_latency_maps(text: &str) {
+    let document = roxmltree::Document::parse(text).expect("XML");
+    for element in document.descendants().filter(roxmltree::Node::is_element) {
+        let name = element.tag_name().name();
+        assert!(["svg", "title", "style", "text", "tspan", "rect", "line"].contains(&name), "an element <{name}>");
+        assert!(element.attributes().all(|it| !it.name().starts_with("on") && it.name() != "href"), "{element:?}");
+    }
 }
 
 /// A picture is XML with one script, and nothing that came in through a name.

@@ -125,6 +125,7 @@ fuzz_target!(|input: Input| {
         tid: tid.map(u32::from),
         tgid: tgid.map(u32::from),
         moments: true,
+        latencies: true,
     };
     for selection in [Selection::default(), Selection { moments: true, ..Selection::default() }, selection] {
         if let Ok(profile) = read(&path, selection) {

@@ -1,0 +1,88 @@
+//! Latency heat maps: how long requests, calls, page faults and waits for a CPU took, over time.
+
+use std::cmp::Reverse;
+use std::io::Write;
+
+use flamegraphs::{LatencyCell, LatencyMap, LatencyMaps};
+use perf_ebpf::histogram::bucket_limits;
+
+use super::{ExportOptions, OutputError, report_of, series};
+use crate::collect::EventKind;
+use crate::profile::{Latency, Profile};
+use crate::report::human::{duration, thousands};
+
+/// Maps of a picture: those whose time in all is the longest.
+const MAPS: usize = 8;
+
+/// Of these the lengths are known; where none is asked for, the first that has some.
+const EVENTS: [EventKind; 5] =
+    [EventKind::Io, EventKind::Files, EventKind::Faults, EventKind::Syscalls, EventKind::Sched];
+
+pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Write) -> Result<(), OutputError> {
+    let latencies = &profile.latencies;
+    let has = |event: &str| latencies.maps.keys().any(|(of, _)| *of == event);
+    if options.event.is_some() {
+        series(profile, options)?;
+    }
+    let event = match &options.event {
+        Some(event) if EVENTS.iter().any(|kind| kind.name() == event) => event.as_str(),
+        Some(event) => return Err(OutputError::NoLatencies { event: event.clone() }),
+        None => EVENTS.map(EventKind::name).into_iter().find(|event| has(event)).unwrap_or(EventKind::Io.name()),
+    };
+    let mut found: Vec<(&str, &Latency)> = latencies
+        .maps
+        .iter()
+        .filter(|((of, _), _)| *of == event)
+        .map(|((_, label), map)| (label.as_str(), map))
+        .collect();
+    found.sort_by_key(|(label, map)| (Reverse(map.all.total_ns), *label));
+    let omitted = found.len().saturating_sub(MAPS);
+    found.truncate(MAPS);
+    let report = report_of(profile, &ExportOptions::default(), Some(0))?;
+    let mut summary = vec![report.header()];
+    summary.extend(report.warnings.iter().filter(|warning| !warning.starts_with("cpu:")).cloned());
+    if omitted > 0 {
+        summary.push(format!("{omitted} more kinds took less time"));
+    }
+    if found.is_empty() {
+        summary.push(format!("No {event} event of the target was taken."));
+    }
+    let span = |(from, _): &(u64, u64), (_, to): &(u64, u64)| *from..*to;
+    let maps = LatencyMaps {
+        title: format!("Latency heat map of {}: {}", what(event), profile.recording.target_label),
+        summary,
+        span_ns: latencies.parts.first().zip(latencies.parts.last()).map_or(0..1, |(first, last)| span(first, last)),
+        maps: found.into_iter().map(|(label, latency)| map(profile, label, latency)).collect(),
+    };
+    flamegraphs::latency_maps(&maps, out)?;
+    Ok(())
+}
+
+/// What an event is of, in words.
+fn what(event: &str) -> &str {
+    match event {
+        _ if event == EventKind::Io.name() => "requests to disks",
+        _ if event == EventKind::Files.name() => "calls on files and sockets",
+        _ if event == EventKind::Faults.name() => "page faults",
+        _ if event == EventKind::Syscalls.name() => "system calls",
+        _ => "the run queue",
+    }
+}
+
+fn map(profile: &Profile, label: &str, latency: &Latency) -> LatencyMap {
+    let all = &latency.all;
+    let [p50, p99] = [0.5, 0.99].map(|share| duration(all.quantile_ns(share)));
+    let times = if all.count == 1 { "time" } else { "times" };
+    let text = format!("{} {times}, p50 {p50}, p99 {p99}, max {}", thousands(all.count), duration(all.max_ns));
+    let mut cells: Vec<_> = latency.cells.iter().collect();
+    cells.sort();
+    let cell = |((part, bucket), count): (&(u32, u8), &u64)| {
+        let (from, to) = *profile.latencies.parts.get(*part as usize)?;
+        let [low, high] = bucket_limits(usize::from(*bucket));
+        let [begin, end] = [from, to].map(|ns| ns as f64 / 1e9);
+        let text =
+            format!("{} of {} to {}, from {begin:.1} to {end:.1} s", thousands(*count), duration(low), duration(high));
+        Some(LatencyCell { time_ns: from..to, length_ns: low..high, count: *count, text })
+    };
+    LatencyMap { title: label.into(), text, cells: cells.into_iter().filter_map(cell).collect() }
+}
