@@ -1,5 +1,6 @@
 //! What this machine offers, read once: kernel, CPUs, privileges, clocks, offsets of kernel structures.
 
+pub mod accept_queues;
 pub mod block;
 pub mod btf;
 pub mod capability;

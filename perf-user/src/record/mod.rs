@@ -23,7 +23,7 @@ use crate::{
         target::{Target, comm_from, comm_text},
     },
     drain::{Drain, DrainError},
-    host::{Host, online_cpus, sys, throttle::Throttling},
+    host::{Host, accept_queues::AcceptQueues, online_cpus, sys, throttle::Throttling},
     profile::{Overhead, Recording},
     store::{StoreError, Writer},
     symbolize::NameOptions,
@@ -147,6 +147,8 @@ pub fn record(
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
     let throttling = Throttling::of(&target.processes());
+    let files = options.session.records(EventKind::Files);
+    let mut queues = if files { AcceptQueues::of(&target.processes()) } else { AcceptQueues::default() };
     let ends = target.ends_with();
     let mut watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
     let events = events(&options);
@@ -239,6 +241,7 @@ pub fn record(
     drop(rings);
     recording.warnings.extend(run.final_warnings());
     recording.warnings.extend(throttling.since().iter().map(ToString::to_string));
+    recording.warnings.extend(told_overflows(queues.since()));
     let (writer, why_unnamed, written) = run.store.finish();
     // Not before: the kernel names BPF programs as long as they are loaded, and stacks of waits go through them.
     drop(session);
@@ -279,6 +282,16 @@ fn load(
         }
         loaded => loaded,
     }
+}
+
+/// What is said of connections that were turned away, if some were.
+fn told_overflows(count: u64) -> Option<String> {
+    let was = if count == 1 { "connection was" } else { "connections were" };
+    let told = format!(
+        "{count} {was} turned away because accept queues were full, in this network namespace, by whatever program: accept sooner, \
+         or let more wait (listen(2), net.core.somaxconn)"
+    );
+    (count > 0).then_some(told)
 }
 
 /// An error with its causes, in a line.
