@@ -38,6 +38,8 @@ enum Subject {
     Waits,
     /// System calls
     Calls,
+    /// Requests to disks, calls on files and sockets, and page faults
+    Files,
 }
 
 /// Options of `cargo xtask bench`.
@@ -129,6 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Subject::Cpu => cpu::measure(&settings)?,
             Subject::Waits => slowdown::measure(&slowdown::WAITS, &settings)?,
             Subject::Calls => slowdown::measure(&slowdown::CALLS, &settings)?,
+            Subject::Files => slowdown::measure(&slowdown::FILES, &settings)?,
         };
         let page = format!("{}\n{}", machine(args, &settings, &measured.tools)?, measured.table);
         println!("{page}");

@@ -14,9 +14,9 @@ use crate::report::human::{duration, thousands};
 /// Maps of a picture: those whose time in all is the longest.
 const MAPS: usize = 8;
 
-/// Of these the lengths are known; where none is asked for, the first that has some.
+/// Of these the lengths are known; where none is asked for, the first that has some: those first that are only recorded on request.
 const EVENTS: [EventKind; 5] =
-    [EventKind::Io, EventKind::Files, EventKind::Faults, EventKind::Syscalls, EventKind::Sched];
+    [EventKind::Files, EventKind::Faults, EventKind::Syscalls, EventKind::Io, EventKind::Sched];
 
 pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Write) -> Result<(), OutputError> {
     let latencies = &profile.latencies;

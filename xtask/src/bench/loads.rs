@@ -128,6 +128,77 @@ pub(super) const CALLS: &[Load] = &[Load {
     is_one_process: true,
 }];
 
+/// What asks disks, files and peers, and for memory.
+pub(super) const FILES: &[Load] = &[
+    Load {
+        name: "fio, random reads of 4 KiB",
+        packages: &["fio"],
+        prepare: "fio --name=new --filename=$PWD/data --size=64m --rw=write --bs=1m --direct=1 --minimal >log",
+        server: None,
+        work: "taskset -c 0 fio --name=read --filename=$PWD/data --size=64m --rw=randread --bs=4k --direct=1 --ioengine=psync \
+               --thread --norandommap --number_ios=$N --io_size=100g --minimal",
+        amount: 60_000,
+        rate: reads,
+        unit: "reads",
+        step: None,
+        is_one_process: false,
+    },
+    Load {
+        name: "Redis",
+        packages: &["redis-server", "redis-tools"],
+        prepare: "",
+        server: Some(Server {
+            run: "taskset -c $CPU redis-server --bind 127.0.0.1 --port 27379 --save ''",
+            answers: "redis-cli -p 27379 ping",
+        }),
+        work: "taskset -c 0 redis-benchmark -p 27379 -t get,set -n $N -c 20 --csv",
+        amount: 400_000,
+        rate: requests,
+        unit: "requests",
+        step: None,
+        is_one_process: true,
+    },
+    Load {
+        name: "nginx",
+        packages: &["nginx-light", "apache2-utils"],
+        prepare: "chmod 755 .; head -c 1000 /dev/zero >page
+printf 'master_process off; pid nginx.pid; error_log log; daemon off; events {}
+http { access_log off; keepalive_requests 1000000000; server { listen 127.0.0.1:27380; root %s; } }' $PWD >nginx.conf",
+        server: Some(Server {
+            run: "taskset -c $CPU nginx -p $PWD -c nginx.conf",
+            answers: "ab -q -n 1 http://127.0.0.1:27380/page",
+        }),
+        work: "taskset -c 0 ab -q -k -n $N -c 20 http://127.0.0.1:27380/page",
+        amount: 100_000,
+        rate: |text| after(text, "Requests per second:"),
+        unit: "requests",
+        step: None,
+        is_one_process: false,
+    },
+    Load {
+        name: "memory, page by page",
+        packages: &["python3"],
+        prepare: "",
+        server: None,
+        work: "taskset -c 0 python3 -c 'import mmap, time; \
+               pages = mmap.mmap(-1, $N * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
+               pages.madvise(mmap.MADV_NOHUGEPAGE); before = time.perf_counter(); \
+               [pages.__setitem__(at, 1) for at in range(0, $N * 4096, 4096)]; \
+               print($N / (time.perf_counter() - before), \"faults/sec\")'",
+        amount: 200_000,
+        rate: |text| before(text, "faults/sec"),
+        unit: "faults",
+        step: None,
+        is_one_process: true,
+    },
+];
+
+/// Of `fio --minimal`: how many reads a second, the eighth of its fields.
+fn reads(text: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.contains(";fio-"))?;
+    line.split(';').nth(7)?.parse().ok()
+}
+
 /// The number that stands before this word.
 fn before(text: &str, word: &str) -> Option<f64> {
     text.split_once(word)?.0.split_whitespace().next_back()?.parse().ok()
@@ -154,7 +225,7 @@ fn copied(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CALLS, Load, WAITS};
+    use super::{CALLS, FILES, Load, WAITS};
 
     fn rate(load: &Load, text: &str) -> Option<f64> {
         (load.rate)(text)
@@ -176,8 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_files_prints() {
+        let [disk, redis, nginx, memory] = FILES else { panic!("four loads ask") };
+        assert_eq!(rate(disk, "3;fio-3.41;read;0;0;240000;80000;20000;3000;0\n"), Some(20_000.0));
+        assert_eq!(rate(redis, "\"test\",\"rps\"\n\"SET\",\"500.00\",\"0.2\"\n"), Some(500.0));
+        assert_eq!(rate(nginx, "Requests per second:    1234.50 [#/sec] (mean)\n"), Some(1234.5));
+        assert_eq!(rate(memory, "350000.5 faults/sec\n"), Some(350_000.5));
+    }
+
+    #[test]
     fn what_failed_has_no_rate() {
-        for load in WAITS.iter().chain(CALLS) {
+        for load in WAITS.iter().chain(CALLS).chain(FILES) {
             assert_eq!(rate(load, "cannot connect\n"), None, "{}", load.name);
         }
     }

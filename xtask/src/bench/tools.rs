@@ -20,6 +20,8 @@ pub(crate) enum Tool {
     Runqlat,
     Syscount,
     Strace,
+    Biolatency,
+    Opensnoop,
 }
 
 /// What is sampled.
@@ -50,6 +52,8 @@ impl Tool {
             Self::Runqlat => "runqlat",
             Self::Syscount => "syscount",
             Self::Strace => "strace",
+            Self::Biolatency => "biolatency",
+            Self::Opensnoop => "opensnoop",
         }
     }
 
@@ -68,6 +72,8 @@ impl Tool {
             Self::Runqlat => package("runqlat", "libbpf-tools")?,
             Self::Syscount => package("syscount", "libbpf-tools")?,
             Self::Strace => package("strace", "strace")?,
+            Self::Biolatency => package("biolatency", "libbpf-tools")?,
+            Self::Opensnoop => package("opensnoop", "libbpf-tools")?,
         };
         Ok(Ready { tool: self, program, inferno: PathBuf::new() })
     }
@@ -103,7 +109,13 @@ impl Ready {
             Scope::Machine => None,
         };
         match self.tool {
-            Tool::Nothing | Tool::Offcputime | Tool::Runqlat | Tool::Syscount | Tool::Strace => return None,
+            Tool::Nothing
+            | Tool::Offcputime
+            | Tool::Runqlat
+            | Tool::Syscount
+            | Tool::Strace
+            | Tool::Biolatency
+            | Tool::Opensnoop => return None,
             Tool::Perfprobe => {
                 record.args(["record", "-e", "cpu", "--frequency", &frequency, "-o", "out.perfprobe", "-o", "out.svg"]);
                 match &process {

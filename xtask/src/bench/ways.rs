@@ -73,6 +73,21 @@ pub(super) const CALLS: &[Way] = &[
     Way { is_slow: true, ..way(Tool::Perf, "`perf trace -s -p`", "PROGRAM trace -s -p TARGET") },
 ];
 
+pub(super) const FILES: &[Way] = &[
+    way(Tool::Nothing, "A/A: nothing", ""),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** of another process: `record -e files,faults`",
+        "PROGRAM record -q -e files,faults -p OTHER -o out.perfprobe",
+    ),
+    way(Tool::Perfprobe, "**perfprobe** `record -e io`", "PROGRAM record -q -e io -p TARGET -o out.perfprobe"),
+    way(Tool::Perfprobe, "**perfprobe** `record -e files`", "PROGRAM record -q -e files -p TARGET -o out.perfprobe"),
+    way(Tool::Perfprobe, "**perfprobe** `record -e faults`", "PROGRAM record -q -e faults -p TARGET -o out.perfprobe"),
+    way(Tool::Biolatency, "`biolatency`, the whole machine", "PROGRAM"),
+    way(Tool::Opensnoop, "`opensnoop -p`", "PROGRAM -p TARGET"),
+    Way { is_slow: true, ..way(Tool::Perf, "`perf trace -s -p`", "PROGRAM trace -s -p TARGET") },
+];
+
 impl Way {
     /// The command that records until SIGINT, or until its target ends. None where nothing is to be started.
     pub(super) fn command(&self, tool: &Ready, target: u32, other: u32) -> Option<Command> {
