@@ -91,7 +91,7 @@ pub const STACK: u64 = 3;
 /// A mapping that could not be looked at.
 pub const UNREAD: u64 = 4;
 
-/// An operation of io_uring, or a page fault, that has not been completed.
+/// An operation of io_uring that has not been completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct OpenOperation {
@@ -99,6 +99,38 @@ pub struct OpenOperation {
     pub key: Key,
     /// When that was; 0 of a thread that is not in a fault.
     pub start_ns: u64,
+}
+
+/// The page fault that a thread is in, or was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct OpenFault {
+    /// Who needed the page, and where.
+    pub operation: OpenOperation,
+    /// How many requests to disks the thread has made in it.
+    pub requests: u64,
+    /// What it found last.
+    pub mapped: Mapped,
+}
+
+/// What is mapped somewhere, as long as nothing is mapped otherwise in that memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Mapped {
+    /// From here.
+    pub start: u64,
+    /// To here.
+    pub end: u64,
+    /// Where the kernel keeps the file; 0 if there is none.
+    pub file: u64,
+    /// What stands instead of one: [`ANONYMOUS`] and the like.
+    pub memory: u64,
+    /// In which memory.
+    pub space: u64,
+    /// How often that was changed.
+    pub sequence: u32,
+    /// [`Key::exec_count`].
+    pub exec_count: u32,
 }
 
 /// [`crate::block::FileName::kind`] of names of directories, from the file's to the root's.

@@ -22,7 +22,9 @@ fn assert_whole(faults: &PageFaults) {
     for row in faults {
         let is_major = row.call == "major page fault";
         assert!(is_major || row.call == "page fault", "{row:?}");
-        assert_eq!((row.errors, row.bytes, row.from_disk), (0, 0, if is_major { row.count } else { 0 }), "{row:?}");
+        assert_eq!((row.errors, row.bytes), (0, 0), "{row:?}");
+        // The kernel reads ahead in faults that do not wait for that.
+        assert!(if is_major { row.from_disk == row.count } else { row.from_disk <= row.count }, "{row:?}");
         assert!(["file", "memory"].contains(&row.kind.as_str()) && !row.file.is_empty(), "{row:?}");
     }
 }

@@ -1,5 +1,5 @@
-// unaccepted SECONDS: connections to a socket that listens and has room for one or two, and nobody accepts any. `turned_away NUMBER`
-// says how many were turned away, by the kernel's account of the network namespace.
+// unaccepted SECONDS: connections to a socket that listens and has room for one or two, and nobody accepts any. `no_room NUMBER` says
+// how often there was no room, by the kernel's account of the network namespace.
 #include "work.h"
 #include <arpa/inet.h>
 #include <string.h>
@@ -43,6 +43,6 @@ int main(int argc, char **argv) {
         usleep(10000);
     }
     usleep(300000);
-    note("turned_away %ld", overflows() - before);
+    note("no_room %ld", overflows() - before);
     return finish();
 }

@@ -276,6 +276,8 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     read_comm(&mut key.comm);
     open.file = files::file(at, bytes, call, argument, generation);
     calls::take_note_of_request(pid_tgid as u32);
+    #[cfg(bpf_target_arch = "x86_64")]
+    super::faults::take_note_of_request(pid_tgid as u32);
     0
 }
 

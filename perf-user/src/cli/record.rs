@@ -21,6 +21,7 @@ use crate::{
         target::Target,
     },
     host::{Host, privileges, sys},
+    output::OutputError,
     profile::Recording,
     record::{Ended, Progress, RecordError, RecordOptions, record},
     store,
@@ -47,7 +48,8 @@ pub(super) struct Args {
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
     /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel), files (the same by file and peer,
     /// with syscalls and io), faults (pages they need, with io); default: all but the last three, for which every program on the machine
-    /// pays: some tenths of a microsecond for each system call or fault. With a plus before it, +files, beside the default
+    /// pays: some tenths of a microsecond for each system call or fault, the target
+    /// more. With a plus before it, +files, beside the default
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<Wanted>,
 
@@ -179,6 +181,11 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         return Err(Failure::Usage(format!("{} shows single events: add --timeline", path.display())));
     }
     let detail = super::write::detail(&outputs);
+    let has_lengths =
+        kinds(&args.event).iter().any(|kind| !matches!(kind, EventKind::Cpu | EventKind::OffCpu | EventKind::OffWake));
+    if detail.latencies && !has_lengths {
+        return Err(Failure::Usage(OutputError::NoLengths.to_string()));
+    }
     privileges::check(host.cpus.first().copied().unwrap_or(0))?;
     // Who leaves out those to come does not miss those that are there.
     let mut chosen = args.target.choose((args.with_children || !args.no_inherit).then_some(args.with_children))?;

@@ -69,13 +69,32 @@ fn open(path: &Path) -> anyhow::Result<(File, Place)> {
 pub(super) fn write(path: &Path, format: Format, profile: &Profile, options: &ExportOptions) -> anyhow::Result<()> {
     let writing = || format!("cannot write {}", path.display());
     let (file, place) = open(path)?;
-    file.set_len(0).with_context(writing)?;
-    let mut out = BufWriter::new(&file);
+    let mut out = BufWriter::new(Replaced { file: &file, is_begun: false });
     output::write(format, profile, options, &mut out).with_context(writing)?;
     out.flush().with_context(writing)?;
     drop(out);
     give(&file, &place);
     Ok(())
+}
+
+/// A file whose contents are replaced: once there is something to take their place, not before.
+struct Replaced<'file> {
+    file: &'file File,
+    is_begun: bool,
+}
+
+impl std::io::Write for Replaced<'_> {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        if !self.is_begun {
+            self.file.set_len(0)?;
+            self.is_begun = true;
+        }
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Prints to standard output. A reader that has seen enough, as `head`, is no failure.

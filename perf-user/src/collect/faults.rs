@@ -21,6 +21,8 @@ use crate::host::{
 
 /// Threads whose faults are followed at once: those that had one last.
 const THREADS: u32 = 16_384;
+/// At least so many for each CPU: before 6.16 each keeps 128 free entries for itself.
+const THREADS_OF_CPU: u32 = 512;
 
 const BEGINS: &str = "fault_user";
 const WALKING: &str = "fault_user_walk";
@@ -80,13 +82,14 @@ impl FaultsCollector {
     pub(super) fn configure<'globals>(
         loader: &mut EbpfLoader<'globals>,
         globals: &'globals Globals,
+        cpus: usize,
         options: &SessionOptions,
     ) {
         for (name, offset) in &globals.offsets {
             loader.override_global(name, offset, true);
         }
         if options.records(EventKind::Faults) {
-            size(loader, [("OPEN_FAULTS", THREADS)]);
+            size(loader, [("OPEN_FAULTS", THREADS.max(THREADS_OF_CPU.saturating_mul(cpus as u32)))]);
         }
     }
 
@@ -107,11 +110,17 @@ impl FaultsCollector {
         cpus.iter().try_for_each(|cpu| self.attach_online(bpf, *cpu))
     }
 
-    /// Attaches to the CPUs that are online, except those that `stayed` so.
-    pub(super) fn follow_cpus(&mut self, bpf: &mut Ebpf, stayed: &[u32], online: &[u32]) -> Result<(), AttachError> {
+    /// Attaches to the CPUs that are online, except those that `stayed` so; which are new.
+    pub(super) fn follow_cpus(
+        &mut self,
+        bpf: &mut Ebpf,
+        stayed: &[u32],
+        online: &[u32],
+    ) -> Result<Vec<u32>, AttachError> {
         self.end_links.retain(|cpu, _| stayed.contains(cpu));
         let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.end_links.contains_key(cpu)).collect();
-        new.iter().try_for_each(|cpu| self.attach_online(bpf, *cpu))
+        new.iter().try_for_each(|cpu| self.attach_online(bpf, *cpu))?;
+        Ok(new)
     }
 
     /// A CPU that has gone offline since it was looked for has no faults.

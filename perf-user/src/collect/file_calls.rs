@@ -9,7 +9,7 @@ use perf_ebpf::{
 };
 
 use super::{
-    AttachError,
+    AttachError, EventKind,
     links::{Links, load_raw},
     maps::{fill, size},
     session::{SessionOptions, Unwind},
@@ -27,6 +27,8 @@ const ALL_SUMS: u32 = 16_384;
 const REST: u32 = 1_024;
 /// Calls with their stacks and files.
 const TIMES: u32 = 16_384;
+/// The same where page faults are among them, which each program that begins has dozens of.
+const FAULT_TIMES: u32 = 131_072;
 /// Peers that answer, in a window.
 const PEERS: u32 = 2_048;
 /// Sockets of which it is known that something was sent: those that were used last.
@@ -115,14 +117,15 @@ impl FileCallsCollector {
         if !options.tells_files() {
             return;
         }
+        let times = if options.records(EventKind::Faults) { FAULT_TIMES } else { TIMES };
         let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
         let maps = [
             ("FILE_CALLS_0", sums),
             ("FILE_CALLS_1", sums),
             ("FILE_REST_0", REST),
             ("FILE_REST_1", REST),
-            ("FILE_TIMES_0", TIMES),
-            ("FILE_TIMES_1", TIMES),
+            ("FILE_TIMES_0", times),
+            ("FILE_TIMES_1", times),
             ("ANSWERS_0", PEERS),
             ("ANSWERS_1", PEERS),
             ("CONNECTIONS_0", PEERS),

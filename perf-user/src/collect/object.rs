@@ -203,7 +203,7 @@ pub(super) fn load(
         CallsCollector::configure(&mut loader, host.cpus.len());
     }
     FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options);
-    FaultsCollector::configure(&mut loader, &faults, options);
+    FaultsCollector::configure(&mut loader, &faults, host.cpus.len(), options);
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
         size(&mut loader, [("PLACES", PLACES)]);

@@ -224,13 +224,12 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_cpus(&mut self, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
-        if let Some(faults) = &mut self.faults {
-            faults.follow_cpus(&mut self.bpf, stayed, online)?;
-        }
+        let faults = self.faults.as_mut().map(|faults| faults.follow_cpus(&mut self.bpf, stayed, online)).transpose();
         if !self.options.records(EventKind::Cpu) {
-            return Ok(Vec::new());
+            return faults.map(Option::unwrap_or_default);
         }
-        self.collector.follow_cpus(&mut self.bpf, stayed, online)
+        let new = self.collector.follow_cpus(&mut self.bpf, stayed, online)?;
+        faults.map(|_| new)
     }
 
     /// Takes processes that have ended out of the target: their ids will be others' one day.

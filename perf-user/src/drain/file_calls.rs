@@ -9,7 +9,7 @@ use perf_ebpf::{
     block::FileKey,
     calls::CallTime,
     counters::{self, COUNTER_SLOTS},
-    file_calls::{Connections, FAULT_CALLS, FileCallKey, FileCalls, FileTimeKey, OpenOperation, PeerKey},
+    file_calls::{Connections, FAULT_CALLS, FileCallKey, FileCalls, FileTimeKey, OpenFault, OpenOperation, PeerKey},
     histogram::Lengths,
     sample::Key,
 };
@@ -65,21 +65,24 @@ impl Operations {
         stacks: &mut HashMap<u64, Arc<[u64]>>,
     ) -> Result<(RawFileCalls, Vec<RawKind>), DrainError> {
         let (mut calls, kinds) = read(session, generation, counted)?;
-        let read_open = |map, key_bytes| {
-            let mut open = Vec::new();
-            read_map(session, map, Reading::Look, (key_bytes, size_of::<OpenOperation>()), BATCH, |_, value| {
-                open.extend(OpenOperation::read_from_bytes(value).ok().filter(|open| open.start_ns != 0));
-            })?;
-            Ok::<Vec<OpenOperation>, DrainError>(open)
-        };
         let records = |kind| session.options().records(kind);
-        let mut open = if records(EventKind::Files) { read_open(OPEN, size_of::<u64>())? } else { Vec::new() };
+        let mut open = Vec::new();
+        if records(EventKind::Files) {
+            let bytes = (size_of::<u64>(), size_of::<OpenOperation>());
+            read_map(session, OPEN, Reading::Look, bytes, BATCH, |_, value| {
+                open.extend(OpenOperation::read_from_bytes(value));
+            })?;
+        }
         if let Some(last_ns) = last_ns {
             let count = open.iter().filter(|open| open.start_ns < last_ns).count();
             calls.tally.facts.push(("open_at_end", count as u64));
         }
         if records(EventKind::Faults) {
-            open.extend(read_open(OPEN_FAULTS, size_of::<u32>())?);
+            let bytes = (size_of::<u32>(), size_of::<OpenFault>());
+            read_map(session, OPEN_FAULTS, Reading::Look, bytes, BATCH, |_, value| {
+                let fault = OpenFault::read_from_bytes(value).ok().map(|fault| fault.operation);
+                open.extend(fault.filter(|fault| fault.start_ns != 0));
+            })?;
         }
         let samples = kinds.iter().flat_map(|kind| &kind.samples);
         let needed = samples.flat_map(|sample| [sample.user_stack, sample.python_stack]);

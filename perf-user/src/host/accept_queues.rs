@@ -1,49 +1,50 @@
-//! Connections that were turned away because nobody accepted those before them.
+//! Connections that found an accept queue full, because nobody had accepted those before them.
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{Read as _, Seek as _},
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
     path::PathBuf,
 };
 
-/// The kernel's accounts of network namespaces at a moment. An open one stays when its processes are gone.
+/// The kernel's accounts of network namespaces at a moment. None is held: who makes namespaces wants them to go with their processes.
 #[derive(Debug, Default)]
 pub struct AcceptQueues {
-    accounts: BTreeMap<PathBuf, (File, u64)>,
+    before: BTreeMap<PathBuf, u64>,
+    processes: Vec<u32>,
 }
 
 impl AcceptQueues {
     /// Of the namespaces that these processes are in.
     #[must_use]
     pub fn of(processes: &[u32]) -> Self {
-        let mut accounts = BTreeMap::new();
-        for tgid in processes {
-            let Ok(namespace) = fs::read_link(format!("/proc/{tgid}/ns/net")) else { continue };
-            if accounts.contains_key(&namespace) {
-                continue;
-            }
-            let Ok(mut file) = File::open(format!("/proc/{tgid}/net/netstat")) else { continue };
-            if let Some(before) = overflows(&mut file) {
-                accounts.insert(namespace, (file, before));
-            }
-        }
-        Self { accounts }
+        Self { before: accounts(processes), processes: processes.to_vec() }
     }
 
-    /// How many connections were turned away since.
+    /// How often one was full since, in the namespaces of which a process is left: of those, of `others`, or the own one.
     #[must_use]
-    pub fn since(&mut self) -> u64 {
-        let more = |(file, before): &mut (File, u64)| overflows(file).map_or(0, |now| now.saturating_sub(*before));
-        self.accounts.values_mut().map(more).sum()
+    pub fn since(&self, others: &[u32]) -> u64 {
+        if self.before.is_empty() {
+            return 0;
+        }
+        let processes = [&self.processes, others, &[std::process::id()]].concat();
+        let now = accounts(&processes);
+        self.before.iter().filter_map(|(namespace, before)| now.get(namespace)?.checked_sub(*before)).sum()
     }
 }
 
-fn overflows(file: &mut File) -> Option<u64> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    file.read_to_string(&mut text).ok()?;
-    parse(&text)
+/// By namespace.
+fn accounts(processes: &[u32]) -> BTreeMap<PathBuf, u64> {
+    let mut accounts = BTreeMap::new();
+    for tgid in processes {
+        let Ok(namespace) = fs::read_link(format!("/proc/{tgid}/ns/net")) else { continue };
+        if let Entry::Vacant(new) = accounts.entry(namespace)
+            && let Some(count) =
+                fs::read_to_string(format!("/proc/{tgid}/net/netstat")).ok().and_then(|text| parse(&text))
+        {
+            new.insert(count);
+        }
+    }
+    accounts
 }
 
 /// `ListenOverflows` of `/proc/net/netstat`, which has a line of names before each line of numbers.

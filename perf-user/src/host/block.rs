@@ -100,11 +100,12 @@ const URING: [Wanted; 3] = [
     ("COMPLETION_RESULT", "io_uring_cqe", "res"),
 ];
 
-const FAULTS: [Wanted; 4] = [
+const FAULTS: [Wanted; 5] = [
     ("TASK_NO_FAULTS", "task_struct", "pagefault_disabled"),
+    ("TASK_MEMORY", "task_struct", "mm"),
+    ("AREA_START", "vm_area_struct", "vm_start"),
     ("AREA_FILE", "vm_area_struct", "vm_file"),
     ("AREA_MEMORY", "vm_area_struct", "vm_mm"),
-    ("MEMORY_HEAP", "mm_struct", "start_brk"),
 ];
 
 /// Offsets from the running kernel's BTF: they are read once.
@@ -138,6 +139,17 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     let asked = asked.filter(|(_, name, count)| btf.parameters(name) == Some(*count)).map(|(event, ..)| event).next();
     let uring: Option<Vec<Offset>> = URING.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
     let faults: Option<Vec<Offset>> = FAULTS.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let sequence = file_offset(&btf, ("MEMORY_SEQUENCE", "mm_struct", "mm_lock_seq"));
+    // One behind the other, as the kernel half reads them.
+    let heap =
+        ["start_brk", "brk", "start_stack"].map(|member| file_offset(&btf, ("MEMORY_HEAP", "mm_struct", member)));
+    let heap = match heap {
+        [Some((name, start)), Some((_, end)), Some((_, stack))] if (end, stack) == (start + 8, start + 16) => {
+            Some((name, start))
+        }
+        _ => None,
+    };
+    let faults = faults.map(|faults| faults.into_iter().chain(sequence).chain(heap).collect::<Vec<_>>());
     let are_told = ["btf_trace_page_fault_user", "btf_trace_page_fault_kernel"].map(|name| btf.has_name(name));
     let is_told = asked.is_some() && matches!(completes, Some(4 | 8));
     Ok(BlockOffsets {

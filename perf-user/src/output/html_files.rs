@@ -36,23 +36,24 @@ pub(super) fn sections(calls: &FileCallsReport) -> Vec<Section> {
 
 /// By process, kind, and what is mapped.
 pub(super) fn faults(faults: &FaultsReport) -> Section {
-    let numbers = ["time", "faults", "p50", "p99", "max"].map(Column::number);
+    let numbers = ["time", "faults", "with disk I/O", "p50", "p99", "max"].map(Column::number);
     let texts = ["kind", "on what", "process"].map(Column::text);
     let row = |fault: &FileCallReport| {
         let mut row = call(fault);
         // These neither fail nor move bytes.
-        row.drain(FAILED..=BYTES);
+        row.remove(BYTES);
+        row.remove(FAILED);
         row
     };
     Section {
         heading: "Page faults".into(),
-        text: more(&accounting_line(&faults.accounting, "page faults"), faults.faults_omitted, "faults"),
+        text: more(&accounting_line(&faults.accounting, "page faults"), faults.faults_omitted, "lines"),
         columns: numbers.into_iter().chain(texts).collect(),
         rows: faults.faults.iter().map(row).collect(),
     }
 }
 
-/// Columns of a [`call`] that faults do not have, the first and the last.
+/// Columns of a [`call`] that faults do not have.
 const FAILED: usize = 2;
 const BYTES: usize = 4;
 

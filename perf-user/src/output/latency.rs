@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::io::Write;
 
 use flamegraphs::{LatencyCell, LatencyMap, LatencyMaps};
-use perf_ebpf::histogram::bucket_limits;
+use perf_ebpf::histogram::{BUCKETS, bucket_limits};
 
 use super::{ExportOptions, OutputError, report_of, series};
 use crate::collect::EventKind;
@@ -20,6 +20,8 @@ const EVENTS: [EventKind; 5] =
 
 pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Write) -> Result<(), OutputError> {
     let latencies = &profile.latencies;
+    let is_recorded = |event: &str| profile.series(event).is_some();
+    let known = EVENTS.map(EventKind::name);
     let has = |event: &str| latencies.maps.keys().any(|(of, _)| *of == event);
     if options.event.is_some() {
         series(profile, options)?;
@@ -27,7 +29,11 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Wr
     let event = match &options.event {
         Some(event) if EVENTS.iter().any(|kind| kind.name() == event) => event.as_str(),
         Some(event) => return Err(OutputError::NoLatencies { event: event.clone() }),
-        None => EVENTS.map(EventKind::name).into_iter().find(|event| has(event)).unwrap_or(EventKind::Io.name()),
+        None => {
+            let found =
+                known.into_iter().find(|event| has(event)).or(known.into_iter().find(|event| is_recorded(event)));
+            found.ok_or(OutputError::NoLengths)?
+        }
     };
     let mut found: Vec<(&str, &Latency)> = latencies
         .maps
@@ -42,9 +48,11 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Wr
     let mut summary = vec![report.header()];
     summary.extend(report.warnings.iter().filter(|warning| !warning.starts_with("cpu:")).cloned());
     if omitted > 0 {
-        summary.push(format!("{omitted} more kinds took less time"));
+        summary.push(format!("These took the longest in all; {omitted} more kinds are not drawn."));
     }
-    if found.is_empty() {
+    if latencies.of_thread {
+        summary.push("These are known of processes, not of the one thread that was chosen.".into());
+    } else if found.is_empty() {
         summary.push(format!("No {event} event of the target was taken."));
     }
     let span = |(from, _): &(u64, u64), (_, to): &(u64, u64)| *from..*to;
@@ -77,12 +85,15 @@ fn map(profile: &Profile, label: &str, latency: &Latency) -> LatencyMap {
     let mut cells: Vec<_> = latency.cells.iter().collect();
     cells.sort();
     let cell = |((part, bucket), count): (&(u32, u8), &u64)| {
-        let (from, to) = *profile.latencies.parts.get(*part as usize)?;
+        let (from, until) = *profile.latencies.parts.get(*part as usize)?;
         let [low, high] = bucket_limits(usize::from(*bucket));
-        let [begin, end] = [from, to].map(|ns| ns as f64 / 1e9);
-        let text =
-            format!("{} of {} to {}, from {begin:.1} to {end:.1} s", thousands(*count), duration(low), duration(high));
-        Some(LatencyCell { time_ns: from..to, length_ns: low..high, count: *count, text })
+        // The last bucket has no end.
+        let is_last = usize::from(*bucket) == BUCKETS - 1;
+        let high = if is_last { all.max_ns.max(high) } else { high };
+        let to = if is_last { " or more".into() } else { format!(" to {}", duration(high)) };
+        let [begin, end] = [from, until].map(|ns| ns as f64 / 1e9);
+        let text = format!("{} of {}{to}, from {begin:.1} to {end:.1} s", thousands(*count), duration(low));
+        Some(LatencyCell { time_ns: from..until, length_ns: low..high, count: *count, text })
     };
     LatencyMap { title: label.into(), text, cells: cells.into_iter().filter_map(cell).collect() }
 }

@@ -162,6 +162,11 @@ pub enum OutputError {
         /// The event asked for.
         event: String,
     },
+    /// Nothing has lengths.
+    #[error(
+        "a latency heat map shows lengths, and none were recorded: record with -e io, files, faults, syscalls or sched"
+    )]
+    NoLengths,
     /// Only sums were kept.
     #[error("the recording has no timeline, only sums over each second: record with --timeline")]
     NoTimeline,

@@ -9,6 +9,8 @@ use super::Lengths;
 pub struct Latencies {
     /// The parts, in order: from when to when they are, in nanoseconds after the recording's start.
     pub parts: Vec<(u64, u64)>,
+    /// Whether a thread was asked for, of which they are not known.
+    pub of_thread: bool,
     /// By event and what it was: `io`, `read nvme0n1`.
     pub maps: BTreeMap<(&'static str, String), Latency>,
 }

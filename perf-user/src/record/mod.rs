@@ -148,7 +148,7 @@ pub fn record(
     }
     let throttling = Throttling::of(&target.processes());
     let files = options.session.records(EventKind::Files);
-    let mut queues = if files { AcceptQueues::of(&target.processes()) } else { AcceptQueues::default() };
+    let queues = if files { AcceptQueues::of(&target.processes()) } else { AcceptQueues::default() };
     let ends = target.ends_with();
     let mut watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
     let events = events(&options);
@@ -241,7 +241,7 @@ pub fn record(
     drop(rings);
     recording.warnings.extend(run.final_warnings());
     recording.warnings.extend(throttling.since().iter().map(ToString::to_string));
-    recording.warnings.extend(told_overflows(queues.since()));
+    recording.warnings.extend(told_overflows(queues.since(&target.processes())));
     let (writer, why_unnamed, written) = run.store.finish();
     // Not before: the kernel names BPF programs as long as they are loaded, and stacks of waits go through them.
     drop(session);
@@ -284,12 +284,12 @@ fn load(
     }
 }
 
-/// What is said of connections that were turned away, if some were.
+/// What is said of accept queues that were full, if some were.
 fn told_overflows(count: u64) -> Option<String> {
-    let was = if count == 1 { "connection was" } else { "connections were" };
+    let times = if count == 1 { "time" } else { "times" };
     let told = format!(
-        "{count} {was} turned away because accept queues were full, in this network namespace, by whatever program: accept sooner, \
-         or let more wait (listen(2), net.core.somaxconn)"
+        "{count} {times} an accept queue had no room for a connection, of whatever program in the target's network namespaces: such a \
+         connection has to try again; accept sooner, or let more wait (listen(2), net.core.somaxconn)"
     );
     (count > 0).then_some(told)
 }

@@ -2,8 +2,12 @@
 
 use perf_ebpf::counters::Counter;
 
-use super::human::{duration, percent, thousands};
+use super::{
+    human::{duration, percent, thousands},
+    text::amount,
+};
 use crate::{
+    collect::{BYTES, NANOSECONDS},
     profile::{Accounting, Profile, Series},
     symbolize::Unnamed,
 };
@@ -128,10 +132,11 @@ fn of_accounting(event: &str, unit: &str, accounting: &Accounting, consequence: 
         ));
     }
     if accounting.lost_share() > Accounting::NOTABLE_LOSS {
+        let noun = if [NANOSECONDS, BYTES].contains(&unit) { String::new() } else { format!(" {unit}") };
         warnings.push(format!(
-            "{event}: {} of {} {unit} ({}) were lost; {consequence}",
-            thousands(lost),
-            thousands(accounting.taken),
+            "{event}: {} of {}{noun} ({}) were lost; {consequence}",
+            amount(lost, unit),
+            amount(accounting.taken, unit),
             percent(lost, accounting.taken),
         ));
     }

@@ -14,6 +14,9 @@ use crate::{
 /// Parts that the time covered is told in, at most: more than a picture has room for, or one eye.
 const PARTS: usize = 300;
 
+/// What is told apart, at most.
+const MAPS: usize = 2_048;
+
 /// A query of windows, processes, what it was, in two columns, and lengths; by which event that is told, if its name is not that of
 /// a page fault.
 const QUERIES: [(EventKind, &str); 5] = [
@@ -32,7 +35,8 @@ pub(super) fn load(rows: &Rows<'_>) -> Result<Latencies, Unreadable> {
     let parts: Vec<(u64, u64)> = windows.chunks(each).map(span).collect();
     let places = windows.iter().enumerate().map(|(at, (id, _))| (*id, (at / each) as u32));
     let places: std::collections::HashMap<i64, u32> = places.collect();
-    let mut found = Latencies { parts, ..Latencies::default() };
+    let of_thread = rows.selection.tid.is_some();
+    let mut found = Latencies { parts, of_thread, ..Latencies::default() };
     for (kind, sql) in QUERIES {
         rows.of_processes(sql, |_, row| {
             let Some(&part) = places.get(&row.get(0)?) else { return Ok(()) };
@@ -46,6 +50,9 @@ pub(super) fn load(rows: &Rows<'_>) -> Result<Latencies, Unreadable> {
             };
             let mut lengths = Lengths::default();
             lengths::add(&mut lengths, row, 4)?;
+            // Of peers and paths there may be any number.
+            let is_new = !found.maps.contains_key(&(event.name(), label.clone()));
+            let label = if is_new && found.maps.len() >= MAPS { "all others".to_owned() } else { label };
             let map = found.maps.entry((event.name(), label)).or_default();
             map.all.add(&lengths);
             for (bucket, count) in (0_u8..).zip(lengths.buckets).filter(|(_, count)| *count > 0) {

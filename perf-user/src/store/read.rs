@@ -136,7 +136,8 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
         stacks.resolve(&profile, series);
     }
     for series in series.values().filter(|series| {
-        selection == Selection { moments: selection.moments, ..Selection::default() }
+        let Selection { moments, latencies, .. } = selection;
+        selection == Selection { moments, latencies, ..Selection::default() }
             && series.total() != series.accounting.reported
     }) {
         let (event, found, reported) = (&series.event, series.total(), series.accounting.reported);

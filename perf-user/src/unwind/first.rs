@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use object::{Object as _, ObjectSection as _, ReadCache};
+use object::{ReadCache, ReadRef as _, elf, read::elf::ProgramHeader as _};
 
 /// How much of a file the kernel looks at for an interpreter's name (`BINPRM_BUF_SIZE`).
 const SCRIPT_BYTES: u64 = 256;
@@ -49,8 +49,13 @@ fn script_interpreter(file: &File) -> Option<PathBuf> {
 fn dynamic_linker(file: &File) -> Option<PathBuf> {
     let cache = ReadCache::new(file);
     let elf = object::File::parse(&cache).ok()?;
-    let name = elf.section_by_name(".interp")?.data().ok()?.split(|byte| *byte == 0).next()?;
-    Some(PathBuf::from(OsStr::from_bytes(name)))
+    // Only its program headers tell the kernel.
+    let object::File::Elf64(elf) = elf else { return None };
+    let endian = elf.endian();
+    let header = elf.elf_program_headers().iter().find(|header| header.p_type(endian) == elf::PT_INTERP)?;
+    let bytes = header.p_filesz(endian).min(libc::PATH_MAX as u64);
+    let data = cache.read_bytes_at(header.p_offset(endian), bytes).ok()?;
+    Some(PathBuf::from(OsStr::from_bytes(data.split(|byte| *byte == 0).next()?)))
 }
 
 #[cfg(test)]
@@ -69,6 +74,8 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let of_own = inodes(first_mapped(&own));
         assert_eq!(of_own.first(), Some(&own.metadata().unwrap().ino()));
+        let linker = std::fs::read_to_string("/proc/self/maps").unwrap().contains("/ld-");
+        assert_eq!(of_own.len(), if linker { 2 } else { 1 });
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, format!("#! {} -x\n", own.display())).unwrap();

@@ -5,7 +5,7 @@ use std::{
     io::{self, PipeReader, Read as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -52,11 +52,14 @@ impl Loader {
                 let module = match job {
                     Wanted::Mapped(module) => module,
                     Wanted::Soon(program) => {
-                        first_mapped(&program).into_iter().for_each(|file| tables.make_early(file));
+                        let _ = catch_unwind(AssertUnwindSafe(|| tables.make_early(&program)));
                         continue;
                     }
                 };
-                if answer.send((module.id, tables.of(&module))).is_err() || tell.write_all(&[0]).is_err() {
+                // A file that no test has thought of costs its own table, not those of all others.
+                let table = catch_unwind(AssertUnwindSafe(|| tables.of(&module)));
+                let table = table.unwrap_or_else(|_| Err(NoTable::Unreadable("reading it failed".into())));
+                if answer.send((module.id, table)).is_err() || tell.write_all(&[0]).is_err() {
                     break;
                 }
             }
@@ -121,10 +124,12 @@ impl Tables {
         }
     }
 
-    fn make_early(&mut self, file: File) {
-        if let Some(of_file) = identity(&file) {
-            let table = self.load(&file);
-            self.early.push((of_file, table));
+    fn make_early(&mut self, program: &Path) {
+        for file in first_mapped(program) {
+            if let Some(of_file) = identity(&file) {
+                let table = self.load(&file);
+                self.early.push((of_file, table));
+            }
         }
     }
 
@@ -132,11 +137,9 @@ impl Tables {
         if let Some(table) = self.cache.as_ref().and_then(|cache| cache.get(file)) {
             return Ok(table);
         }
-        // A file that no test has thought of costs its own table, not those of all others.
-        let made = catch_unwind(AssertUnwindSafe(|| match &self.cache {
+        match &self.cache {
             Some(cache) => cache.keep(file, || read(file, self.stack_end)),
             None => read(file, self.stack_end),
-        }));
-        made.unwrap_or_else(|_| Err(NoTable::Unreadable("reading it failed".into())))
+        }
     }
 }

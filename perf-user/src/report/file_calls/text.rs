@@ -16,6 +16,8 @@ const FACTS: &[(&str, &str)] = &[
 
 /// The width of a call with its file and what is to be said of it, which ends lines.
 const CALL: usize = 45;
+/// The same of a fault.
+const FAULT: usize = 55;
 /// Of a peer.
 const PEER: usize = 35;
 /// Of the shortest part of a path that says anything.
@@ -53,9 +55,9 @@ impl FaultsReport {
             return labelled(f, "", "these are of all threads; which of them had one is not known");
         }
         if !self.faults.is_empty() {
-            writeln!(f, "\n     time    faults               p50     p99     max  on what")?;
-            write_by_process(f, &self.faults, |fault| (fault.tgid, &fault.process), |f, fault| fault.write(f))?;
-            write_more(f, self.faults_omitted, "faults")?;
+            writeln!(f, "\n     time    faults     p50     p99     max  fault on what")?;
+            write_by_process(f, &self.faults, |fault| (fault.tgid, &fault.process), |f, fault| fault.write_fault(f))?;
+            write_more(f, self.faults_omitted, "lines of faults")?;
         }
         Ok(())
     }
@@ -67,6 +69,22 @@ fn some(count: u64) -> String {
 }
 
 impl FileCallReport {
+    fn write_fault(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let notes = if self.from_disk == self.count { String::new() } else { self.notes() };
+        let room = FAULT.saturating_sub((self.call.chars().count() + 1) + notes.chars().count()).max(PATH);
+        writeln!(
+            f,
+            "{:>9} {:>9} {:>7} {:>7} {:>7}  {} {}{notes}",
+            duration(self.lengths.total_ns),
+            thousands(self.count),
+            duration(self.lengths.p50_ns),
+            duration(self.lengths.p99_ns),
+            duration(self.lengths.max_ns),
+            self.call,
+            shorten_path(&line(self.told()), room),
+        )
+    }
+
     fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let moved = if self.bytes == 0 { "-".into() } else { bytes(self.bytes) };
         let notes = self.notes();
