@@ -67,7 +67,7 @@ pub(super) struct Args {
     #[arg(short = 'F', long, value_name = "HZ")]
     frequency: Option<u64>,
 
-    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt;
+    /// Write this file, in the format of its name: .perfprobe .svg .html .folded .pb.gz .speedscope.json .json .txt .latency.svg;
     /// with --timeline .heat.html .firefox.json .trace.json too; repeatable.
     /// Default: ./perfprobe-<comm>-<pid>-<date>-<time>.perfprobe and the .svg beside it
     #[arg(short, long, value_name = "FILE", verbatim_doc_comment)]

@@ -28,7 +28,7 @@ const REST: u32 = 1_024;
 /// Calls with their stacks and files.
 const TIMES: u32 = 16_384;
 /// The same where page faults are among them, which each program that begins has dozens of.
-const FAULT_TIMES: u32 = 131_072;
+const FAULT_TIMES: u32 = 65_536;
 /// Peers that answer, in a window.
 const PEERS: u32 = 2_048;
 /// Sockets of which it is known that something was sent: those that were used last.

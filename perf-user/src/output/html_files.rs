@@ -69,7 +69,7 @@ fn call(call: &FileCallReport) -> Vec<String> {
         duration(call.lengths.max_ns),
         call.call.clone(),
         call.told().to_owned(),
-        format!("{} ({})", call.process, call.tgid),
+        format!("{} ({})", call.told_process(), call.tgid),
     ]
 }
 

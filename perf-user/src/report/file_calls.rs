@@ -1,11 +1,14 @@
 //! System calls on files and sockets: how many, how long and how much, of which of them, and how peers answer.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use serde::Serialize;
 
 use super::{LengthsReport, ReportOptions, human::thousands};
-use crate::profile::{Accounting, FileCalls, Profile};
+use crate::profile::{Accounting, FileCall, FileCalls, Profile};
 
 mod text;
 
@@ -49,6 +52,9 @@ pub struct FileCallReport {
     pub tgid: u32,
     /// Its name.
     pub process: String,
+    /// For how many processes of that name this stands, of which it is the first: in shortened lists more than one, where there are many.
+    #[serde(skip_serializing_if = "is_one")]
+    pub processes: usize,
     /// What it is: file, socket, pipe, memory or other.
     pub kind: String,
     /// The path, or the peer; empty where it is not known.
@@ -67,6 +73,10 @@ pub struct FileCallReport {
     /// For how long: percentiles within 12 %.
     #[serde(flatten)]
     pub lengths: LengthsReport,
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 /// How a peer answers a process.
@@ -159,12 +169,23 @@ fn name(calls: &FileCalls, tgid: u32) -> String {
 
 /// The sums, the longest time first, and how many more there are.
 fn rows(calls: &FileCalls, options: &ReportOptions) -> (Vec<FileCallReport>, usize) {
-    let rows = calls.sums.iter().map(|((tgid, kind, file, call), sum)| FileCallReport {
+    // Loops of a shell, and builds, have thousands of processes, each with the same few rows.
+    let crowds = if options.top.is_some() { crowds(calls) } else { HashMap::new() };
+    let mut sums: BTreeMap<(u32, &str, &str, &str), FileCall> = BTreeMap::new();
+    for ((tgid, kind, file, call), sum) in &calls.sums {
+        let first = crowds.get(tgid).map_or(*tgid, |(first, _)| *first);
+        let into = sums.entry((first, kind, file, call)).or_default();
+        (into.bytes, into.errors) = (into.bytes.saturating_add(sum.bytes), into.errors.saturating_add(sum.errors));
+        into.from_disk = into.from_disk.saturating_add(sum.from_disk);
+        into.lengths.add(&sum.lengths);
+    }
+    let rows = sums.iter().map(|((tgid, kind, file, call), sum)| FileCallReport {
         tgid: *tgid,
         process: name(calls, *tgid),
-        kind: kind.clone(),
-        file: file.clone(),
-        call: call.clone(),
+        processes: crowds.get(tgid).map_or(1, |(_, count)| *count),
+        kind: (*kind).to_owned(),
+        file: (*file).to_owned(),
+        call: (*call).to_owned(),
         count: sum.lengths.count,
         errors: sum.errors,
         bytes: sum.bytes,
@@ -181,7 +202,30 @@ fn rows(calls: &FileCalls, options: &ReportOptions) -> (Vec<FileCallReport>, usi
     (rows, omitted)
 }
 
+/// Processes of one name are told apart if there are no more.
+const CROWD: usize = 8;
+
+/// Of processes whose name many have: the first of these, and how many there are.
+fn crowds(calls: &FileCalls) -> HashMap<u32, (u32, usize)> {
+    let tgids: BTreeSet<u32> = calls.sums.keys().map(|(tgid, ..)| *tgid).collect();
+    let mut of_name: HashMap<&str, Vec<u32>> = HashMap::new();
+    for (tgid, name) in tgids.iter().filter_map(|tgid| Some((tgid, calls.processes.get(tgid)?))) {
+        of_name.entry(name).or_default().push(*tgid);
+    }
+    let crowds = of_name.into_values().filter(|tgids| tgids.len() > CROWD);
+    crowds.flat_map(|tgids| tgids.clone().into_iter().map(move |tgid| (tgid, (tgids[0], tgids.len())))).collect()
+}
+
 impl FileCallReport {
+    /// The process, or how many.
+    #[must_use]
+    pub fn told_process(&self) -> String {
+        match self.processes {
+            1 => self.process.clone(),
+            count => format!("{}, {} processes, the first", self.process, thousands(count as u64)),
+        }
+    }
+
     /// The file, or what stands for it.
     #[must_use]
     pub fn told(&self) -> &str {

@@ -206,6 +206,9 @@ pub struct SeriesReport {
     /// Why threads waited, the longest first; empty for events that are no waits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<WaitReport>,
+    /// How many more reasons there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waits_omitted: usize,
     /// Where threads waited, as those who wrote the program would say it; those with the highest values. Only of waits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<PlaceReport>,

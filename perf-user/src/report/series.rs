@@ -62,6 +62,7 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
     }
     count_threads(profile, &threads, &mut report);
     if let Some(top) = options.top {
+        report.waits_omitted = cut(&mut report.waits, top);
         report.places_omitted = cut(&mut report.places, top);
         report.functions_omitted = cut(&mut report.functions, top);
         let of_many = report.threads.iter().skip(top).filter(|thread| !thread.is_alone);

@@ -6,7 +6,7 @@ use perf_ebpf::file_calls::Connections;
 
 use super::*;
 use crate::{
-    profile::{FileCall, FileCalls, Peer},
+    profile::Peer,
     report::{
         Report,
         fixture::{self, assert_golden, lengths},
@@ -87,4 +87,24 @@ fn only_so_many_are_told_as_are_asked_for() {
     let calls = reported(Some(1)).file_calls.unwrap();
     assert_eq!((calls.calls.len(), calls.calls_omitted), (1, 4));
     assert_eq!((calls.peers.len(), calls.peers_omitted), (1, 1));
+}
+
+#[test]
+fn many_processes_of_one_name_are_one_in_short() {
+    let mut profile = Profile::default();
+    let mut calls = FileCalls::default();
+    for tgid in 100..100 + CROWD as u32 + 1 {
+        let lengths = lengths(&[(3, 1), (7, 1)]);
+        let key = (tgid, "file".to_owned(), "/bin/true".to_owned(), "page fault".to_owned());
+        calls.sums.insert(key, FileCall { from_disk: 1, lengths, ..FileCall::default() });
+        calls.processes.insert(tgid, "true".into());
+    }
+    profile.faults = Some(calls);
+    let of = |top| faults(&profile, &ReportOptions { top }).unwrap();
+    let short = of(Some(20));
+    let [row] = &short.faults[..] else { panic!("{:?}", short.faults) };
+    assert_eq!((row.tgid, row.processes, row.count, row.from_disk), (100, CROWD + 1, 18, 9));
+    assert_eq!((row.lengths.total_ns, row.lengths.max_ns), (90, 7));
+    assert_eq!(row.told_process(), "true, 9 processes, the first");
+    assert_eq!(of(None).faults.len(), CROWD + 1);
 }

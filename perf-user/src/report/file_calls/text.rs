@@ -32,7 +32,7 @@ impl FileCallsReport {
         }
         if !self.calls.is_empty() {
             writeln!(f, "\n     time     calls     bytes     p50     p99     max  call on what")?;
-            write_by_process(f, &self.calls, |call| (call.tgid, &call.process), |f, call| call.write(f))?;
+            write_by_process(f, &named(&self.calls), |(call, name)| (call.tgid, name), |f, (call, _)| call.write(f))?;
             write_more(f, self.calls_omitted, "calls on files")?;
         }
         if !self.peers.is_empty() {
@@ -56,11 +56,17 @@ impl FaultsReport {
         }
         if !self.faults.is_empty() {
             writeln!(f, "\n     time    faults     p50     p99     max  fault on what")?;
-            write_by_process(f, &self.faults, |fault| (fault.tgid, &fault.process), |f, fault| fault.write_fault(f))?;
+            let faults = named(&self.faults);
+            write_by_process(f, &faults, |(fault, name)| (fault.tgid, name), |f, (fault, _)| fault.write_fault(f))?;
             write_more(f, self.faults_omitted, "lines of faults")?;
         }
         Ok(())
     }
+}
+
+/// With what their processes are called.
+fn named(rows: &[FileCallReport]) -> Vec<(&FileCallReport, String)> {
+    rows.iter().map(|row| (row, row.told_process())).collect()
 }
 
 /// Nothing for none.

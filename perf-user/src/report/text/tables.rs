@@ -97,5 +97,5 @@ pub(super) fn write_waits(f: &mut Formatter<'_>, series: &SeriesReport) -> fmt::
         let (share, time) = (percent(wait.value, series.selected), amount(wait.value, &series.unit));
         writeln!(f, "{share:>7} {time:>9}  {}", line(&wait.why))?;
     }
-    Ok(())
+    write_more(f, series.waits_omitted, "reasons")
 }
