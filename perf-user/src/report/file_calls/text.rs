@@ -75,29 +75,22 @@ fn some(count: u64) -> String {
 }
 
 impl FileCallReport {
-    fn write_fault(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let notes = if self.from_disk == self.count { String::new() } else { self.notes() };
-        let room = FAULT.saturating_sub((self.call.chars().count() + 1) + notes.chars().count()).max(PATH);
-        writeln!(
-            f,
-            "{:>9} {:>9} {:>7} {:>7} {:>7}  {} {}{notes}",
-            duration(self.lengths.total_ns),
-            thousands(self.count),
-            duration(self.lengths.p50_ns),
-            duration(self.lengths.p99_ns),
-            duration(self.lengths.max_ns),
-            self.call,
-            shorten_path(&line(self.told()), room),
-        )
-    }
-
     fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let moved = if self.bytes == 0 { "-".into() } else { bytes(self.bytes) };
-        let notes = self.notes();
-        let room = CALL.saturating_sub((self.call.chars().count() + 1) + notes.chars().count()).max(PATH);
+        self.write_line(f, &format!("{moved:>9} "), &self.notes(), CALL)
+    }
+
+    fn write_fault(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // All that are major ask a disk, or wait for who did.
+        let notes = if self.from_disk == self.count { String::new() } else { self.notes() };
+        self.write_line(f, "", &notes, FAULT)
+    }
+
+    fn write_line(&self, f: &mut Formatter<'_>, moved: &str, notes: &str, width: usize) -> fmt::Result {
+        let room = width.saturating_sub((self.call.chars().count() + 1) + notes.chars().count()).max(PATH);
         writeln!(
             f,
-            "{:>9} {:>9} {moved:>9} {:>7} {:>7} {:>7}  {} {}{notes}",
+            "{:>9} {:>9} {moved}{:>7} {:>7} {:>7}  {} {}{notes}",
             duration(self.lengths.total_ns),
             thousands(self.count),
             duration(self.lengths.p50_ns),
