@@ -19,11 +19,10 @@ use super::{
     calls::CALL_MEMORY,
     counters::{add, count, counters, generation},
     file_calls::{Ended, add_time_of_found, keep_operation},
-    place::stacks_by_pointers,
+    place::{put_asked, stacks_by_pointers},
     stacks::Busy,
     system_call::{Entry, by_offset},
     target::{is_target, now, read_u32, read_u64},
-    uring::put_asked,
 };
 
 /// Where `task_struct` of the running kernel counts who wants no faults to be mended: from BTF.

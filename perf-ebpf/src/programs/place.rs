@@ -11,18 +11,21 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     counters::Counter,
+    file_calls::OpenOperation,
     sample::Key,
     sched::{
         STORM_NS, STORM_SHARE, Seen,
         place::{self, How},
     },
     stack::mix,
+    target::SIDE_USER,
 };
 
 use super::{
     counters::{count, counters},
     sched::WINDOW_STARTS,
-    stacks::{MEMORIES, StackIds, TRACEPOINT, Walked, take},
+    stacks::{MEMORIES, PROCESS, StackIds, TRACEPOINT, Walked, take},
+    target::{exec_count, now, read_comm},
 };
 
 /// The last stacks of threads, by thread and place.
@@ -118,6 +121,35 @@ pub(super) fn put_stacks(
     });
     (key.user_stack, key.kernel_stack, key.python_stack) = (stacks.user, stacks.kernel, stacks.python);
 }
+
+/// Puts who asks for an operation of this number, where and when; a stack that finds no place is counted as `missing`.
+#[inline(always)]
+pub(super) fn put_asked(
+    open: &mut OpenOperation,
+    ctx: &RawTracePointContext,
+    (call, missing): (u32, Counter),
+    pid_tgid: u64,
+    place: u64,
+    generation: u32,
+    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
+) {
+    let tid = pid_tgid as u32;
+    let at = match place {
+        0 => 0,
+        place => mix(place, ASKS | u64::from(call)),
+    };
+    let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at, now_ns: now(), generation };
+    put_stacks(&mut open.key, missing, ctx, asked, take);
+    let key = &mut open.key;
+    (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
+    (key.exec_count, key.why) = (exec_count(), call);
+    read_comm(&mut key.comm);
+    // What was done until here is none of its time.
+    open.start_ns = now();
+}
+
+/// What tells the places where a thread asks for operations from others.
+const ASKS: u64 = 0x5552_0000;
 
 /// Takes user stacks by frame pointers, in this memory. The type of the context is what verifiers know it by, in functions that
 /// they look at once, whatever calls them.

@@ -13,18 +13,16 @@ use perf_ebpf::{
     block::FileKey,
     counters::Counter,
     file_calls::{OpenOperation, URING_CALLS},
-    stack::mix,
-    target::SIDE_USER,
 };
 
 use super::{
     calls::CALL_MEMORY,
     counters::{add, count, counters, generation},
     file_calls::{CALL_LOSSES, Ended, add_time_of_found, keep_operation},
-    place::{Asked, put_stacks, stacks_by_pointers},
-    stacks::{Busy, PROCESS},
+    place::{put_asked, stacks_by_pointers},
+    stacks::Busy,
     system_call::{Entry, by_offset},
-    target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
+    target::{is_target, now, read_u32, read_u64},
 };
 
 /// Where `io_kiocb` of the running kernel keeps its file: from BTF.
@@ -116,35 +114,6 @@ fn keep(
     put_asked(open, ctx, (URING_CALLS + kind, Counter::CallStackless), pid_tgid, place, generation, take);
     OPEN_URING.insert(operation, &*open, u64::from(BPF_ANY)).ok()
 }
-
-/// Puts who asks for an operation of this number, where and when; a stack that finds no place is counted as `missing`.
-#[inline(always)]
-pub(super) fn put_asked(
-    open: &mut OpenOperation,
-    ctx: &RawTracePointContext,
-    (call, missing): (u32, Counter),
-    pid_tgid: u64,
-    place: u64,
-    generation: u32,
-    take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
-) {
-    let tid = pid_tgid as u32;
-    let at = match place {
-        0 => 0,
-        place => mix(place, ASKS | u64::from(call)),
-    };
-    let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at, now_ns: now(), generation };
-    put_stacks(&mut open.key, missing, ctx, asked, take);
-    let key = &mut open.key;
-    (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
-    (key.exec_count, key.why) = (exec_count(), call);
-    read_comm(&mut key.comm);
-    // What was done until here is none of its time.
-    open.start_ns = now();
-}
-
-/// What tells the places where a thread asks for operations from others.
-const ASKS: u64 = 0x5552_0000;
 
 /// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`; on older kernels the third is `u64 user_data`, and
 /// `int res` follows.

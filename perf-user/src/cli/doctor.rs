@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         block(&host),
         files(),
         uring(),
-        faults(),
+        faults(&host),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -208,13 +208,13 @@ fn uring() -> Check {
     }
 }
 
-fn faults() -> Check {
+fn faults(host: &Host) -> Check {
     const NAME: &str = "page faults";
     if !are_told() {
         let detail = "page faults are not told: the kernel does not say when they begin";
         return Check::lacks(NAME, State::Limited, detail, "Linux with BTF on x86-64");
     }
-    if Host::read().is_before(5, 17) {
+    if host.is_before(5, 17) {
         let detail = "page faults can be recorded (-e faults), but not what is mapped there";
         return Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer (bpf_find_vma)");
     }

@@ -21,7 +21,7 @@ use crate::{
         target::Target,
     },
     host::{Host, privileges, sys},
-    output::OutputError,
+    output::{OutputError, WITH_LENGTHS},
     profile::Recording,
     record::{Ended, Progress, RecordError, RecordOptions, record},
     store,
@@ -181,8 +181,7 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
         return Err(Failure::Usage(format!("{} shows single events: add --timeline", path.display())));
     }
     let detail = super::write::detail(&outputs);
-    let has_lengths =
-        kinds(&args.event).iter().any(|kind| !matches!(kind, EventKind::Cpu | EventKind::OffCpu | EventKind::OffWake));
+    let has_lengths = kinds(&args.event).iter().any(|kind| WITH_LENGTHS.contains(kind));
     if detail.latencies && !has_lengths {
         return Err(Failure::Usage(OutputError::NoLengths.to_string()));
     }
@@ -383,7 +382,7 @@ fn options_json(args: &Args, clock: Clock, unwind: Unwind) -> serde_json::Value 
 
 /// Waits for a command that was recorded, and gives its exit code; 0 for other targets.
 fn finish_command(target: &Target, ended: Ended, quiet: bool) -> Result<u8, Failure> {
-    let Target::Command { tgid, argv } = target else { return Ok(0) };
+    let Target::Command { tgid, argv, .. } = target else { return Ok(0) };
     match ended {
         // Ctrl-C in a terminal reaches the command by itself.
         Ended::Signal(signal) if !signal.from_terminal => sys::send_signal(*tgid, signal.number),

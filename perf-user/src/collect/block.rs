@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfLoader};
 use super::{
     AttachError, EventKind,
     links::{Links, load_raw},
-    maps::size,
+    maps::{size, tell},
     session::{SessionOptions, Unwind},
 };
 use crate::host::{
@@ -83,9 +83,7 @@ impl BlockCollector {
         options: &SessionOptions,
     ) {
         let Globals { offsets, tells_start, request_argument, files_told } = globals;
-        for (name, offset) in offsets {
-            loader.override_global(name, offset, true);
-        }
+        tell(loader, offsets);
         loader
             .override_global("TELLS_START", tells_start, true)
             .override_global("FILES_TOLD", files_told, true)

@@ -1,21 +1,18 @@
 //! CPU sampling: a perf event on every CPU, the CPU's cycles where it counts them, else the kernel's clock.
 
-use std::collections::BTreeMap;
-
 use aya::{
     Ebpf, EbpfLoader,
-    programs::perf_event::{
-        HardwareEvent, PerfEvent, PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent,
-    },
+    programs::perf_event::{HardwareEvent, PerfEventConfig, SamplePolicy, SoftwareEvent},
 };
 use perf_ebpf::{cpu::CpuValue, sample::Key};
 use zerocopy::FromBytes as _;
 
 use super::{
     AttachError, Collector, RawSample, ValueType,
+    links::{CpuLinks, load_perf},
     session::{Unwind, can_walk},
 };
-use crate::host::{Host, Unsupported, online_cpus, sys};
+use crate::host::{Host, Unsupported, sys};
 
 /// What makes the CPUs take samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +45,21 @@ impl Clock {
             Self::CpuClock => "cpu-clock",
         }
     }
+
+    /// The event of a CPU that takes so many samples a second.
+    fn event(self, cpu: u32, frequency_hz: u64) -> (PerfEventConfig, SamplePolicy) {
+        match self {
+            // A fixed number of cycles: adapting it to the frequency, as the kernel can, would give a thread on a quiet CPU
+            // more samples for the same work than one on a busy CPU.
+            Self::Cycles => (
+                PerfEventConfig::Hardware(HardwareEvent::CpuCycles),
+                SamplePolicy::Period(cycles_per_second(cpu).unwrap_or(FALLBACK_HZ) / frequency_hz.max(1)),
+            ),
+            Self::CpuClock => {
+                (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(period_ns(frequency_hz)))
+            }
+        }
+    }
 }
 
 /// The CPU sampler.
@@ -58,7 +70,7 @@ pub struct CpuCollector {
     entries: u32,
     /// The program that was loaded.
     program: &'static str,
-    links: BTreeMap<u32, PerfEventLink>,
+    links: CpuLinks,
 }
 
 /// The program's name in the object, and that of the one that walks user stacks by tables and reads Python frames.
@@ -78,7 +90,7 @@ impl CpuCollector {
     /// Samples `frequency_hz` times a second; the maps hold `entries` distinct records a window.
     #[must_use]
     pub fn new(frequency_hz: u64, clock: Clock, entries: u32) -> Self {
-        Self { frequency_hz, clock, entries, program: PROGRAM, links: BTreeMap::new() }
+        Self { frequency_hz, clock, entries, program: PROGRAM, links: CpuLinks::default() }
     }
 
     /// The same, not loaded yet.
@@ -108,33 +120,6 @@ impl CpuCollector {
             Clock::CpuClock => period_ns(self.frequency_hz),
         }
     }
-
-    /// A CPU that has gone offline since it was looked for has nothing to be sampled.
-    fn attach_online(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
-        match self.attach_cpu(program, cpu) {
-            Err(_) if !online_cpus().contains(&cpu) => Ok(()),
-            attached => attached,
-        }
-    }
-
-    fn attach_cpu(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), AttachError> {
-        let (config, policy) = match self.clock {
-            // A fixed number of cycles: adapting it to the frequency, as the kernel can, would give a thread on a quiet CPU
-            // more samples for the same work than one on a busy CPU.
-            Clock::Cycles => (
-                PerfEventConfig::Hardware(HardwareEvent::CpuCycles),
-                SamplePolicy::Period(cycles_per_second(cpu).unwrap_or(FALLBACK_HZ) / self.frequency_hz.max(1)),
-            ),
-            Clock::CpuClock => {
-                (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(period_ns(self.frequency_hz)))
-            }
-        };
-        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
-        let refused = |source| AttachError::PerfEvent { cpu, source };
-        let link = program.attach(config, scope, policy, false).map_err(refused)?;
-        self.links.insert(cpu, program.take_link(link).map_err(refused)?);
-        Ok(())
-    }
 }
 
 /// Nanoseconds between samples.
@@ -155,11 +140,6 @@ fn cycles_per_second(cpu: u32) -> Option<u64> {
         line.rsplit_once(':')?.1.trim().parse::<f64>().ok()
     };
     highest_khz.map(|khz| khz * 1_000).or_else(|| Some((now_mhz()? * 1e6) as u64)).filter(|hz| *hz > 0)
-}
-
-fn program<'bpf>(bpf: &'bpf mut Ebpf, name: &'static str) -> Result<&'bpf mut PerfEvent, AttachError> {
-    let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
-    program.try_into().map_err(AttachError::program(name))
 }
 
 impl Collector for CpuCollector {
@@ -194,8 +174,7 @@ impl Collector for CpuCollector {
                 WALKING
             }
         };
-        let name = self.program;
-        program(bpf, name)?.load().map_err(AttachError::program(name))
+        load_perf(bpf, self.program)
     }
 
     fn configure<'loader>(&'loader self, loader: &mut EbpfLoader<'loader>) {
@@ -205,23 +184,17 @@ impl Collector for CpuCollector {
     }
 
     fn attach(&mut self, bpf: &mut Ebpf, host: &Host) -> Result<(), AttachError> {
-        let program = program(bpf, self.program)?;
-        host.cpus.iter().try_for_each(|cpu| self.attach_online(program, *cpu))
+        let Self { program, clock, frequency_hz, links, .. } = self;
+        links.attach(&host.cpus, |links, cpu| links.add(bpf, program, cpu, clock.event(cpu, *frequency_hz)))
     }
 
     fn follow_cpus(&mut self, bpf: &mut Ebpf, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
-        // A CPU that went offline took its event with it; if it comes back, it needs a new one.
-        self.links.retain(|cpu, _| stayed.contains(cpu));
-        let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.links.contains_key(cpu)).collect();
-        if !new.is_empty() {
-            let program = program(bpf, self.program)?;
-            new.iter().try_for_each(|cpu| self.attach_online(program, *cpu))?;
-        }
-        Ok(new)
+        let Self { program, clock, frequency_hz, links, .. } = self;
+        links.follow(stayed, online, |links, cpu| links.add(bpf, program, cpu, clock.event(cpu, *frequency_hz)))
     }
 
     fn detach(&mut self) {
-        self.links.clear();
+        self.links.detach();
     }
 
     fn decode(&self, key: &[u8], value: &[u8]) -> Option<RawSample> {

@@ -1,22 +1,19 @@
 //! Page faults: a tracepoint tells when they begin, and the kernel's own counts of them when they end.
 
-use std::collections::BTreeMap;
-
 use aya::{
     Ebpf, EbpfLoader,
-    programs::perf_event::{PerfEvent, PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
+    programs::perf_event::{PerfEventConfig, SamplePolicy, SoftwareEvent},
 };
 
 use super::{
     AttachError, EventKind,
-    links::{Links, load_raw},
-    maps::size,
+    links::{CpuLinks, Links, load_perf, load_raw},
+    maps::{size, tell},
     session::{SessionOptions, Unwind},
 };
 use crate::host::{
     Host, Unsupported,
     block::{Offset, block_offsets},
-    online_cpus,
 };
 
 /// Threads whose faults are followed at once: those that had one last.
@@ -30,12 +27,13 @@ const WALKING: &str = "fault_user_walk";
 /// The events of a page that is needed, by the program, and by the kernel for it.
 const TRACEPOINTS: [&str; 2] = ["page_fault_user", "page_fault_kernel"];
 
+type Ends = &'static [(&'static str, SoftwareEvent)];
+
 /// The programs that are told of the ends of faults, and the counts that tell them.
-const ENDS: [(&str, SoftwareEvent); 2] =
-    [("fault_minor", SoftwareEvent::PageFaultsMin), ("fault_major", SoftwareEvent::PageFaultsMaj)];
+const ENDS: Ends = &[("fault_minor", SoftwareEvent::PageFaultsMin), ("fault_major", SoftwareEvent::PageFaultsMaj)];
 /// The same where the kernel tells what is mapped (`bpf_find_vma`, 5.17).
-const MAPPED: [(&str, SoftwareEvent); 2] =
-    [("fault_minor_mapped", SoftwareEvent::PageFaultsMin), ("fault_major_mapped", SoftwareEvent::PageFaultsMaj)];
+const MAPPED: Ends =
+    &[("fault_minor_mapped", SoftwareEvent::PageFaultsMin), ("fault_major_mapped", SoftwareEvent::PageFaultsMaj)];
 
 /// Whether the running kernel tells when page faults begin.
 #[must_use]
@@ -72,9 +70,9 @@ impl Globals {
 #[derive(Debug)]
 pub struct FaultsCollector {
     begins: &'static str,
-    ends: &'static [(&'static str, SoftwareEvent)],
+    ends: Ends,
     begin_links: Links,
-    end_links: BTreeMap<u32, Vec<PerfEventLink>>,
+    end_links: CpuLinks,
 }
 
 impl FaultsCollector {
@@ -85,29 +83,25 @@ impl FaultsCollector {
         cpus: usize,
         options: &SessionOptions,
     ) {
-        for (name, offset) in &globals.offsets {
-            loader.override_global(name, offset, true);
-        }
+        tell(loader, &globals.offsets);
         if options.records(EventKind::Faults) {
             size(loader, [("OPEN_FAULTS", THREADS.max(THREADS_OF_CPU.saturating_mul(cpus as u32)))]);
         }
     }
 
     /// Loads its programs; `python` says that they read Python frames too.
-    pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
+    pub(super) fn load(bpf: &mut Ebpf, host: &Host, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
         let begins = if unwind.walks(python) { WALKING } else { BEGINS };
-        let ends = if Host::read().is_before(5, 17) { &ENDS } else { &MAPPED };
+        let ends = if host.is_before(5, 17) { ENDS } else { MAPPED };
         load_raw(bpf, begins)?;
-        for (name, _) in ends {
-            program(bpf, name)?.load().map_err(AttachError::program(name))?;
-        }
-        Ok(Self { begins, ends, begin_links: Links::default(), end_links: BTreeMap::new() })
+        ends.iter().try_for_each(|(name, _)| load_perf(bpf, name))?;
+        Ok(Self { begins, ends, begin_links: Links::default(), end_links: CpuLinks::default() })
     }
 
     /// Attaches its programs. What tells the beginning first: what ends without one is counted as lost.
     pub(super) fn attach(&mut self, bpf: &mut Ebpf, cpus: &[u32]) -> Result<(), AttachError> {
         self.begin_links.attach(bpf, TRACEPOINTS.map(|tracepoint| (self.begins, tracepoint)))?;
-        cpus.iter().try_for_each(|cpu| self.attach_online(bpf, *cpu))
+        self.end_links.attach(cpus, |links, cpu| add(bpf, self.ends, links, cpu))
     }
 
     /// Attaches to the CPUs that are online, except those that `stayed` so; which are new.
@@ -117,39 +111,19 @@ impl FaultsCollector {
         stayed: &[u32],
         online: &[u32],
     ) -> Result<Vec<u32>, AttachError> {
-        self.end_links.retain(|cpu, _| stayed.contains(cpu));
-        let new: Vec<u32> = online.iter().copied().filter(|cpu| !self.end_links.contains_key(cpu)).collect();
-        new.iter().try_for_each(|cpu| self.attach_online(bpf, *cpu))?;
-        Ok(new)
-    }
-
-    /// A CPU that has gone offline since it was looked for has no faults.
-    fn attach_online(&mut self, bpf: &mut Ebpf, cpu: u32) -> Result<(), AttachError> {
-        match self.attach_cpu(bpf, cpu) {
-            Err(_) if !online_cpus().contains(&cpu) => Ok(()),
-            attached => attached,
-        }
-    }
-
-    fn attach_cpu(&mut self, bpf: &mut Ebpf, cpu: u32) -> Result<(), AttachError> {
-        let refused = |source| AttachError::PerfEvent { cpu, source };
-        for (name, event) in self.ends {
-            let program = program(bpf, name)?;
-            let (scope, each) = (PerfEventScope::AllProcessesOneCpu { cpu }, SamplePolicy::Period(1));
-            let link = program.attach(PerfEventConfig::Software(*event), scope, each, false).map_err(refused)?;
-            self.end_links.entry(cpu).or_default().push(program.take_link(link).map_err(refused)?);
-        }
-        Ok(())
+        self.end_links.follow(stayed, online, |links, cpu| add(bpf, self.ends, links, cpu))
     }
 
     /// Detaches its programs: of no fault is the beginning missed.
     pub(super) fn detach(&mut self) {
-        self.end_links.clear();
+        self.end_links.detach();
         self.begin_links.detach();
     }
 }
 
-fn program<'bpf>(bpf: &'bpf mut Ebpf, name: &'static str) -> Result<&'bpf mut PerfEvent, AttachError> {
-    let program = bpf.program_mut(name).ok_or(AttachError::Missing(name))?;
-    program.try_into().map_err(AttachError::program(name))
+/// Attaches what tells the ends of faults on a CPU, of each of them.
+fn add(bpf: &mut Ebpf, ends: Ends, links: &mut CpuLinks, cpu: u32) -> Result<(), AttachError> {
+    ends.iter().try_for_each(|(name, event)| {
+        links.add(bpf, name, cpu, (PerfEventConfig::Software(*event), SamplePolicy::Period(1)))
+    })
 }

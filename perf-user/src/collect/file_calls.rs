@@ -11,7 +11,7 @@ use perf_ebpf::{
 use super::{
     AttachError, EventKind,
     links::{Links, load_raw},
-    maps::{fill, size},
+    maps::{fill, size, tell},
     session::{SessionOptions, Unwind},
 };
 use crate::host::{
@@ -104,9 +104,7 @@ impl FileCallsCollector {
         cpus: usize,
         options: &SessionOptions,
     ) {
-        for (name, offset) in &globals.offsets {
-            loader.override_global(name, offset, true);
-        }
+        tell(loader, &globals.offsets);
         let [first, last] = &globals.ephemeral;
         loader.override_global("EPHEMERAL_FIRST", first, true).override_global("EPHEMERAL_LAST", last, true);
         loader.override_global("TELLS_RESULT", &globals.tells_result, true).override_global(

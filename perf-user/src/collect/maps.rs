@@ -1,4 +1,4 @@
-//! The sizes of maps, and what user space puts into them.
+//! The sizes of maps, what user space puts into them, and what programs are told of the kernel.
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -6,6 +6,7 @@ use aya::{
 };
 
 use super::AttachError;
+use crate::host::block::Offset;
 
 /// How many entries maps are to have so that tests can see what happens when they are full.
 #[must_use]
@@ -18,6 +19,13 @@ pub(super) fn size(loader: &mut EbpfLoader<'_>, maps: impl IntoIterator<Item = (
     let most = entries_for_tests().unwrap_or(u32::MAX);
     for (map, entries) in maps {
         loader.map_max_entries(map, entries.min(most));
+    }
+}
+
+/// Tells programs where the running kernel keeps things, before the object is loaded.
+pub(super) fn tell<'globals>(loader: &mut EbpfLoader<'globals>, offsets: &'globals [Offset]) {
+    for (name, offset) in offsets {
+        loader.override_global(name, offset, true);
     }
 }
 

@@ -168,8 +168,9 @@ impl Session {
         let (sched, block) = (sched.transpose()?, block.transpose()?);
         let file_calls =
             options.records(EventKind::Files).then(|| FileCallsCollector::load(&mut bpf, options.unwind, reads_python));
-        let faults =
-            options.records(EventKind::Faults).then(|| FaultsCollector::load(&mut bpf, options.unwind, reads_python));
+        let faults = options
+            .records(EventKind::Faults)
+            .then(|| FaultsCollector::load(&mut bpf, host, options.unwind, reads_python));
         let (file_calls, faults) = (file_calls.transpose()?, faults.transpose()?);
         let (options, timing) = (options.clone(), None);
         Ok(Self { bpf, options, collector, sched, calls, block, file_calls, faults, follow, timing, reads_python })

@@ -1,6 +1,6 @@
 //! What is recorded: which processes belong to it.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use perf_ebpf::{
     comm::{COMM_BYTES, Comm},
@@ -9,7 +9,7 @@ use perf_ebpf::{
 
 use crate::host::{
     cgroup::{self, Cgroup},
-    proc, sys,
+    proc,
 };
 
 /// The target of a recording.
@@ -27,6 +27,8 @@ pub enum Target {
     Command {
         /// Its process id.
         tgid: u32,
+        /// The file that will be executed.
+        program: PathBuf,
         /// Program and arguments.
         argv: Vec<String>,
     },
@@ -62,9 +64,8 @@ impl Target {
 
     /// The file that will be executed, where perfprobe does that.
     #[must_use]
-    pub fn program(&self) -> Option<PathBuf> {
-        let Self::Command { argv, .. } = self else { return None };
-        sys::find_program(OsStr::new(argv.first()?))
+    pub fn program(&self) -> Option<&Path> {
+        if let Self::Command { program, .. } = self { Some(program) } else { None }
     }
 
     /// The processes whose end is the end of the recording; none where it has to be ended by the clock or the user.

@@ -42,16 +42,16 @@ pub(super) fn write(
         }
         sections.push(quality(figures));
     }
-    let of_disks = report.block.iter().flat_map(html_block::sections);
     // First where they are what the page is about.
-    let at = if series.event.starts_with(EventKind::Io.name()) { 0 } else { sections.len() };
-    sections.splice(at..at, of_disks);
-    let of_files = report.file_calls.iter().flat_map(html_files::sections);
-    let at = if series.event == EventKind::Files.name() { 0 } else { sections.len() };
-    sections.splice(at..at, of_files);
-    let of_faults = report.page_faults.iter().map(html_files::faults);
-    let at = if series.event == EventKind::Faults.name() { 0 } else { sections.len() };
-    sections.splice(at..at, of_faults);
+    let mut add = |more: Vec<Section>, is_first: bool| {
+        let at = if is_first { 0 } else { sections.len() };
+        sections.splice(at..at, more);
+    };
+    let is_of = |kind: EventKind| series.event == kind.name();
+    let is_of_disks = is_of(EventKind::Io) || is_of(EventKind::IoBytes);
+    add(report.block.iter().flat_map(html_block::sections).collect(), is_of_disks);
+    add(report.file_calls.iter().flat_map(html_files::sections).collect(), is_of(EventKind::Files));
+    add(report.page_faults.iter().map(html_files::faults).collect(), is_of(EventKind::Faults));
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
     sections.push(Section { heading: "Overhead".into(), text: report.overhead_lines(), ..Section::default() });

@@ -14,27 +14,14 @@ use crate::report::human::{duration, thousands};
 /// Maps of a picture: those whose time in all is the longest.
 const MAPS: usize = 8;
 
-/// Of these the lengths are known; where none is asked for, the first that has some: those first that are only recorded on request.
-const EVENTS: [EventKind; 5] =
+/// Of these the lengths are known. Where none is asked for, the first that has some is drawn: those first that are only recorded on
+/// request.
+pub const WITH_LENGTHS: [EventKind; 5] =
     [EventKind::Files, EventKind::Faults, EventKind::Syscalls, EventKind::Io, EventKind::Sched];
 
 pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Write) -> Result<(), OutputError> {
     let latencies = &profile.latencies;
-    let is_recorded = |event: &str| profile.series(event).is_some();
-    let known = EVENTS.map(EventKind::name);
-    let has = |event: &str| latencies.maps.keys().any(|(of, _)| *of == event);
-    if options.event.is_some() {
-        series(profile, options)?;
-    }
-    let event = match &options.event {
-        Some(event) if EVENTS.iter().any(|kind| kind.name() == event) => event.as_str(),
-        Some(event) => return Err(OutputError::NoLatencies { event: event.clone() }),
-        None => {
-            let found =
-                known.into_iter().find(|event| has(event)).or(known.into_iter().find(|event| is_recorded(event)));
-            found.ok_or(OutputError::NoLengths)?
-        }
-    };
+    let event = event(profile, options)?;
     let mut found: Vec<(&str, &Latency)> = latencies
         .maps
         .iter()
@@ -64,6 +51,20 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Wr
     };
     flamegraphs::latency_maps(&maps, out)?;
     Ok(())
+}
+
+/// The event that is drawn.
+fn event<'a>(profile: &Profile, options: &'a ExportOptions) -> Result<&'a str, OutputError> {
+    let known = WITH_LENGTHS.map(EventKind::name);
+    if let Some(event) = &options.event {
+        series(profile, options)?;
+        let is_known = known.contains(&event.as_str());
+        return if is_known { Ok(event) } else { Err(OutputError::NoLatencies { event: event.clone() }) };
+    }
+    let has_some = |event: &&str| profile.latencies.maps.keys().any(|(of, _)| of == event);
+    let is_recorded = |event: &&str| profile.series(event).is_some();
+    let found = known.into_iter().find(has_some).or_else(|| known.into_iter().find(is_recorded));
+    found.ok_or(OutputError::NoLengths)
 }
 
 /// What an event is of, in words.

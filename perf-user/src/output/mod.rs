@@ -14,6 +14,8 @@ mod svg;
 mod trace;
 mod tracks;
 
+pub use latency::WITH_LENGTHS;
+
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -146,16 +146,17 @@ pub fn record(
     if scan_first {
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
-    let throttling = Throttling::of(&target.processes());
+    let members = target.processes();
+    let throttling = Throttling::of(&members);
     let files = options.session.records(EventKind::Files);
-    let queues = if files { AcceptQueues::of(&target.processes()) } else { AcceptQueues::default() };
+    let queues = if files { AcceptQueues::of(&members) } else { AcceptQueues::default() };
     let ends = target.ends_with();
     let mut watched: Vec<OwnedFd> = ends.iter().filter_map(|tgid| sys::pidfd_open(*tgid).ok()).collect();
     let events = events(&options);
     let frequency_hz = options.collector.frequency_hz();
     let (mut session, mut code) = load(host, options.session.clone(), options.collector, &mut recording)?;
     if let Some(program) = target.program() {
-        code.expect(program);
+        code.expect(program.to_owned());
     }
     code.follow_whole(&mut session, &mut tasks);
     if let Some(why) = session.attach(host)? {

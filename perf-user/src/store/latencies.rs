@@ -1,5 +1,7 @@
 //! How long things took, window by window, in a recording.
 
+use std::collections::HashMap;
+
 use super::{
     lengths::{self, TOO_LARGE},
     read::Unreadable,
@@ -34,7 +36,7 @@ pub(super) fn load(rows: &Rows<'_>) -> Result<Latencies, Unreadable> {
     let each = windows.len().div_ceil(PARTS).max(1);
     let parts: Vec<(u64, u64)> = windows.chunks(each).map(span).collect();
     let places = windows.iter().enumerate().map(|(at, (id, _))| (*id, (at / each) as u32));
-    let places: std::collections::HashMap<i64, u32> = places.collect();
+    let places: HashMap<i64, u32> = places.collect();
     let of_thread = rows.selection.tid.is_some();
     let mut found = Latencies { parts, of_thread, ..Latencies::default() };
     for (kind, sql) in QUERIES {

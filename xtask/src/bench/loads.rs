@@ -50,6 +50,22 @@ const fn step(more_ns: &'static str, in_unit: f64, cpu: &'static str) -> Option<
     })
 }
 
+/// Redis, and what asks it, over whatever connects the two.
+const fn redis(server: Server, work: &'static str) -> Load {
+    Load {
+        name: "Redis",
+        packages: &["redis-server", "redis-tools"],
+        prepare: "",
+        server: Some(server),
+        work,
+        amount: 400_000,
+        rate: requests,
+        unit: "requests",
+        step: None,
+        is_one_process: true,
+    }
+}
+
 /// What waits. The first does nothing else.
 pub(super) const WAITS: &[Load] = &[
     Load {
@@ -77,21 +93,13 @@ pub(super) const WAITS: &[Load] = &[
         step: None,
         is_one_process: false,
     },
-    Load {
-        name: "Redis",
-        packages: &["redis-server", "redis-tools"],
-        prepare: "",
-        server: Some(Server {
+    redis(
+        Server {
             run: "taskset -c $CPU redis-server --port 0 --unixsocket $PWD/socket --save ''",
             answers: "redis-cli -s $PWD/socket ping",
-        }),
-        work: "taskset -c 0 redis-benchmark -s $PWD/socket -t get,set -n $N -c 20 --csv",
-        amount: 400_000,
-        rate: requests,
-        unit: "requests",
-        step: None,
-        is_one_process: true,
-    },
+        },
+        "taskset -c 0 redis-benchmark -s $PWD/socket -t get,set -n $N -c 20 --csv",
+    ),
     Load {
         name: "PostgreSQL",
         packages: &["postgresql"],
@@ -143,21 +151,13 @@ pub(super) const FILES: &[Load] = &[
         step: None,
         is_one_process: false,
     },
-    Load {
-        name: "Redis",
-        packages: &["redis-server", "redis-tools"],
-        prepare: "",
-        server: Some(Server {
+    redis(
+        Server {
             run: "taskset -c $CPU redis-server --bind 127.0.0.1 --port 27379 --save ''",
             answers: "redis-cli -p 27379 ping",
-        }),
-        work: "taskset -c 0 redis-benchmark -p 27379 -t get,set -n $N -c 20 --csv",
-        amount: 400_000,
-        rate: requests,
-        unit: "requests",
-        step: None,
-        is_one_process: true,
-    },
+        },
+        "taskset -c 0 redis-benchmark -p 27379 -t get,set -n $N -c 20 --csv",
+    ),
     Load {
         name: "nginx",
         packages: &["nginx-light", "apache2-utils"],

@@ -124,7 +124,8 @@ impl TargetArgs {
         let tgid = child.tgid();
         let argv: Vec<_> = self.command.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let name = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
-        let target = Target::Command { tgid, argv };
+        let program = PathBuf::from(OsString::from_vec(program.into_bytes()));
+        let target = Target::Command { tgid, program, argv };
         Ok(Chosen {
             target,
             label: format!("{name} (pid {tgid})"),
@@ -191,7 +192,7 @@ impl Chosen {
             Target::Comm(name) => json!({"kind": "comm", "comm": name}),
             Target::Cgroup(cgroup) => json!({"kind": "cgroup", "path": cgroup.path, "id": cgroup.id}),
             Target::All => json!({"kind": "all"}),
-            Target::Command { tgid, argv } => json!({"kind": "command", "pids": [tgid], "argv": argv}),
+            Target::Command { tgid, argv, .. } => json!({"kind": "command", "pids": [tgid], "argv": argv}),
         }
     }
 
