@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.machines {
         machines::run(&mut counts)?;
     }
-    println!("{counts}");
+    println!("{}{counts}", counts.failures());
     if counts.failed > 0 {
         bail!("{} tests or checks failed", counts.failed);
     }
@@ -142,8 +142,8 @@ fn check_object(counts: &mut Counts) {
     if toolchain::has_nightly() {
         counts.check("ebpf --check", ebpf::run(&ebpf::Args { check: true }));
     } else if env::var_os("CI").is_some() {
-        println!("ebpf --check: the toolchain {} is missing: run `cargo xtask ebpf`", pins::NIGHTLY_VERSION);
-        counts.failed += 1;
+        counts
+            .fail(format!("ebpf --check: the toolchain {} is missing: run `cargo xtask ebpf`", pins::NIGHTLY_VERSION));
     } else {
         println!(
             "{SKIP_MARK} ebpf --check: {} is not installed; `cargo xtask ebpf` installs it",

@@ -49,8 +49,7 @@ pub(super) fn run(choices: &[String], filter: &[String], counts: &mut Counts) ->
     let script = script(&executables()?, filter)?;
     let matrix = Matrix::prepare(choices)?;
     for why in &matrix.missing_required {
-        println!("{why}");
-        counts.failed += 1;
+        counts.fail(why.clone());
     }
     for why in &matrix.missing_optional {
         println!("{SKIP_MARK} {why}");
@@ -63,13 +62,12 @@ pub(super) fn run(choices: &[String], filter: &[String], counts: &mut Counts) ->
         }
     })?;
     for run in &runs {
-        *counts += of_kernel(run)?;
+        counts.take(&run.kernel.release, of_kernel(run)?);
     }
     let ran =
         |name: &str| runs.iter().flat_map(|run| &run.lines).any(|line| line.starts_with(&format!("test {name} ...")));
     for name in CORE.iter().filter(|name| in_ci && !ran(name)) {
-        println!("{name}: no kernel has run this test");
-        counts.failed += 1;
+        counts.fail(format!("{name}: no kernel has run this test"));
     }
     let retried = runs.iter().filter(|run| run.retried).count();
     println!("{} kernels in {} s, {retried} started twice", runs.len(), started.elapsed().as_secs());
@@ -93,14 +91,8 @@ pub(super) fn of_tests(name: &str, run: &Run) -> Counts {
     match &run.ended.code {
         Ok(0) => {}
         Ok(_) if counts.failed > 0 => {}
-        Ok(code) => {
-            println!("{name}: the tests ended with {code} and no failed test");
-            counts.failed += 1;
-        }
-        Err(why) => {
-            println!("{name}: no result: {why}");
-            counts.failed += 1;
-        }
+        Ok(code) => counts.fail(format!("{name}: the tests ended with {code} and no failed test")),
+        Err(why) => counts.fail(format!("{name}: no result: {why}")),
     }
     counts
 }
