@@ -18,11 +18,13 @@ pub enum Operation {
     Discard = 3,
     /// Another.
     Other = 4,
+    /// To write what was left in memory: the kernel does that later, by threads of its own, for who left it there.
+    Writeback = 5,
 }
 
 impl Operation {
     /// All.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Flush, Self::Discard, Self::Other];
+    pub const ALL: [Self; 6] = [Self::Read, Self::Write, Self::Flush, Self::Discard, Self::Other, Self::Writeback];
 
     /// By the flags of a request (`cmd_flags`; `REQ_OP_*`) and its length.
     #[inline(always)]
@@ -80,6 +82,51 @@ pub struct FileKey {
     /// Which of the files that have had this number, as the file system tells them apart.
     pub generation: u32,
 }
+
+/// Pages of a file, [`DIRTY_PAGES`] of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DirtyKey {
+    /// Where the kernel has the file's pages: an address, which another file's may have later.
+    pub mapping: u64,
+    /// Which of its parts of so many pages.
+    pub part: u64,
+}
+
+/// Whose pages are told apart: no finer than so many pages of a file, of which a thread mostly writes more at once.
+pub const DIRTY_PAGES: u64 = 64;
+
+/// Who changed pages last that are to be written. All times are `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Dirtier {
+    /// Who, and where. [`Key::why`] is [`Operation::Writeback`].
+    pub key: Key,
+    /// The file's [`FileKey::inode`].
+    pub inode: u64,
+    /// From which place, as [`crate::sched::WaitKey::place`], without how it was taken; 0 if that is not known.
+    pub at: u64,
+    /// When the first of them was written since; 0 if none was.
+    pub written_ns: u64,
+}
+
+/// What a CPU's last thread that changed a page changed. Sets of pages follow one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LastChange {
+    /// Which pages.
+    pub pages: DirtyKey,
+    /// When that was taken note of.
+    pub noted_ns: u64,
+    /// The thread.
+    pub tid: u64,
+}
+
+/// A thread that goes on to change the same pages is taken note of this often.
+pub const NOTED_NS: u64 = 1_000_000;
+
+/// When pages are written, this much later none of those that were changed before are left: what is written then, others have changed.
+pub const WRITTEN_NS: u64 = 1_000_000_000;
 
 /// Bytes of [`FileName::text`] that parts begin in.
 pub const NAME_BYTES: usize = 256;

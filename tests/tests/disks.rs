@@ -119,6 +119,44 @@ fn requests_are_those_of_the_functions_that_asked() {
 }
 
 #[test]
+fn what_the_kernel_writes_later_is_for_who_left_it_in_memory() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(mut disk) = LoopDevice::over_file(&lab, 128) else { return };
+    let Some(folder) = disk.mount(&lab) else { return };
+    let recorder = lab.record().frequency(99).option("--event", "cpu,io");
+    let recording = recorder.command(&Program::c("later.c"), &["1", folder.to_str().unwrap()]).run();
+    let untold = assert_whole(&recording);
+    let files = &block(&recording).files;
+    let bytes = |operation: &str, name: &str| -> u64 {
+        let path = folder.join(name).display().to_string();
+        files.iter().filter(|file| file.operation == operation && file.file == path).map(|file| file.bytes).sum()
+    };
+    for (operation, name, known) in
+        [("writeback", "written", 16 << 20), ("writeback", "mapped", 8 << 20), ("write", "own", 4 << 20)]
+    {
+        // A request is of a MiB or two.
+        let told = bytes(operation, name);
+        assert!((known - untold * (2 << 20)..=known).contains(&told), "{operation} {name}: {told}: {files:#?}");
+    }
+    assert_eq!(bytes("write", "written") + bytes("write", "mapped") + bytes("writeback", "own"), 0, "{files:#?}");
+    if !Doctor::walks_by_tables(&lab) {
+        return;
+    }
+    // By the same sums, of functions: pages that are changed in a mapping are so in a fault.
+    let io = recording.report.io.as_ref().expect("requests were recorded");
+    let why = format!("writeback {}", disk.name());
+    let ns = |function: &str| -> u64 {
+        let places = io.places.iter().filter(|place| place.function == function && place.why == why);
+        places.map(|place| place.value).sum()
+    };
+    let of_file = |name: &str| -> u64 {
+        let path = folder.join(name).display().to_string();
+        files.iter().filter(|file| file.operation == "writeback" && file.file == path).map(|file| file.total_ns).sum()
+    };
+    assert_eq!([ns("fill"), ns("touches")], [of_file("written"), of_file("mapped")], "{:#?}", io.places);
+}
+
+#[test]
 fn files_that_have_one_number_one_after_another_are_told_apart() {
     let Some(lab) = Lab::open() else { return };
     let Some(mut disk) = LoopDevice::over_file(&lab, 64) else { return };

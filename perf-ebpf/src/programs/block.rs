@@ -12,6 +12,7 @@ use core::ffi::c_void;
 use perf_ebpf::{
     block::{OpenRequest, Operation},
     counters::Counter,
+    sched::NO_SYSTEM_CALL,
     stack::mix,
     target::BOTH_SIDES,
 };
@@ -25,6 +26,7 @@ use super::{
     stacks::{Busy, PROCESS},
     system_call::{Entry, argument_by_offset, by_offset},
     target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
+    writeback,
 };
 
 /// 1 if the kernel tells when requests are asked for (`block_io_start`, 6.5); else that is when they are first heard of: where they
@@ -217,6 +219,15 @@ fn starts(
         return 0;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
+    if writeback::is_kernels()
+        && let Some(busy) = Busy::claim()
+    {
+        let of_another = block_writeback(id);
+        busy.give_back();
+        if of_another == 0 {
+            return 0;
+        }
+    }
     if !is_target((pid_tgid >> 32) as u32) {
         return 0;
     }
@@ -278,6 +289,28 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     calls::take_note_of_request(pid_tgid as u32);
     #[cfg(bpf_target_arch = "x86_64")]
     super::faults::take_note_of_request(pid_tgid as u32);
+    0
+}
+
+/// Keeps a request of a thread of the kernel's own for who changed the pages that it writes; 1 if that is not known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn block_writeback(request: u64) -> i64 {
+    let at = request as *const c_void;
+    if read_u32(at, REQUEST_FLAGS.load()) & 0xff != Operation::Write as u32 {
+        return 1;
+    }
+    let generation = generation();
+    let (Some(key), Some(counters)) = (writeback::dirtier(at), counters(generation)) else { return 1 };
+    count(counters, Counter::IoStarted);
+    block_open(request, bpf_get_current_pid_tgid(), NO_SYSTEM_CALL, 0, generation);
+    let Some(open) = OPENING.get_ptr_mut(0) else { return 1 };
+    // SAFETY: this CPU's, and it is claimed.
+    let open = unsafe { &mut *open };
+    open.key = *key;
+    if OPEN_IO.insert(request, &*open, u64::from(BPF_ANY)).is_err() {
+        count(counters, Counter::IoLostFull);
+    }
     0
 }
 

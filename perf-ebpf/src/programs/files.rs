@@ -88,9 +88,9 @@ pub(super) fn file(request: *const c_void, bytes: u32, call: u32, argument: u64,
     let open = if takes_descriptor(call) { file_of(argument) } else { core::ptr::null() };
     // Past the page cache, pages are the program's own, which may be those of another file.
     let direct = !open.is_null() && read_u32(open, FILE_FLAGS.load()) & O_DIRECT != 0;
-    let mapping = if direct || bytes == 0 { core::ptr::null() } else { mapping_of(request) };
+    let mapping = if direct || bytes == 0 { core::ptr::null() } else { mapping_of(page_of(request)) };
     let inode = if !mapping.is_null() {
-        of_disk(pointer(mapping, MAPPING_INODE.load()))
+        of_disk(owner_of(mapping))
     } else if !open.is_null() && (direct || bytes == 0) {
         // Else it is memory that is swapped, or the file system's own.
         pointer(open, FILE_INODE.load())
@@ -123,7 +123,7 @@ pub(super) fn system_of(inode: *const c_void) -> *const c_void {
 pub(super) fn key_of(inode: *const c_void, system: *const c_void) -> FileKey {
     let system = read_u32(system, SYSTEM_DEVICE.load());
     let generation = read_u32(inode, INODE_GENERATION.load());
-    FileKey { inode: read_u64(inode, INODE_NUMBER.load()), system, generation }
+    FileKey { inode: number_of(inode), system, generation }
 }
 
 /// The inode of an open file.
@@ -136,6 +136,18 @@ pub(super) fn inode_of(file: *const c_void) -> *const c_void {
 #[inline(always)]
 pub(super) fn magic_of(system: *const c_void) -> u32 {
     read_u32(system, SYSTEM_MAGIC.load())
+}
+
+/// Whose pages these are.
+#[inline(always)]
+pub(super) fn owner_of(mapping: *const c_void) -> *const c_void {
+    pointer(mapping, MAPPING_INODE.load())
+}
+
+/// [`FileKey::inode`].
+#[inline(always)]
+pub(super) fn number_of(inode: *const c_void) -> u64 {
+    read_u64(inode, INODE_NUMBER.load())
 }
 
 /// Whether no directory has it any more.
@@ -184,19 +196,28 @@ pub(super) fn pointer(structure: *const c_void, offset: u32) -> *const c_void {
     read_u64(structure, offset) as *const c_void
 }
 
-/// Whose pages a request reads or writes, a file's or a disk's; null if they are memory of a process, or that is not known.
+/// The first page that a request reads or writes; null if it has none.
 #[inline(always)]
-fn mapping_of(request: *const c_void) -> *const c_void {
+pub(super) fn page_of(request: *const c_void) -> *const c_void {
     let bio = pointer(request, REQUEST_BIO.load());
     if bio.is_null() {
         return bio;
     }
     // The first part of the first: `bio_vec.bv_page` is its first member.
-    let mut page = pointer(pointer(bio, BIO_PAGES.load()), 0);
+    let page = pointer(pointer(bio, BIO_PAGES.load()), 0);
     // A page that is not the first of several says where that is, or, from 7.0 on, which bits of its own address to take.
     let head = read_u64(page, PAGE_HEAD.load());
-    if head & 1 != 0 {
-        page = if head >= HEAD_MASKS { page as u64 & head } else { head - 1 } as *const c_void;
+    if head & 1 == 0 {
+        return page;
+    }
+    (if head >= HEAD_MASKS { page as u64 & head } else { head - 1 }) as *const c_void
+}
+
+/// Whose page it is, a file's or a disk's; null if it is memory of a process, or that is not known.
+#[inline(always)]
+pub(super) fn mapping_of(page: *const c_void) -> *const c_void {
+    if page.is_null() {
+        return page;
     }
     let mapping = pointer(page, PAGE_MAPPING.load());
     // Its lowest bits say what else it can be: memory of a process, above all.
@@ -209,7 +230,7 @@ fn mapping_of(request: *const c_void) -> *const c_void {
 /// The inode if its file system is on a disk, else null: file systems in memory have none, nor has the one whose files the disks
 /// themselves are, with what file systems keep there for themselves.
 #[inline(always)]
-fn of_disk(inode: *const c_void) -> *const c_void {
+pub(super) fn of_disk(inode: *const c_void) -> *const c_void {
     let system = system_of(inode);
     let is_on_disk = !pointer(system, SYSTEM_DISK.load()).is_null() || magic_of(system) == BTRFS;
     if is_on_disk { inode } else { core::ptr::null() }

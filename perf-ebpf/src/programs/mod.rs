@@ -30,6 +30,7 @@ mod timeline;
 mod unwind;
 mod uring;
 mod waking;
+mod writeback;
 
 /// The kernel requires a licence that is compatible with the GPL for the helpers used here.
 #[unsafe(no_mangle)]

@@ -23,6 +23,8 @@ const ALL_SUMS: u32 = 8_192;
 const FILES: u32 = 4_096;
 /// Names of files, where those of calls are among them.
 const NAMES: u32 = 8_192;
+/// Pages that are changed and not written yet, [`perf_ebpf::block::DIRTY_PAGES`] each: of 4 GB.
+const DIRTY: u32 = 16_384;
 /// Requests by stack, in a window.
 const TIMES: u32 = 8_192;
 
@@ -39,8 +41,9 @@ const EXACT: [(&str, &str); 5] = [
 const OLDER: [(&str, &str); 3] =
     [("io_complete", "block_rq_complete"), ("io_merge", "block_rq_merge"), ("io_requeue", "block_rq_requeue")];
 
-const START: &str = "io_start";
-const WALKING: &str = "io_start_walk";
+/// What asks for requests, and what changes the pages that the kernel writes later; and the same with stacks walked by tables.
+const STACKS: [&str; 2] = ["io_start", "page_changes"];
+const WALKING: [&str; 2] = ["io_start_walk", "page_changes_walk"];
 
 /// What programs are told of the running kernel.
 #[derive(Debug, Default)]
@@ -57,9 +60,9 @@ impl Globals {
         if !options.records(EventKind::Io) {
             return Ok(Self::default());
         }
-        let BlockOffsets { requests, files, request_argument, tells_start, .. } = block_offsets()?;
+        let BlockOffsets { requests, files, writeback, request_argument, tells_start, .. } = block_offsets()?;
         Ok(Self {
-            offsets: requests.iter().chain(files).copied().collect(),
+            offsets: requests.iter().chain(files).chain(writeback).copied().collect(),
             tells_start: u32::from(*tells_start),
             request_argument: *request_argument,
             files_told: u32::from(!files.is_empty()),
@@ -71,6 +74,7 @@ impl Globals {
 #[derive(Debug)]
 pub struct BlockCollector {
     start: &'static str,
+    changes: Option<&'static str>,
     links: Links,
 }
 
@@ -95,6 +99,7 @@ impl BlockCollector {
         let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
         let maps = [
             ("OPEN_IO", OPEN),
+            ("DIRTIERS", DIRTY),
             ("IO_0", sums),
             ("IO_1", sums),
             ("IO_TIMES_0", TIMES),
@@ -109,17 +114,21 @@ impl BlockCollector {
 
     /// Loads its programs; `python` says that they read Python frames too.
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
-        let start = if unwind.walks(python) { WALKING } else { START };
+        let [start, changes] = if unwind.walks(python) { WALKING } else { STACKS };
         let others = programs()?.iter().map(|(program, _)| *program);
-        let issue = (!block_offsets()?.tells_start).then_some("io_issue");
-        others.chain(issue).chain([start]).try_for_each(|program| load_raw(bpf, program))?;
-        Ok(Self { start, links: Links::default() })
+        let offsets = block_offsets()?;
+        let issue = (!offsets.tells_start).then_some("io_issue");
+        let changes = (!offsets.writeback.is_empty()).then_some(changes);
+        others.chain(issue).chain([start]).chain(changes).try_for_each(|program| load_raw(bpf, program))?;
+        Ok(Self { start, changes, links: Links::default() })
     }
 
     /// Attaches its programs.
     pub(super) fn attach(&mut self, bpf: &mut Ebpf) -> Result<(), AttachError> {
         self.links.attach(bpf, programs()?.iter().copied())?;
-        if block_offsets()?.tells_start {
+        let offsets = block_offsets()?;
+        self.links.attach(bpf, self.changes.map(|program| (program, offsets.page_changes)))?;
+        if offsets.tells_start {
             return self.links.attach(bpf, [(self.start, "block_io_start")]);
         }
         // One that was not put into a queue is first heard of when it is given to the device: in this order.

@@ -53,6 +53,7 @@ const PROGRAMS: &[&str] = &[
     "io_done",
     "io_error",
     "io_complete",
+    "page_changes",
     "tcp_state",
     "tcp_resends",
     "tcp_resets",
@@ -73,6 +74,7 @@ const WALKING: &[&str] = &[
     "sched_waking_walk",
     "sys_exit_walk",
     "io_start_walk",
+    "page_changes_walk",
     "uring_ask_walk",
     #[cfg(target_arch = "x86_64")]
     "fault_user_walk",

@@ -7,7 +7,8 @@ use std::{
 
 use perf_ebpf::{
     block::{
-        BlockKey, BlockStackKey, BlockSum, BlockTime, FileKey, FileRequests, FileRequestsKey, OpenRequest, SlowRequest,
+        BlockKey, BlockStackKey, BlockSum, BlockTime, Dirtier, DirtyKey, FileKey, FileRequests, FileRequestsKey,
+        OpenRequest, SlowRequest,
     },
     counters::{self, COUNTER_SLOTS},
     histogram::Lengths,
@@ -31,6 +32,7 @@ const SUMS: [&str; 2] = ["IO_0", "IO_1"];
 const TIMES: [&str; 2] = ["IO_TIMES_0", "IO_TIMES_1"];
 const FILES: [&str; 2] = ["IO_FILES_0", "IO_FILES_1"];
 const OPEN: &str = "OPEN_IO";
+const DIRTY: &str = "DIRTIERS";
 
 /// Requests that were completed in a window.
 #[derive(Debug, Default)]
@@ -125,7 +127,11 @@ impl Requests {
         read_map(session, OPEN, Reading::Look, (size_of::<u64>(), size_of::<OpenRequest>()), BATCH, |_, value| {
             open.extend(OpenRequest::read_from_bytes(value));
         })?;
-        self.stacks.turn(stacks, needed, open.iter().flat_map(|open| stacks_of(&open.key)).collect());
+        let mut later: HashSet<u64> = open.iter().flat_map(|open| stacks_of(&open.key)).collect();
+        read_map(session, DIRTY, Reading::Look, (size_of::<DirtyKey>(), size_of::<Dirtier>()), BATCH, |_, value| {
+            later.extend(Dirtier::read_from_bytes(value).iter().flat_map(|dirtier| stacks_of(&dirtier.key)));
+        })?;
+        self.stacks.turn(stacks, needed, later);
         let open_files = open.iter().map(|open| open.file).collect();
         if let Some(last_ns) = last_ns {
             open.retain(|open| open.start_ns < last_ns);

@@ -17,6 +17,10 @@ pub struct BlockOffsets {
     pub requests: Vec<Offset>,
     /// Where they keep what leads from a request to its file; empty where one of these is not known: files are not told then.
     pub files: Vec<Offset>,
+    /// The same of what leads from a page to who changed it; empty where files are not told.
+    pub writeback: Vec<Offset>,
+    /// The event that tells when a page is changed, before 5.18 `writeback_dirty_page`.
+    pub page_changes: &'static str,
     /// The same of what leads from a descriptor to the name of a file or a socket.
     pub calls: Vec<Offset>,
     /// Whether what could not be sent again is told, too.
@@ -94,6 +98,8 @@ const CALLS: [Wanted; 14] = [
     ("ADDRESS_NAME", "unix_address", "name"),
 ];
 
+const WRITEBACK: [Wanted; 2] = [("PAGE_INDEX", "folio", "index"), ("TASK_FLAGS", "task_struct", "flags")];
+
 const URING: [Wanted; 3] = [
     ("OPERATION_FILE", "io_kiocb", "file"),
     ("OPERATION_KIND", "io_kiocb", "opcode"),
@@ -151,6 +157,10 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     };
     let faults = faults.map(|faults| faults.into_iter().chain(sequence).chain(heap).collect::<Vec<_>>());
     let are_told = ["btf_trace_page_fault_user", "btf_trace_page_fault_kernel"].map(|name| btf.has_name(name));
+    let files: Option<Vec<Offset>> = FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let writeback: Option<Vec<Offset>> = WRITEBACK.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let page_changes = ["writeback_dirty_folio", "writeback_dirty_page"];
+    let page_changes = page_changes.into_iter().find(|event| btf.has_name(&format!("btf_trace_{event}")));
     let is_told = asked.is_some() && matches!(completes, Some(4 | 8));
     Ok(BlockOffsets {
         uring: uring.filter(|_| is_told).unwrap_or_default(),
@@ -158,7 +168,9 @@ fn read() -> Result<BlockOffsets, Unsupported> {
         uring_asked: asked.unwrap_or_default(),
         uring_tells_result: completes == Some(8),
         requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,
-        files: FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
+        writeback: writeback.filter(|_| files.is_some() && page_changes.is_some()).unwrap_or_default(),
+        page_changes: page_changes.unwrap_or_default(),
+        files: files.unwrap_or_default(),
         calls: CALLS.into_iter().map(|wanted| call_offset(&btf, wanted)).collect::<Option<_>>().unwrap_or_default(),
         // The sock, the buffer and the error, beside the tracepoint's own data.
         resends_tell_error: btf.parameters("btf_trace_tcp_retransmit_skb") == Some(4),
@@ -178,7 +190,9 @@ fn file_offset(btf: &Btf<'_>, (global, structure, member): Wanted) -> Option<Off
         "PAGE_HEAD" => "compound_info",
         _ => member,
     };
-    let found = offset(structure, member).or_else(|| offset(structure, renamed))?;
+    // A folio is a page, before 5.16.
+    let folio = || (structure == "folio").then(|| offset("page", member)).flatten();
+    let found = offset(structure, member).or_else(|| offset(structure, renamed)).or_else(folio)?;
     let within = match global {
         "NAME_TEXT" => offset("qstr", "name")?,
         "FILE_ENTRY" => offset("path", "dentry")?,

@@ -247,8 +247,8 @@ fn beside(why: &str, ns: u64, place: &str, told: &Told<'_>) -> Option<String> {
                 return None;
             }
             let wanted: &[&str] = match place {
-                place if place.contains("sync") => &["flush", "write"],
-                place if place.contains("write") => &["write", "flush"],
+                place if place.contains("sync") => &["flush", "write", "writeback"],
+                place if place.contains("write") => &["write", "flush", "writeback"],
                 _ => &["read"],
             };
             let kind = kinds.iter().find(|kind| wanted.contains(&kind.operation.as_str())).or(kinds.first())?;

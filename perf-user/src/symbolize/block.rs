@@ -15,6 +15,7 @@ pub fn operation_label(operation: u32) -> &'static str {
         Some(Operation::Write) => "write",
         Some(Operation::Flush) => "flush",
         Some(Operation::Discard) => "discard",
+        Some(Operation::Writeback) => "writeback",
         Some(Operation::Other) | None => "other",
     }
 }

@@ -1,14 +1,18 @@
 //! What a program will map, before it is executed.
 
 use std::{
-    ffi::OsStr,
+    collections::{HashSet, VecDeque},
+    ffi::{OsStr, OsString},
     fs::File,
     io::Read as _,
     os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use object::{ReadCache, ReadRef as _, elf, read::elf::ProgramHeader as _};
+use object::{
+    ReadCache, ReadRef as _, elf,
+    read::elf::{Dyn as _, ProgramHeader as _},
+};
 
 /// How much of a file the kernel looks at for an interpreter's name (`BINPRM_BUF_SIZE`).
 const SCRIPT_BYTES: u64 = 256;
@@ -16,8 +20,17 @@ const SCRIPT_BYTES: u64 = 256;
 /// How many interpreters of interpreters the kernel follows.
 const SCRIPTS: usize = 4;
 
-/// The files that the kernel maps when it executes a program: that, or the one that interprets it, and its dynamic linker.
-/// What that maps it alone knows.
+/// No program is linked to as many libraries.
+const LIBRARIES: usize = 256;
+
+/// What the tags of a dynamic section are whose values are names: libraries, and folders where these are.
+const NEEDED: [i64; 1] = [elf::DT_NEEDED];
+const FOLDERS: [i64; 2] = [elf::DT_RUNPATH, elf::DT_RPATH];
+
+/// The files that are mapped when a program is executed: that, or the one that interprets it, its dynamic linker, and the libraries
+/// that these are linked to. Which of several libraries of a name it takes the linker alone knows: here it is the first in the folders
+/// that a file names, that `LD_LIBRARY_PATH` does, or that the linker was found in. So some may be missing, and
+/// others never be mapped.
 pub(super) fn first_mapped(program: &Path) -> Vec<File> {
     let mut program = program.to_owned();
     for _ in 0..=SCRIPTS {
@@ -26,10 +39,61 @@ pub(super) fn first_mapped(program: &Path) -> Vec<File> {
             program = interpreter;
             continue;
         }
-        let linker = dynamic_linker(&file).and_then(|linker| open(&linker));
-        return std::iter::once(file).chain(linker).collect();
+        let Some(linker) = dynamic_linker(&file) else { return vec![file] };
+        return with_libraries([program, linker]);
     }
     Vec::new()
+}
+
+/// Files, and the libraries that they and these are linked to.
+fn with_libraries(first: [PathBuf; 2]) -> Vec<File> {
+    let mut folders: Vec<PathBuf> =
+        std::env::var_os("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
+    folders.extend(first[1].canonicalize().ok().and_then(|linker| linker.parent().map(Path::to_owned)));
+    let mut names: HashSet<PathBuf> = first.iter().filter_map(|path| path.file_name()).map(PathBuf::from).collect();
+    let mut waiting = VecDeque::from(first);
+    let mut files = Vec::new();
+    while let Some(path) = waiting.pop_front() {
+        let Some(file) = open(&path) else { continue };
+        let own: Vec<PathBuf> = dynamic_texts(&file, &FOLDERS)
+            .iter()
+            .flat_map(std::env::split_paths)
+            .map(|folder| from_origin(folder, &path))
+            .collect();
+        for library in dynamic_texts(&file, &NEEDED).into_iter().map(PathBuf::from) {
+            if names.len() >= LIBRARIES || !names.insert(library.clone()) {
+                continue;
+            }
+            // A name with a slash is a path by itself, which joining leaves as it is if it begins with one.
+            let found = own.iter().chain(&folders).map(|folder| folder.join(&library)).find(|path| path.is_file());
+            waiting.extend(found);
+        }
+        files.push(file);
+    }
+    files
+}
+
+/// A folder, as far from that of the file as it says.
+fn from_origin(folder: PathBuf, file: &Path) -> PathBuf {
+    let mut parts = folder.components();
+    match parts.next().map(|first| first.as_os_str().to_owned()) {
+        Some(first) if first == "$ORIGIN" || first == "${ORIGIN}" => {
+            file.parent().unwrap_or(Path::new("/")).join(parts.as_path())
+        }
+        _ => folder,
+    }
+}
+
+/// The values of these tags in the dynamic section.
+fn dynamic_texts(file: &File, tags: &[i64]) -> Vec<OsString> {
+    let cache = ReadCache::new(file);
+    let Ok(object::File::Elf64(elf)) = object::File::parse(&cache) else { return Vec::new() };
+    let endian = elf.endian();
+    let Ok(Some((entries, link))) = elf.elf_section_table().dynamic(endian, &cache) else { return Vec::new() };
+    let Ok(texts) = elf.elf_section_table().strings(endian, &cache, link) else { return Vec::new() };
+    let wanted = entries.iter().filter(|entry| tags.contains(&entry.tag(endian)));
+    let text = |entry: &elf::Dyn64<_>| entry.string(endian, texts).ok().map(|text| OsStr::from_bytes(text).to_owned());
+    wanted.filter_map(text).collect()
 }
 
 /// Nothing waits for whoever writes to a pipe.
@@ -70,12 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn a_script_maps_what_interprets_it_and_its_linker() {
+    fn a_script_maps_what_interprets_it_and_what_that_is_linked_to() {
         let own = std::env::current_exe().unwrap();
         let of_own = inodes(first_mapped(&own));
         assert_eq!(of_own.first(), Some(&own.metadata().unwrap().ino()));
-        let linker = std::fs::read_to_string("/proc/self/maps").unwrap().contains("/ld-");
-        assert_eq!(of_own.len(), if linker { 2 } else { 1 });
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mapped: HashSet<u64> = maps
+            .lines()
+            .filter(|line| line.contains(" r-xp ") && line.contains('/'))
+            .map(|line| line.split_whitespace().nth(4).unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(of_own.iter().copied().collect::<HashSet<u64>>(), mapped, "{maps}");
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, format!("#! {} -x\n", own.display())).unwrap();
