@@ -65,6 +65,8 @@ pub struct OpenRequest {
     pub failed: u32,
     /// Zero.
     pub reserved: u32,
+    /// When the thread was where [`Self::key`] says: what is written later was changed before.
+    pub place_ns: u64,
     /// The file that it is for, as far as that is known.
     pub file: FileKey,
 }
@@ -106,6 +108,8 @@ pub struct Dirtier {
     pub inode: u64,
     /// From which place, as [`crate::sched::WaitKey::place`], without how it was taken; 0 if that is not known.
     pub at: u64,
+    /// When it was there.
+    pub place_ns: u64,
     /// When the first of them was written since; 0 if none was.
     pub written_ns: u64,
 }
@@ -231,7 +235,7 @@ pub struct BlockTime {
     pub ns: u64,
     /// Their lengths.
     pub bytes: u64,
-    /// When the first of them was asked for.
+    /// [`OpenRequest::place_ns`] of the first of them.
     pub first_ns: u64,
 }
 

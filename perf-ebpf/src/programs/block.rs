@@ -280,7 +280,7 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     let operation = Operation::of(read_u32(at, REQUEST_FLAGS.load()), bytes) as u32;
     (open.start_ns, open.issue_ns, open.bytes) = (now(), 0, u64::from(bytes));
     (open.sector, open.device) = (read_u64(at, REQUEST_SECTOR.load()), device(at));
-    (open.requeues, open.failed) = (0, 0);
+    (open.requeues, open.failed, open.place_ns) = (0, 0, open.start_ns);
     let key = &mut open.key;
     (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     (key.exec_count, key.why) = (exec_count(), operation);
@@ -301,13 +301,13 @@ extern "C" fn block_writeback(request: u64) -> i64 {
         return 1;
     }
     let generation = generation();
-    let (Some(key), Some(counters)) = (writeback::dirtier(at), counters(generation)) else { return 1 };
+    let (Some(dirtier), Some(counters)) = (writeback::dirtier(at), counters(generation)) else { return 1 };
     count(counters, Counter::IoStarted);
     block_open(request, bpf_get_current_pid_tgid(), NO_SYSTEM_CALL, 0, generation);
     let Some(open) = OPENING.get_ptr_mut(0) else { return 1 };
     // SAFETY: this CPU's, and it is claimed.
     let open = unsafe { &mut *open };
-    open.key = *key;
+    (open.key, open.place_ns) = (dirtier.key, dirtier.place_ns);
     if OPEN_IO.insert(request, &*open, u64::from(BPF_ANY)).is_err() {
         count(counters, Counter::IoLostFull);
     }

@@ -98,7 +98,7 @@ fn time(open: &OpenRequest, [queue_ns, device_ns]: [u64; 2], generation: u32, co
         time.ns += ns;
         time.bytes += bytes;
     } else if let Err(error) =
-        times.insert(key, BlockTime { ns, bytes, first_ns: open.start_ns }, u64::from(BPF_NOEXIST))
+        times.insert(key, BlockTime { ns, bytes, first_ns: open.place_ns }, u64::from(BPF_NOEXIST))
     {
         add(counters, insert_failure(error, Counter::IoTimeLostFull, Counter::IoTimeLostBusy), ns);
         add(counters, insert_failure(error, Counter::IoBytesLostFull, Counter::IoBytesLostBusy), bytes);

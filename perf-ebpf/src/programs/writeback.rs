@@ -12,7 +12,6 @@ use core::ffi::c_void;
 use perf_ebpf::{
     block::{DIRTY_PAGES, Dirtier, DirtyKey, LastChange, NOTED_NS, Operation, WRITTEN_NS},
     counters::Counter,
-    sample::Key,
     stack::mix,
     target::BOTH_SIDES,
 };
@@ -102,7 +101,8 @@ fn changes(
     if let Some(changing) = CHANGING.get_ptr_mut(0) {
         // SAFETY: this CPU's, and it is claimed.
         let changing = unsafe { &mut *changing };
-        (changing.inode, changing.at, changing.written_ns) = (number, at, 0);
+        (changing.inode, changing.at) = (number, at);
+        (changing.place_ns, changing.written_ns) = (now_ns, 0);
         let key = &mut changing.key;
         (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
         (key.exec_count, key.why) = (exec_count(), Operation::Writeback as u32);
@@ -145,7 +145,7 @@ pub(super) fn is_kernels() -> bool {
 
 /// Who changed last what a request writes, if that is known and cannot be another by now.
 #[inline(always)]
-pub(super) fn dirtier(request: *const c_void) -> Option<&'static Key> {
+pub(super) fn dirtier(request: *const c_void) -> Option<&'static Dirtier> {
     let page = files::page_of(request);
     let mapping = files::mapping_of(page);
     if mapping.is_null() {
@@ -161,7 +161,7 @@ pub(super) fn dirtier(request: *const c_void) -> Option<&'static Key> {
     if dirtier.written_ns == 0 {
         dirtier.written_ns = now_ns;
     }
-    (now_ns.saturating_sub(dirtier.written_ns) < WRITTEN_NS).then_some(&dirtier.key)
+    (now_ns.saturating_sub(dirtier.written_ns) < WRITTEN_NS).then_some(&*dirtier)
 }
 
 /// `PF_KTHREAD`.

@@ -45,9 +45,14 @@ pub struct RawBlock {
     pub slowest: Vec<SlowRequest>,
     /// Those that were not complete, the oldest first; only where the recording ends.
     pub open: Vec<OpenRequest>,
+    /// Processes that have changed pages which may be written later.
+    pub dirtiers: HashSet<u32>,
     /// What became of all of them.
     pub tally: Tally,
 }
+
+/// Requests, their time and their bytes by stack, and the files of those that are under way.
+pub(super) type ReadBlock = (RawBlock, [RawKind; 2], HashSet<FileKey>);
 
 impl RawBlock {
     /// Those that are counted in `sums`.
@@ -64,8 +69,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Reads the requests of a window, which ended at `last_ns` if it is the last one, their time and bytes by stack, and the files of
-    /// those that are under way. Adds to `stacks`, the window's, those that are older.
+    /// Reads the requests of a window, which ended at `last_ns` if it is the last one. Adds to `stacks`, the window's, those that are older.
     pub(super) fn read(
         &mut self,
         session: &mut Session,
@@ -73,7 +77,7 @@ impl Requests {
         counted: &[u64; COUNTER_SLOTS],
         last_ns: Option<u64>,
         stacks: &mut HashMap<u64, Arc<[u64]>>,
-    ) -> Result<(RawBlock, [RawKind; 2], HashSet<FileKey>), DrainError> {
+    ) -> Result<ReadBlock, DrainError> {
         let slot = generation as usize;
         let mut block = RawBlock { tally: Tally::of(counters::IO, counted), ..RawBlock::default() };
         block.tally.lose(&counters::IO_LOST, counted);
@@ -129,7 +133,10 @@ impl Requests {
         })?;
         let mut later: HashSet<u64> = open.iter().flat_map(|open| stacks_of(&open.key)).collect();
         read_map(session, DIRTY, Reading::Look, (size_of::<DirtyKey>(), size_of::<Dirtier>()), BATCH, |_, value| {
-            later.extend(Dirtier::read_from_bytes(value).iter().flat_map(|dirtier| stacks_of(&dirtier.key)));
+            if let Ok(Dirtier { key, .. }) = Dirtier::read_from_bytes(value) {
+                later.extend(stacks_of(&key));
+                block.dirtiers.insert(key.tgid);
+            }
         })?;
         self.stacks.turn(stacks, needed, later);
         let open_files = open.iter().map(|open| open.file).collect();

@@ -321,12 +321,13 @@ impl Run {
         end_ns: Option<u64>,
         watch: &mut impl FnMut(&LocatedWindow),
     ) -> Result<bool, RecordError> {
-        let raw = self.drain.rotate(session, end_ns, &|thread| self.code.walk_waiting(&self.tasks, thread))?;
+        let mut raw = self.drain.rotate(session, end_ns, &|thread| self.code.walk_waiting(&self.tasks, thread))?;
         rings.apply_until_now(&mut self.tasks);
         self.code.read(&mut self.tasks);
         let start_ns = raw.start_ns;
+        let later = raw.block.as_mut().map(|block| std::mem::take(&mut block.dirtiers)).unwrap_or_default();
         let located = self.tasks.locate(raw);
-        let ended = self.tasks.forget_before(start_ns);
+        let ended = self.tasks.forget_before(start_ns, &later);
         session.forget_processes(&ended)?;
         if self.tasks.take_events_missed() {
             session.forget_gone()?;

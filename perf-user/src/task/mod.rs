@@ -43,6 +43,9 @@ use crate::host::{
     proc,
 };
 
+/// How long after a process has changed pages of a file the kernel has written them (`vm.dirty_expire_centisecs`, and some more).
+const LATER_NS: u64 = 60_000_000_000;
+
 /// Whose history to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Follow {
@@ -248,18 +251,30 @@ impl Tasks {
         }
     }
 
-    /// Forgets what only times before `time_ns` can ask for: ended processes, and address spaces that an exec replaced.
+    /// Forgets what only times before `time_ns` can ask for: ended processes, and address spaces that an exec replaced; but those of
+    /// `later`, of which earlier times may be asked for, too, only after a while.
     ///
-    /// Returns the processes that were forgotten.
-    pub fn forget_before(&mut self, time_ns: u64) -> Vec<u32> {
+    /// Returns the processes that have ended.
+    pub fn forget_before(&mut self, time_ns: u64, later: &HashSet<u32>) -> Vec<u32> {
         if self.events_missed {
             let living: HashSet<u32> = proc::all_processes().collect();
             let missed = self.processes.iter_mut().filter(|(tgid, _)| !living.contains(tgid));
             missed.for_each(|(_, process)| _ = process.ended_ns.get_or_insert(time_ns));
         }
-        let ended = |process: &mut Process| process.ended_ns.is_some_and(|ended_ns| ended_ns < time_ns);
-        let forgotten = self.processes.extract_if(|_, process| ended(process)).map(|(tgid, _)| tgid).collect();
-        for process in self.processes.values_mut() {
+        let mut told = Vec::new();
+        let needed_ns = |tgid: &u32| if later.contains(tgid) { time_ns.saturating_sub(LATER_NS) } else { time_ns };
+        self.processes.retain(|tgid, process| {
+            let Some(ended_ns) = process.ended_ns.filter(|ended_ns| *ended_ns < time_ns) else {
+                process.end_told = false;
+                return true;
+            };
+            if !std::mem::replace(&mut process.end_told, true) {
+                told.push(*tgid);
+            }
+            ended_ns >= needed_ns(tgid)
+        });
+        for (tgid, process) in &mut self.processes {
+            let time_ns = needed_ns(tgid);
             let old = process.spaces.partition_point(|(from_ns, _)| *from_ns <= time_ns);
             process.spaces.drain(..old.saturating_sub(1));
             let old = process.names.partition_point(|(from_ns, _)| *from_ns <= time_ns);
@@ -270,7 +285,7 @@ impl Tasks {
             let Process { spaces, generators, .. } = process;
             generators.retain(|generator| spaces.iter().any(|(_, space)| space.executed_ns == generator.executed_ns));
         }
-        forgotten
+        told
     }
 
     /// Whether, since this was last asked, events may have been missed: then the ends of processes, too.

@@ -15,6 +15,8 @@ pub(super) struct Process {
     /// Its threads. The process ends with the last of them, which need not be the main one.
     pub(super) tids: HashSet<u32>,
     pub(super) ended_ns: Option<u64>,
+    /// Whether its end has been told: its past is kept for what it did that is told of later.
+    pub(super) end_told: bool,
 }
 
 impl Process {

@@ -29,7 +29,7 @@ fn an_address_means_what_was_mapped_at_that_time() {
     assert_eq!(module_at(&tasks, 2, 45, 0x1800).as_deref(), Some("/b.so"), "after it was mapped over");
     assert_eq!(module_at(&tasks, 1, 45, 0x1800).as_deref(), Some("/a"), "the parent kept its own");
     assert_eq!(module_at(&tasks, 1, 45, 0x2000), None);
-    tasks.forget_before(35);
+    tasks.forget_before(35, &HashSet::new());
     assert_eq!(module_at(&tasks, 2, 45, 0x1800).as_deref(), Some("/b.so"));
 }
 
@@ -45,8 +45,24 @@ fn a_reused_id_starts_afresh_and_the_past_stays_until_forgotten() {
     assert_eq!(module_at(&tasks, 7, 15, 0x1000).as_deref(), Some("/old"));
     assert_eq!(module_at(&tasks, 7, 35, 0x1000), None);
     tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
-    tasks.forget_before(50);
+    tasks.forget_before(50, &HashSet::new());
     assert!(!tasks.processes.contains_key(&7));
+}
+
+#[test]
+fn the_past_of_who_is_told_of_later_stays_and_its_end_is_told_once() {
+    let mut tasks = Tasks::default();
+    let later = HashSet::from([7]);
+    executes(&mut tasks, 7, 9);
+    tasks.apply(10, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/a") });
+    tasks.apply(20, TaskEvent::Comm { tgid: 7, tid: 7, comm: "b".into(), exec: true });
+    tasks.apply(30, TaskEvent::Exit { tgid: 7, tid: 7 });
+    assert_eq!(tasks.forget_before(40, &later), [7]);
+    assert_eq!(tasks.forget_before(50, &later), [0_u32; 0]);
+    assert_eq!(module_at(&tasks, 7, 15, 0x1000).as_deref(), Some("/a"), "before it executed another");
+    assert_eq!(module_at(&tasks, 7, 25, 0x1000), None);
+    tasks.forget_before(40 + LATER_NS, &later);
+    assert!(tasks.processes.is_empty(), "all that it changed is written");
 }
 
 #[test]
@@ -70,13 +86,13 @@ fn a_process_lives_as_long_as_its_last_thread() {
     tasks.apply(11, TaskEvent::Fork { tgid: 7, parent_tgid: 7, tid: 8 });
     tasks.apply(12, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/a") });
     tasks.apply(13, TaskEvent::Exit { tgid: 7, tid: 7 });
-    tasks.forget_before(20);
+    tasks.forget_before(20, &HashSet::new());
     assert_eq!(module_at(&tasks, 7, 20, 0x1000).as_deref(), Some("/a"), "its main thread has ended, it has not");
     tasks.apply(30, TaskEvent::Comm { tgid: 7, tid: 7, comm: "b".into(), exec: true });
     tasks.apply(31, TaskEvent::Map { tgid: 7, mapping: map(0x1000, "/b") });
     assert_eq!(module_at(&tasks, 7, 32, 0x1000).as_deref(), Some("/b"), "executed by the other thread");
     tasks.apply(40, TaskEvent::Exit { tgid: 7, tid: 7 });
-    tasks.forget_before(50);
+    tasks.forget_before(50, &HashSet::new());
     assert!(!tasks.processes.contains_key(&7));
 }
 
