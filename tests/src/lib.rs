@@ -34,6 +34,7 @@ mod recording;
 mod report;
 mod run_queue;
 mod session;
+mod slow_disk;
 mod small_disk;
 mod workload;
 
@@ -60,5 +61,6 @@ pub use recording::Recording;
 pub use report::{Accounting, Cpu, Function, Limit, OffCpu, Report, ThreadRow, ThreadTimes, Wait, Wake};
 pub use run_queue::{Queue, RunQueue};
 pub use session::{Session, perfprobe, perfprobe_into_closed_pipe};
+pub use slow_disk::SlowDisk;
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

@@ -38,7 +38,7 @@ impl LoopDevice {
         }
         let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output().expect("run losetup");
         if !output.status.success() {
-            println!("skipped: no loop device: {}", String::from_utf8_lossy(&output.stderr).trim());
+            Lab::skip(&format!("no loop device: {}", String::from_utf8_lossy(&output.stderr).trim()));
             return None;
         }
         Some(Self { path: String::from_utf8_lossy(&output.stdout).trim().to_owned(), mounted: None })
@@ -56,7 +56,7 @@ impl LoopDevice {
         let made = Command::new("mkfs.ext4").args(["-q", "-F", &self.path]).output().expect("run mkfs.ext4");
         let mounted = Command::new("mount").arg(&self.path).arg(&folder).output().expect("run mount");
         if !made.status.success() || !mounted.status.success() {
-            println!("skipped: no ext4 here: {}", String::from_utf8_lossy(&mounted.stderr).trim());
+            Lab::skip(&format!("no ext4 here: {}", String::from_utf8_lossy(&mounted.stderr).trim()));
             return None;
         }
         self.mounted = Some(folder.clone());

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Block, BlockKind, Doctor, Lab, Launcher, LoopDevice, Program, Recording};
+use tests::{Block, BlockKind, Doctor, Lab, Launcher, LoopDevice, Program, Recording, SlowDisk};
 
 fn record(lab: &Lab, disk: &LoopDevice) -> Recording {
     let recorder = lab.record().frequency(99).option("--event", "cpu,io");
@@ -116,6 +116,33 @@ fn requests_are_those_of_the_functions_that_asked() {
     let write = format!("write {}", disk.name());
     let writes = place("writes", &write) + place("syncs", &write);
     assert_eq!(writes, kinds.of("write", disk.name()).whole.total_ns, "each request is one function's");
+}
+
+#[test]
+fn requests_and_calls_take_as_long_as_the_device_does() {
+    const DELAY_NS: u64 = 30_000_000;
+    let Some(lab) = Lab::open() else { return };
+    let Some(disk) = SlowDisk::of(&lab, DELAY_NS / 1_000_000) else { return };
+    let recorder = lab.record().frequency(99).option("--event", "cpu,io,files");
+    let recording = recorder.command(&Program::c("slow.c"), &["1", disk.device().path(), "30"]).run();
+    let untold = assert_whole(&recording);
+    let [count, bytes, waited_ns] = known(&recording, "reads");
+    let read = block(&recording).of("read", disk.device().name());
+    assert!((count - untold..=count).contains(&read.count) && read.bytes == read.count * (bytes / count), "{read:?}");
+    let calls = &recording.report.file_calls.as_ref().expect("calls were recorded").calls;
+    let call = calls.iter().find(|call| call.call == "pread64" && call.file == disk.device().path()).unwrap();
+    assert_eq!([call.count, call.bytes, call.from_disk], [count, bytes, count], "{call:?}");
+    for (lengths, all, what) in [(&read.whole, read.count, "requests"), (&call.lengths, count, "calls")] {
+        // Between these: the rest are ways into the kernel and back, and CPUs that others have.
+        let [slept_ns, waited_ns] = [all * DELAY_NS, waited_ns * all / count];
+        assert!(
+            (slept_ns..=waited_ns + waited_ns / 20).contains(&lengths.total_ns),
+            "{what}: {waited_ns}: {lengths:?}"
+        );
+        assert!(lengths.p50_ns * 100 >= DELAY_NS * 88, "{what}: an eighth: {lengths:?}");
+    }
+    // The disk is not asked for several at once.
+    assert!(read.device.total_ns * 100 >= read.whole.total_ns * 95, "nothing waits in the queue: {read:?}");
 }
 
 #[test]
