@@ -66,6 +66,8 @@ pub enum Counter {
     CallsLostThreads,
     /// Of those, the ones of which the kernel did not tell that they returned.
     CallsLostReturn,
+    /// Of those, the ones of which it did not tell that they began.
+    CallsLostEntry,
     /// Calls that returned and whose beginning nobody had listened to.
     CallsBegunBefore,
     /// Calls of 32-bit programs, whose numbers are those of another table.
@@ -132,6 +134,10 @@ pub enum Counter {
     FileCallsLostOpen,
     /// Of those, the ones whose completion was not seen.
     FileCallsLostEnd,
+    /// As [`Self::CallsLostReturn`].
+    FileCallsLostReturn,
+    /// As [`Self::CallsLostEntry`].
+    FileCallsLostEntry,
     /// Nanoseconds in them, as those stand for it that were taken with their stack.
     FileTime,
     /// Of those, the ones for which the map of calls with stacks and files was full.
@@ -196,6 +202,7 @@ impl Counter {
         Self::CallsLostBusy,
         Self::CallsLostThreads,
         Self::CallsLostReturn,
+        Self::CallsLostEntry,
         Self::CallsBegunBefore,
         Self::CallsOtherAbi,
         Self::CallErrorsMissed,
@@ -229,6 +236,8 @@ impl Counter {
         Self::FileCallsLostBusy,
         Self::FileCallsLostOpen,
         Self::FileCallsLostEnd,
+        Self::FileCallsLostReturn,
+        Self::FileCallsLostEntry,
         Self::FileTime,
         Self::FileTimeLostFull,
         Self::FileTimeLostBusy,
@@ -274,7 +283,8 @@ impl Counter {
             Self::CallsLostFull => "calls_full",
             Self::CallsLostBusy => "map_busy",
             Self::CallsLostThreads => "threads_full",
-            Self::CallsLostReturn => "return_missed",
+            Self::CallsLostReturn | Self::FileCallsLostReturn => "return_missed",
+            Self::CallsLostEntry | Self::FileCallsLostEntry => "entry_missed",
             Self::CallsBegunBefore => "begun_before",
             Self::CallsOtherAbi => "other_abi",
             Self::CallErrorsMissed => "errors_full",

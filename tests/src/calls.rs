@@ -63,6 +63,12 @@ pub struct Call {
 }
 
 impl Calls {
+    /// Calls of which the kernel did not tell that they began, or returned.
+    #[must_use]
+    pub fn untold(&self) -> u64 {
+        ["entry_missed", "return_missed"].iter().filter_map(|cause| self.accounting.lost.get(*cause)).sum()
+    }
+
     /// The calls of this name of the only process that made some.
     ///
     /// # Panics

@@ -22,16 +22,11 @@ fn calls(recording: &Recording) -> &Calls {
 fn assert_whole(recording: &Recording) {
     let accounting = &calls(recording).accounting;
     // Newer kernels leave out a program that another thread's return has interrupted on this CPU: that is counted.
-    let untold = untold(recording);
+    let untold = calls(recording).untold();
     assert_eq!(accounting.lost_total(), untold, "maps have room: {accounting:?}");
     assert!(untold * 500 <= accounting.taken, "{accounting:?}");
     let counted: u64 = calls(recording).kinds.iter().map(|kind| kind.count).sum();
     assert_eq!(counted, accounting.reported, "what is reported is told");
-}
-
-/// Calls of which the kernel did not tell that they returned.
-fn untold(recording: &Recording) -> u64 {
-    calls(recording).accounting.lost.get("return_missed").copied().unwrap_or(0)
 }
 
 #[test]
@@ -39,7 +34,7 @@ fn every_call_and_every_error_is_counted() {
     let Some(lab) = Lab::open() else { return };
     let recording = record(&lab, "counted", "1");
     assert_whole(&recording);
-    let untold = untold(&recording);
+    let untold = calls(&recording).untold();
     let calls = calls(&recording);
     let is_all = |count: u64| (TIMES.saturating_sub(untold)..=TIMES).contains(&count);
     assert!(is_all(calls.of("getppid").count), "{:?}", calls.of("getppid"));
@@ -230,7 +225,8 @@ fn tiny_maps_lose_calls_and_say_how_many() {
 #[test]
 fn parts_of_a_recording_have_their_part_of_the_calls() {
     let Some(lab) = Lab::open() else { return };
-    let recording = record(&lab, "waiting", "3.5");
+    // On a busy machine, a window of a second can take two.
+    let recording = record(&lab, "waiting", "7");
     let all = calls(&recording).of("clock_nanosleep").count;
     let part = |from: &str, to: &str| {
         let report = recording.report_with(&lab, &["--from", from, "--to", to]);
@@ -243,10 +239,10 @@ fn parts_of_a_recording_have_their_part_of_the_calls() {
             .map(|kind| kind.count)
             .sum::<u64>()
     };
-    let parts = [part("0s", "1s"), part("1s", "2s"), part("2s", "1h")];
+    let parts = [part("0s", "2s"), part("2s", "4s"), part("4s", "1h")];
     assert!(parts.iter().all(|count| *count > 0), "{parts:?}");
     assert_eq!(parts.iter().sum::<u64>(), all, "{parts:?}");
-    let path = recording.export(&lab, "part.perfprobe", &["--from", "1s", "--to", "2s"]);
+    let path = recording.export(&lab, "part.perfprobe", &["--from", "2s", "--to", "4s"]);
     let text = tests::perfprobe(&lab, &["report", path.to_str().unwrap(), "--format", "json"]).succeeded().stdout;
     let copied = tests::Report::parse(&text);
     assert_eq!(copied.calls.unwrap().of("clock_nanosleep").count, parts[1]);

@@ -47,7 +47,13 @@ pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMiss
 /// Of system calls.
 pub const CALLS: Balance = Balance {
     taken: Counter::CallsTaken,
-    lost: &[Counter::CallsLostFull, Counter::CallsLostBusy, Counter::CallsLostThreads, Counter::CallsLostReturn],
+    lost: &[
+        Counter::CallsLostFull,
+        Counter::CallsLostBusy,
+        Counter::CallsLostThreads,
+        Counter::CallsLostReturn,
+        Counter::CallsLostEntry,
+    ],
     facts: &[Counter::CallsBegunBefore, Counter::CallsOtherAbi, Counter::CallErrorsMissed],
 };
 
@@ -93,6 +99,8 @@ pub const FILE_CALLS: Balance = Balance {
         Counter::FileCallsLostBusy,
         Counter::FileCallsLostOpen,
         Counter::FileCallsLostEnd,
+        Counter::FileCallsLostReturn,
+        Counter::FileCallsLostEntry,
     ],
     facts: &[Counter::PeersMissed],
 };

@@ -97,6 +97,10 @@ pub(super) fn sys_enter(ctx: RawTracePointContext) -> i32 {
         {
             count(counters, Counter::CallsTaken);
             count(counters, Counter::CallsLostReturn);
+            if file_calls::word(open.call) != 0 {
+                count(counters, Counter::FileCallsTaken);
+                count(counters, Counter::FileCallsLostReturn);
+            }
         }
         (open.call, open.tgid) = (call as u32, tgid);
         (open.requests, open.file, open.opened) = (0, file, opened);
@@ -165,7 +169,17 @@ fn returns(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint
         let start_ns = open.start_ns;
         // SAFETY: as above.
         unsafe { (*entry).start_ns = 0 };
-        count(counters, if start_ns == 0 { Counter::CallsBegunBefore } else { Counter::CallsOtherAbi });
+        if start_ns != 0 {
+            count(counters, Counter::CallsOtherAbi);
+            return 0;
+        }
+        // That it began was not told, as of a call that a filter refuses, which the thread is known by others for.
+        count(counters, Counter::CallsTaken);
+        count(counters, Counter::CallsLostEntry);
+        if file_calls::word(number(registers) as u32) != 0 {
+            count(counters, Counter::FileCallsTaken);
+            count(counters, Counter::FileCallsLostEntry);
+        }
         return 0;
     }
     let length_ns = now().saturating_sub(open.start_ns);
