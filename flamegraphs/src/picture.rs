@@ -101,6 +101,8 @@ pub(crate) fn fragment(stacks: &Stacks, picture: &Picture) -> Result<String, Err
         1,
     );
     let body = decode(body.strip_suffix("</svg>").ok_or(Error::Unexpected("</svg>"))?);
+    // The suffixes that inferno itself knows it has taken off, but for this one.
+    let body = body.replace("_[p] (", " (").replace("_[p]</text>", "</text>");
 
     let kinds: BTreeSet<Kind> = labels.keys().map(|label| Kind::of(label)).collect();
     let (footer, footer_height) = footer(height, &kinds, &picture.notes);

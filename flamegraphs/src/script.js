@@ -37,7 +37,7 @@ function short_name(txt, room) {
     var operator = name.search(/\boperator\b/);
     if (operator >= 0) return name.substring(operator);
     // Python's `<module>` and `f.<locals>.<lambda>` are names, not generics.
-    if (/_\[p\]$/.test(name)) return name;
+    if (/<(module|locals|lambda|listcomp|dictcomp|setcomp|genexpr)>/.test(name)) return name;
     // Go's `main.(*Server).Serve` has its type in parentheses.
     if (!/\.\(/.test(name)) {
         for (var i = 0; i < name.length; i++) {

@@ -147,8 +147,8 @@ fn names_are_shortened_where_it_hurts_least() {
         ("main.(*Server).Serve", "main.(*Server).Serve"),
         ("(anonymous namespace)::run(int)", "run"),
         ("PyEval_EvalFrame", "PyEval_EvalFrame"),
-        ("<module>_[p]", "&lt;module&gt;_[p]"),
-        ("pack.<locals>.<listcomp>_[p]", "pack.&lt;locals&gt;.&lt;listcomp&gt;_[p]"),
+        ("<module>", "&lt;module&gt;"),
+        ("pack.<locals>.<listcomp>", "pack.&lt;locals&gt;.&lt;listcomp&gt;"),
     ];
     let steps: String =
         names.iter().enumerate().map(|(at, (name, _))| format!("say('{at}', short_name('{name}', 10));")).collect();

@@ -28,6 +28,15 @@ fn picture() {
 }
 
 #[test]
+fn what_tells_the_kind_of_a_name_is_not_shown() {
+    let names = ["python_[p]", "kernel_[k]", "inlined_[i]", "generated_[j]", "waited_[w]"];
+    let stacks: Stacks = [(names.map(String::from).to_vec(), 5)].into_iter().collect();
+    let drawn = drawn(&stacks, &sample::picture());
+    assert!(names.iter().all(|name| !drawn.contains(name)), "{drawn}");
+    assert!(names.iter().all(|name| drawn.contains(&format!("<title>{} (", &name[..name.len() - 4]))), "{drawn}");
+}
+
+#[test]
 fn inverted() {
     let stacks: Stacks = sample::stacks()
         .into_iter()

@@ -1,7 +1,7 @@
 //! The kernel's records of tasks, and the history that is made of them.
 #![no_main]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use libfuzzer_sys::fuzz_target;
 use perf_ebpf::sample::Key;
@@ -32,5 +32,5 @@ fuzz_target!(|data: &[u8]| {
     window.stacks = HashMap::from([(1, stack.into())]);
     let located = tasks.locate(window);
     assert_eq!(located.samples().count(), count);
-    tasks.forget_before(u64::MAX / 2);
+    tasks.forget_before(u64::MAX / 2, &HashSet::new());
 });
