@@ -104,8 +104,8 @@ pub const DIRTY_PAGES: u64 = 64;
 pub struct Dirtier {
     /// Who, and where. [`Key::why`] is [`Operation::Writeback`].
     pub key: Key,
-    /// The file's [`FileKey::inode`].
-    pub inode: u64,
+    /// The file.
+    pub file: FileKey,
     /// From which place, as [`crate::sched::WaitKey::place`], without how it was taken; 0 if that is not known.
     pub at: u64,
     /// When it was there.
@@ -128,6 +128,12 @@ pub struct LastChange {
 
 /// A thread that goes on to change the same pages is taken note of this often.
 pub const NOTED_NS: u64 = 1_000_000;
+
+/// A thread that goes on to change the same pages from the same place is taken to have come there the same way, for so long.
+pub const SAME_WAY_NS: u64 = 100_000_000;
+
+/// What was changed so long ago has been written: the kernel does not leave it for longer, unless it is told to.
+pub const LEFT_NS: u64 = 60_000_000_000;
 
 /// When pages are written, this much later none of those that were changed before are left: what is written then, others have changed.
 pub const WRITTEN_NS: u64 = 1_000_000_000;

@@ -20,7 +20,7 @@ fn what_is_sent_again_is_counted() {
     assert!((known - known / 10 - 1..=known).contains(&to.retransmits), "{known}: {to:?}");
     let from = files.peer(server, &format!("tcp at {port} from 127.0.0.1"));
     let told = from.map_or(0, |from| from.retransmits);
-    // It tells before it ends, and may have to end the connection twice, too.
+    // It tells before it ends the connection, which it may have to do several times, too.
     let known = number("server_retransmits");
-    assert!((known - known / 10..=known + 2).contains(&told), "{known}: {from:?}");
+    assert!((known - known / 10..=known + 5).contains(&told), "{known}: {from:?}");
 }

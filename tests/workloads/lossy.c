@@ -66,8 +66,8 @@ int main(int argc, char **argv) {
     for (int at = 0; at < ASKED; at++)
         if (send(connection, buffer, REQUEST, MSG_NOSIGNAL) != REQUEST || recv(connection, buffer, 1, 0) != 1)
             _exit(3);
-    tells("client", connection);
     wants(shutdown(connection, SHUT_WR));
     wants(waitpid(server, &status, 0) != server || status);
+    tells("client", connection);
     return finish();
 }

@@ -1,8 +1,9 @@
 // slowdisk SECONDS DIRECTORY MEBIBYTES MILLISECONDS: a file system of its own, mounted in the directory, with one file of zeros, `disk`, of
-// which every read takes so long. Says `refused` instead of `ready` where such file systems cannot be mounted. Until it is killed.
+// which every read takes so long. Says `refused` where such file systems cannot be mounted.
 #include "work.h"
 #include <errno.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -83,7 +84,10 @@ int main(int argc, char **argv) {
         return finish();
     }
     begin(argc, argv);
-    for (;;) {
+    struct pollfd asked = {device, POLLIN, 0};
+    while (going()) {
+        if (poll(&asked, 1, 100) < 1)
+            continue;
         ssize_t bytes = read(device, request, sizeof request);
         if (bytes < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
             continue;
@@ -91,4 +95,5 @@ int main(int argc, char **argv) {
             return finish();
         serve((void *)request, request + sizeof(struct fuse_in_header), atol(argv[4]));
     }
+    return finish();
 }

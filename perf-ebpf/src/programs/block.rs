@@ -219,14 +219,8 @@ fn starts(
         return 0;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
-    if writeback::is_kernels()
-        && let Some(busy) = Busy::claim()
-    {
-        let of_another = block_writeback(id);
-        busy.give_back();
-        if of_another == 0 {
-            return 0;
-        }
+    if writeback::is_told() && block_writeback(id) == 0 {
+        return 0;
     }
     if !is_target((pid_tgid >> 32) as u32) {
         return 0;
@@ -303,14 +297,20 @@ extern "C" fn block_writeback(request: u64) -> i64 {
     let generation = generation();
     let (Some(dirtier), Some(counters)) = (writeback::dirtier(at), counters(generation)) else { return 1 };
     count(counters, Counter::IoStarted);
+    let Some(busy) = Busy::claim() else {
+        count(counters, Counter::IoLostBusy);
+        return 0;
+    };
     block_open(request, bpf_get_current_pid_tgid(), NO_SYSTEM_CALL, 0, generation);
-    let Some(open) = OPENING.get_ptr_mut(0) else { return 1 };
-    // SAFETY: this CPU's, and it is claimed.
-    let open = unsafe { &mut *open };
-    (open.key, open.place_ns) = (dirtier.key, dirtier.place_ns);
-    if OPEN_IO.insert(request, &*open, u64::from(BPF_ANY)).is_err() {
-        count(counters, Counter::IoLostFull);
+    if let Some(open) = OPENING.get_ptr_mut(0) {
+        // SAFETY: this CPU's, and it is claimed.
+        let open = unsafe { &mut *open };
+        (open.key, open.place_ns) = (dirtier.key, dirtier.place_ns);
+        if OPEN_IO.insert(request, &*open, u64::from(BPF_ANY)).is_err() {
+            count(counters, Counter::IoLostFull);
+        }
     }
+    busy.give_back();
     0
 }
 

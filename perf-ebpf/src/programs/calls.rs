@@ -21,7 +21,7 @@ use perf_ebpf::{
 
 use super::{
     call_arguments::{CLONES, number},
-    counters::{add, count, count_length, counters, generation, sum_of},
+    counters::{add, count, count_length, counters, generation, is_ending, sum_of},
     file_calls,
     place::{Asked, put_stacks, stacks_by_pointers},
     slow_calls::keep_slow,
@@ -166,14 +166,21 @@ fn returns(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint
     // SAFETY: as in `sys_enter`.
     let open = unsafe { &*entry };
     if !is_begun(open) {
-        let start_ns = open.start_ns;
+        let (start_ns, requests) = (open.start_ns, open.requests);
         // SAFETY: as above.
         unsafe { (*entry).start_ns = 0 };
         if start_ns != 0 {
             count(counters, Counter::CallsOtherAbi);
             return 0;
         }
-        // That it began was not told, as of a call that a filter refuses, which the thread is known by others for.
+        if requests == UNHEARD {
+            count(counters, Counter::CallsBegunBefore);
+            return 0;
+        }
+        if is_ending() {
+            return 0;
+        }
+        // That it began was not told, as of a call that a filter refuses.
         count(counters, Counter::CallsTaken);
         count(counters, Counter::CallsLostEntry);
         if file_calls::word(number(registers) as u32) != 0 {
@@ -267,14 +274,17 @@ extern "C" fn calls_lost(word: u32, sampled: u32, length_ns: u64, generation: u3
 pub(super) fn take_note_of_request(tid: u32) {
     if let Some(open) = OPEN_CALLS.get_ptr_mut(&tid) {
         // SAFETY: as in `sys_enter`.
-        unsafe { (*open).requests += 1 };
+        let open = unsafe { &mut *open };
+        if open.requests != UNHEARD {
+            open.requests += 1;
+        }
     }
 }
 
 /// A call returns of a thread that was not known, or for which there was no room.
 #[inline(always)]
 fn begins_to_be_heard_of(tid: u32, tgid: u32, registers: *const c_void, result: u64, counters: *mut Counters) {
-    let open = OpenCall { tgid, ..OpenCall::default() };
+    let open = OpenCall { tgid, requests: UNHEARD, ..OpenCall::default() };
     if OPEN_CALLS.insert(tid, open, u64::from(BPF_ANY)).is_err() {
         count(counters, Counter::CallsTaken);
         count(counters, Counter::CallsLostThreads);
@@ -320,6 +330,9 @@ extern "C" fn calls_keep_slow(tid: u32, registers: u64, result: i64, length_ns: 
     keep_slow(unsafe { &*open }, tid, registers as *const c_void, result, length_ns, generation);
     0
 }
+
+/// In place of [`OpenCall::requests`], of a thread of which no call was seen to begin.
+const UNHEARD: u64 = u64::MAX;
 
 /// Results from -4095 to -1 are errors (`MAX_ERRNO`).
 pub(super) const MAX_ERRNO: i64 = 4095;

@@ -17,6 +17,10 @@ use super::stacks::insert_failure;
 #[map]
 static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
 
+/// 1 when programs are about to be detached, one after another: what is heard then may not be all.
+#[map]
+static ENDING: Array<u32> = Array::with_max_entries(1, 0);
+
 /// One entry a generation.
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
@@ -25,6 +29,12 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
 #[inline(always)]
 pub(super) fn generation() -> u32 {
     GENERATION.get(0).map_or(0, |generation| *generation)
+}
+
+/// Whether programs are about to be detached.
+#[inline(always)]
+pub(super) fn is_ending() -> bool {
+    ENDING.get(0).is_some_and(|ending| *ending != 0)
 }
 
 /// The counters of this CPU. A pointer, because a sampling interrupt may count while a program it interrupted does.

@@ -27,6 +27,8 @@ static REQUEST_BIO: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static BIO_PAGES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+static BIO_INDEX: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 static PAGE_HEAD: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static PAGE_MAPPING: Global<u32> = Global::new(0);
@@ -123,7 +125,7 @@ pub(super) fn system_of(inode: *const c_void) -> *const c_void {
 pub(super) fn key_of(inode: *const c_void, system: *const c_void) -> FileKey {
     let system = read_u32(system, SYSTEM_DEVICE.load());
     let generation = read_u32(inode, INODE_GENERATION.load());
-    FileKey { inode: number_of(inode), system, generation }
+    FileKey { inode: read_u64(inode, INODE_NUMBER.load()), system, generation }
 }
 
 /// The inode of an open file.
@@ -144,10 +146,10 @@ pub(super) fn owner_of(mapping: *const c_void) -> *const c_void {
     pointer(mapping, MAPPING_INODE.load())
 }
 
-/// [`FileKey::inode`].
+/// Whether an inode is that of a file of its file system.
 #[inline(always)]
-pub(super) fn number_of(inode: *const c_void) -> u64 {
-    read_u64(inode, INODE_NUMBER.load())
+pub(super) fn is_inode_of(inode: *const c_void, file: FileKey) -> bool {
+    (read_u64(inode, INODE_NUMBER.load()), read_u32(inode, INODE_GENERATION.load())) == (file.inode, file.generation)
 }
 
 /// Whether no directory has it any more.
@@ -203,8 +205,9 @@ pub(super) fn page_of(request: *const c_void) -> *const c_void {
     if bio.is_null() {
         return bio;
     }
-    // The first part of the first: `bio_vec.bv_page` is its first member.
-    let page = pointer(pointer(bio, BIO_PAGES.load()), 0);
+    // The first part of the first, or of what is left of it where it was split: `bio_vec.bv_page` is its first member.
+    let part = read_u32(bio, BIO_INDEX.load());
+    let page = read_u64(pointer(bio, BIO_PAGES.load()), part.wrapping_mul(BIO_PART_BYTES)) as *const c_void;
     // A page that is not the first of several says where that is, or, from 7.0 on, which bits of its own address to take.
     let head = read_u64(page, PAGE_HEAD.load());
     if head & 1 == 0 {
@@ -238,6 +241,9 @@ pub(super) fn of_disk(inode: *const c_void) -> *const c_void {
 
 /// `BTRFS_SUPER_MAGIC`: it has several disks, and names none.
 const BTRFS: u32 = 0x9123_683e;
+
+/// Of `bio_vec`: a page, and how much of it from where.
+const BIO_PART_BYTES: u32 = 16;
 
 /// No page is described at this address or above.
 const HEAD_MASKS: u64 = 0xffff_ffff_0000_0000;

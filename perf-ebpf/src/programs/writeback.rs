@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use perf_ebpf::{
-    block::{DIRTY_PAGES, Dirtier, DirtyKey, LastChange, NOTED_NS, Operation, WRITTEN_NS},
+    block::{DIRTY_PAGES, Dirtier, DirtyKey, LEFT_NS, LastChange, NOTED_NS, Operation, SAME_WAY_NS, WRITTEN_NS},
     counters::Counter,
     stack::mix,
     target::BOTH_SIDES,
@@ -45,8 +45,8 @@ static LAST_CHANGE: PerCpuArray<LastChange> = PerCpuArray::with_max_entries(1, 0
 #[map]
 static CHANGING: PerCpuArray<Dirtier> = PerCpuArray::with_max_entries(1, 0);
 
-/// `writeback_dirty_folio(struct folio *folio, struct address_space *mapping)`, before 5.18 `writeback_dirty_page`: the running thread
-/// changes a page that was as on the disk.
+/// `writeback_dirty_folio(struct folio *folio, struct address_space *mapping)`, on older kernels `writeback_dirty_page`: the running
+/// thread changes a page, or several, that were as on the disk.
 #[raw_tracepoint(tracepoint = "writeback_dirty_folio")]
 pub(super) fn page_changes(ctx: RawTracePointContext) -> i32 {
     changes(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset)
@@ -76,7 +76,6 @@ fn changes(
         return 0;
     }
     let inode = files::owner_of(mapping);
-    let number = files::number_of(inode);
     let Entry { place, .. } = entry();
     let at = match place {
         0 => 0,
@@ -85,7 +84,8 @@ fn changes(
     if let Some(known) = DIRTIERS.get_ptr_mut(pages) {
         // SAFETY: memory of the map; all who write this write the same.
         let known = unsafe { &mut *known };
-        if at != 0 && (known.key.tid, known.at, known.inode) == (tid, at, number) {
+        let is_same = (known.key.tid, known.at) == (tid, at) && files::is_inode_of(inode, known.file);
+        if at != 0 && is_same && now_ns.wrapping_sub(known.place_ns) < SAME_WAY_NS {
             known.written_ns = 0;
             return 0;
         }
@@ -94,14 +94,18 @@ fn changes(
         return 0;
     }
     let Some(busy) = Busy::claim() else {
-        // Better nobody than the one before.
+        // Better nobody than the one before; and the next page is looked at again.
         let _ = DIRTIERS.remove(pages);
+        if let Some(last) = LAST_CHANGE.get_ptr_mut(0) {
+            // SAFETY: as in `is_last`.
+            unsafe { (*last).noted_ns = 0 };
+        }
         return 0;
     };
     if let Some(changing) = CHANGING.get_ptr_mut(0) {
         // SAFETY: this CPU's, and it is claimed.
         let changing = unsafe { &mut *changing };
-        (changing.inode, changing.at) = (number, at);
+        (changing.file, changing.at) = (files::key_of(inode, files::system_of(inode)), at);
         (changing.place_ns, changing.written_ns) = (now_ns, 0);
         let key = &mut changing.key;
         (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
@@ -135,15 +139,14 @@ fn is_last(pages: DirtyKey, tid: u32, now_ns: u64) -> bool {
     false
 }
 
-/// Whether a thread of the kernel's own runs, and writes for others.
+/// Whether it is known who changed pages.
 #[inline(always)]
-pub(super) fn is_kernels() -> bool {
-    // SAFETY: takes no pointer.
-    let task = unsafe { bpf_get_current_task() } as *const c_void;
-    PAGE_INDEX.load() != 0 && read_u32(task, TASK_FLAGS.load()) & PF_KTHREAD != 0
+pub(super) fn is_told() -> bool {
+    PAGE_INDEX.load() != 0
 }
 
-/// Who changed last what a request writes, if that is known and cannot be another by now.
+/// Who changed last what a request writes, if it is a thread of the kernel's own that asks for it, and if that is known and cannot be
+/// another by now. Takes note that it is written, whoever asks.
 #[inline(always)]
 pub(super) fn dirtier(request: *const c_void) -> Option<&'static Dirtier> {
     let page = files::page_of(request);
@@ -154,14 +157,23 @@ pub(super) fn dirtier(request: *const c_void) -> Option<&'static Dirtier> {
     let dirtier = DIRTIERS.get_ptr_mut(pages(page, mapping))?;
     // SAFETY: memory of the map; it may become another's meanwhile, which is not worse than a moment later.
     let dirtier = unsafe { &mut *dirtier };
-    if dirtier.inode != files::number_of(files::owner_of(mapping)) {
-        return None;
-    }
     let now_ns = now();
     if dirtier.written_ns == 0 {
         dirtier.written_ns = now_ns;
     }
-    (now_ns.saturating_sub(dirtier.written_ns) < WRITTEN_NS).then_some(&*dirtier)
+    let is_left = now_ns.saturating_sub(dirtier.written_ns) < WRITTEN_NS
+        && now_ns.saturating_sub(dirtier.place_ns) < LEFT_NS
+        && is_kernels();
+    let inode = files::owner_of(mapping);
+    (is_left && files::key_of(inode, files::system_of(inode)) == dirtier.file).then_some(&*dirtier)
+}
+
+/// Whether a thread of the kernel's own runs.
+#[inline(always)]
+fn is_kernels() -> bool {
+    // SAFETY: takes no pointer.
+    let task = unsafe { bpf_get_current_task() } as *const c_void;
+    read_u32(task, TASK_FLAGS.load()) & PF_KTHREAD != 0
 }
 
 /// `PF_KTHREAD`.

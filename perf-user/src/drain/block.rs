@@ -45,7 +45,7 @@ pub struct RawBlock {
     pub slowest: Vec<SlowRequest>,
     /// Those that were not complete, the oldest first; only where the recording ends.
     pub open: Vec<OpenRequest>,
-    /// Processes that have changed pages which may be written later.
+    /// Processes that have changed pages which may be written later, or have requests under way.
     pub dirtiers: HashSet<u32>,
     /// What became of all of them.
     pub tally: Tally,
@@ -138,6 +138,8 @@ impl Requests {
                 block.dirtiers.insert(key.tgid);
             }
         })?;
+        // What is under way is of who may have ended, too.
+        block.dirtiers.extend(open.iter().map(|open| open.key.tgid));
         self.stacks.turn(stacks, needed, later);
         let open_files = open.iter().map(|open| open.file).collect();
         if let Some(last_ns) = last_ns {

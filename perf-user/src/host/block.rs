@@ -19,7 +19,7 @@ pub struct BlockOffsets {
     pub files: Vec<Offset>,
     /// The same of what leads from a page to who changed it; empty where files are not told.
     pub writeback: Vec<Offset>,
-    /// The event that tells when a page is changed, before 5.18 `writeback_dirty_page`.
+    /// The event that tells when a page is changed, on older kernels `writeback_dirty_page`.
     pub page_changes: &'static str,
     /// The same of what leads from a descriptor to the name of a file or a socket.
     pub calls: Vec<Offset>,
@@ -56,8 +56,9 @@ const REQUESTS: [Wanted; 6] = [
     ("DISK_MINOR", "gendisk", "first_minor"),
 ];
 
-const FILES: [Wanted; 22] = [
+const FILES: [Wanted; 23] = [
     ("REQUEST_BIO", "request", "bio"),
+    ("BIO_INDEX", "bio", "bi_iter"),
     ("BIO_PAGES", "bio", "bi_io_vec"),
     ("PAGE_HEAD", "page", "compound_head"),
     ("PAGE_MAPPING", "page", "mapping"),
@@ -196,6 +197,7 @@ fn file_offset(btf: &Btf<'_>, (global, structure, member): Wanted) -> Option<Off
     let within = match global {
         "NAME_TEXT" => offset("qstr", "name")?,
         "FILE_ENTRY" => offset("path", "dentry")?,
+        "BIO_INDEX" => offset("bvec_iter", "bi_idx")?,
         _ => 0,
     };
     Some((global, found + within))

@@ -180,7 +180,7 @@ impl Tasks {
                     self.scan(tgid);
                 }
                 let process = self.processes.entry(tgid).or_default();
-                process.ended_ns = None;
+                (process.ended_ns, process.end_told) = (None, false);
                 process.tids.insert(tid);
                 process.names.push((time_ns, comm));
                 if exec {
@@ -229,7 +229,7 @@ impl Tasks {
                 let space = parent.and_then(|parent| parent.spaces.last()).map(|(_, space)| Arc::clone(space));
                 let name = parent.and_then(|parent| parent.names.last()).map(|(_, name)| name.clone());
                 let process = self.processes.entry(tgid).or_default();
-                process.ended_ns = None;
+                (process.ended_ns, process.end_told) = (None, false);
                 process.generators.clear();
                 process.tids = HashSet::from([tid]);
                 process.spaces.push((time_ns, space.unwrap_or_default()));
