@@ -126,7 +126,9 @@ fn calls_that_are_open_at_either_end_are_told() {
     let recording = lab.record().option("--event", "cpu,syscalls").pid(waiting.pid()).duration("4s").run();
     let calls = calls(&recording);
     // A byte comes every 40 naps: the read that was there when the recording began has returned, and the last has not.
-    assert_eq!(calls.counters["begun_before"], 2, "each of two threads was in a call");
+    // And each of two threads was in a call; but a nap that began while programs were attached is known as a whole.
+    let begun_before = calls.counters["begun_before"];
+    assert!((1..=2).contains(&begun_before), "{begun_before} calls: {:?}", calls.counters);
     let read = calls.open.iter().find(|call| call.call == "read").expect("the second read");
     assert!(read.result.is_none() && read.tid != waiting.pid(), "{read:?}");
     let recorded_ns = recording.report.recording.duration_ns;
