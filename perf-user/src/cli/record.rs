@@ -241,7 +241,11 @@ pub(super) fn run(args: Args, program_start_ns: u64) -> Result<ExitCode, Failure
             line.show(progress);
         }
     };
-    let result = record(&host, options, recording, &signals, || chosen.release(), watch, progress);
+    let release = || {
+        ProgressLine::begins(args.quiet, &chosen);
+        chosen.release()
+    };
+    let result = record(&host, options, recording, &signals, release, watch, progress);
     line.clear();
     drop(signals);
     let outcome = match result {

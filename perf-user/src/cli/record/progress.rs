@@ -16,9 +16,15 @@ impl ProgressLine {
         if !quiet {
             let told = chosen.warnings.iter().chain(&chosen.notes);
             told.for_each(|told| say(&format!("perfprobe: {told}")));
-            say(&format!("Recording {}; Ctrl-C ends it.", chosen.label));
         }
         Self { shown }
+    }
+
+    /// Says that what happens from now on is recorded: who waits for that begins then.
+    pub(super) fn begins(quiet: bool, chosen: &Chosen) {
+        if !quiet {
+            say(&format!("Recording {}; Ctrl-C ends it.", chosen.label));
+        }
     }
 
     pub(super) fn show(&mut self, progress: &Progress) {
