@@ -1,6 +1,9 @@
 //! System calls: how many, how long, and from where.
 
-use aya::{Ebpf, EbpfLoader};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+};
 use perf_ebpf::calls::{CALLS, Text};
 
 use super::{
@@ -65,8 +68,12 @@ impl CallsCollector {
         self.links.attach(bpf, [(END, "sched_process_exit"), (self.exit, EXIT), (ENTER, ENTER)])
     }
 
-    /// Detaches its programs, in the other order.
-    pub(super) fn detach(&mut self) {
+    /// Detaches its programs, in the other order. Those that see returns are told, so that they do not miss beginnings then.
+    pub(super) fn detach(&mut self, bpf: &mut Ebpf) {
+        let ending = bpf.map_mut("ENDING").and_then(|map| Array::<&mut MapData, u32>::try_from(map).ok());
+        if let Some(mut ending) = ending {
+            let _ = ending.set(0, 1, 0);
+        }
         self.links.detach();
     }
 }

@@ -313,22 +313,13 @@ impl Session {
             timing.turn_off(|| counted(&self.bpf), sys::monotonic_ns());
         }
         self.collector.detach();
-        self.say_ending();
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
-        self.calls.iter_mut().for_each(CallsCollector::detach);
+        self.calls.iter_mut().for_each(|calls| calls.detach(&mut self.bpf));
         self.faults.iter_mut().for_each(FaultsCollector::detach);
         self.file_calls.iter_mut().for_each(FileCallsCollector::detach);
         self.block.iter_mut().for_each(BlockCollector::detach);
         self.sched.iter_mut().for_each(SchedCollector::detach);
         self.follow.clear();
-    }
-
-    /// Has programs not miss what others, which are detached before them, do not tell any more.
-    fn say_ending(&mut self) {
-        let ending = self.bpf.map_mut("ENDING").and_then(|map| Array::<&mut MapData, u32>::try_from(map).ok());
-        if let Some(mut ending) = ending {
-            let _ = ending.set(0, 1, 0);
-        }
     }
 
     /// Lets the kernel time programs, or not: to be called about once a second.
