@@ -1,6 +1,7 @@
 //! Requests to block devices in the JSON report.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -102,6 +103,13 @@ pub struct Request {
 }
 
 impl Block {
+    /// A figure of all requests of this operation for a file, whoever asked for them.
+    #[must_use]
+    pub fn sum_of(&self, operation: &str, file: &Path, figure: impl Fn(&FileRequests) -> u64) -> u64 {
+        let of_file = |row: &&FileRequests| row.operation == operation && Path::new(&row.file) == file;
+        self.files.iter().filter(of_file).map(figure).sum()
+    }
+
     /// What the only process that did so asked this disk for.
     ///
     /// # Panics

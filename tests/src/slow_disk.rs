@@ -8,10 +8,16 @@ use crate::{Lab, LoopDevice, Program, Workload};
 /// A block device over a file of a file system that takes its time, both gone when the value is dropped.
 #[derive(Debug)]
 pub struct SlowDisk {
-    // Let go of in this order.
-    disk: Option<LoopDevice>,
+    // Let go of before the file that it is over.
+    device: LoopDevice,
+    _mounted: Mounted,
+}
+
+/// The file system, and the process that it is.
+#[derive(Debug)]
+struct Mounted {
     server: Workload,
-    mounted: PathBuf,
+    folder: PathBuf,
 }
 
 impl SlowDisk {
@@ -22,33 +28,28 @@ impl SlowDisk {
     /// If the mount point cannot be made.
     #[must_use]
     pub fn of(lab: &Lab, milliseconds: u64) -> Option<Self> {
-        let mounted = lab.file("slow");
-        std::fs::create_dir(&mounted).expect("create the mount point");
-        let folder = mounted.to_str().expect("a path in UTF-8");
-        let server = lab.start(&Program::c("slowdisk.c"), &["600", folder, "16", &milliseconds.to_string()]);
+        let folder = lab.file("slow");
+        std::fs::create_dir(&folder).expect("create the mount point");
+        let path = folder.to_str().expect("a path in UTF-8");
+        let server = lab.start(&Program::c("slowdisk.c"), &["600", path, "16", &milliseconds.to_string()]);
         if let Some(why) = server.logged("refused").first() {
             Lab::skip(&format!("no file system in user space: {why}"));
             return None;
         }
-        let mut slow = Self { disk: None, server, mounted };
-        slow.disk = LoopDevice::over(&slow.mounted.join("disk"));
-        slow.disk.is_some().then_some(slow)
+        let mounted = Mounted { server, folder };
+        Some(Self { device: LoopDevice::over(&mounted.folder.join("disk"))?, _mounted: mounted })
     }
 
     /// The device.
-    ///
-    /// # Panics
-    /// Never: what was returned has one.
     #[must_use]
     pub fn device(&self) -> &LoopDevice {
-        self.disk.as_ref().expect("it has a device")
+        &self.device
     }
 }
 
-impl Drop for SlowDisk {
+impl Drop for Mounted {
     fn drop(&mut self) {
-        self.disk = None;
-        let _ = Command::new("umount").arg("--lazy").arg(&self.mounted).status();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
         self.server.kill();
     }
 }

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::path::Path;
+
 use tests::{Block, BlockKind, Doctor, Lab, Launcher, LoopDevice, Program, Recording, SlowDisk};
 
-fn record(lab: &Lab, disk: &LoopDevice) -> Recording {
+fn record(lab: &Lab, program: &str, path: &Path) -> Recording {
     let recorder = lab.record().frequency(99).option("--event", "cpu,io");
-    recorder.command(&Program::c("disk.c"), &["1", disk.path()]).run()
+    recorder.command(&Program::c(program), &["1", path.to_str().unwrap()]).run()
 }
 
 fn block(recording: &Recording) -> &Block {
@@ -57,7 +59,7 @@ fn every_request_is_counted_with_its_bytes_and_its_time() {
     let Some(lab) = Lab::open() else { return };
     let Some(disk) = LoopDevice::over_file(&lab, 64) else { return };
     let before = disk.account();
-    let recording = record(&lab, &disk);
+    let recording = record(&lab, "disk.c", disk.path().as_ref());
     let after = disk.account();
     let untold = assert_whole(&recording);
     let is_all = |count: u64, all: u64| (all - untold..=all).contains(&count);
@@ -101,7 +103,7 @@ fn every_request_is_counted_with_its_bytes_and_its_time() {
 fn requests_are_those_of_the_functions_that_asked() {
     let Some(lab) = Lab::open() else { return };
     let Some(disk) = LoopDevice::over_file(&lab, 64) else { return };
-    let recording = record(&lab, &disk);
+    let recording = record(&lab, "disk.c", disk.path().as_ref());
     if !Doctor::walks_by_tables(&lab) {
         return;
     }
@@ -126,12 +128,12 @@ fn requests_and_calls_take_as_long_as_the_device_does() {
     let recorder = lab.record().frequency(99).option("--event", "cpu,io,files");
     let recording = recorder.command(&Program::c("slow.c"), &["1", disk.device().path(), "30"]).run();
     let untold = assert_whole(&recording);
-    let untold_calls = recording.report.file_calls.as_ref().expect("calls were recorded").assert_whole();
+    let calls = recording.report.file_calls.as_ref().expect("calls were recorded");
+    let untold_calls = calls.assert_whole();
     let [count, bytes, waited_ns] = known(&recording, "reads");
     let read = block(&recording).of("read", disk.device().name());
     assert!((count - untold..=count).contains(&read.count) && read.bytes == read.count * (bytes / count), "{read:?}");
-    let calls = &recording.report.file_calls.as_ref().expect("calls were recorded").calls;
-    let call = calls.iter().find(|call| call.call == "pread64" && call.file == disk.device().path()).unwrap();
+    let call = calls.of("pread64", disk.device().path());
     assert!((count - untold_calls..=count).contains(&call.count), "{call:?}");
     assert!((call.count - untold..=call.count).contains(&call.from_disk), "{call:?}");
     assert_eq!(call.bytes, call.count * (bytes / count), "{call:?}");
@@ -153,14 +155,11 @@ fn what_the_kernel_writes_later_is_for_who_left_it_in_memory() {
     let Some(lab) = Lab::open() else { return };
     let Some(mut disk) = LoopDevice::over_file(&lab, 128) else { return };
     let Some(folder) = disk.mount(&lab) else { return };
-    let recorder = lab.record().frequency(99).option("--event", "cpu,io");
-    let recording = recorder.command(&Program::c("later.c"), &["1", folder.to_str().unwrap()]).run();
+    let recording = record(&lab, "later.c", &folder);
     let untold = assert_whole(&recording);
     let files = &block(&recording).files;
-    let bytes = |operation: &str, name: &str| -> u64 {
-        let path = folder.join(name).display().to_string();
-        files.iter().filter(|file| file.operation == operation && file.file == path).map(|file| file.bytes).sum()
-    };
+    let bytes =
+        |operation: &str, name: &str| block(&recording).sum_of(operation, &folder.join(name), |file| file.bytes);
     for (operation, name, known) in
         [("writeback", "written", 16 << 20), ("writeback", "mapped", 8 << 20), ("write", "own", 4 << 20)]
     {
@@ -179,10 +178,7 @@ fn what_the_kernel_writes_later_is_for_who_left_it_in_memory() {
         let places = io.places.iter().filter(|place| place.function == function && place.why == why);
         places.map(|place| place.value).sum()
     };
-    let of_file = |name: &str| -> u64 {
-        let path = folder.join(name).display().to_string();
-        files.iter().filter(|file| file.operation == "writeback" && file.file == path).map(|file| file.total_ns).sum()
-    };
+    let of_file = |name: &str| block(&recording).sum_of("writeback", &folder.join(name), |file| file.total_ns);
     assert_eq!([ns("fill"), ns("touches")], [of_file("written"), of_file("mapped")], "{:#?}", io.places);
 }
 
@@ -191,14 +187,10 @@ fn files_that_have_one_number_one_after_another_are_told_apart() {
     let Some(lab) = Lab::open() else { return };
     let Some(mut disk) = LoopDevice::over_file(&lab, 64) else { return };
     let Some(folder) = disk.mount(&lab) else { return };
-    let recorder = lab.record().frequency(99).option("--event", "cpu,io");
-    let recording = recorder.command(&Program::c("files.c"), &["1", folder.to_str().unwrap()]).run();
+    let recording = record(&lab, "files.c", &folder);
     let untold = assert_whole(&recording);
     let files = &block(&recording).files;
-    let written = |name: &str| -> u64 {
-        let path = folder.join(name).display().to_string();
-        files.iter().filter(|file| file.operation == "write" && file.file == path).map(|file| file.count).sum()
-    };
+    let written = |name: &str| block(&recording).sum_of("write", &folder.join(name), |file| file.count);
     for (name, known) in [("first", 20), ("second", 30), ("second (deleted)", 10)] {
         assert!((known - untold..=known).contains(&written(name)), "{name}: {}: {files:#?}", written(name));
     }

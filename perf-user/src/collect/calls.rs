@@ -1,9 +1,6 @@
 //! System calls: how many, how long, and from where.
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, MapData},
-};
+use aya::{Ebpf, EbpfLoader};
 use perf_ebpf::calls::{CALLS, Text};
 
 use super::{
@@ -70,10 +67,8 @@ impl CallsCollector {
 
     /// Detaches its programs, in the other order. Those that see returns are told, so that they do not miss beginnings then.
     pub(super) fn detach(&mut self, bpf: &mut Ebpf) {
-        let ending = bpf.map_mut("ENDING").and_then(|map| Array::<&mut MapData, u32>::try_from(map).ok());
-        if let Some(mut ending) = ending {
-            let _ = ending.set(0, 1, 0);
-        }
+        // What is missed otherwise is counted as lost, no more.
+        let _ = fill(bpf, "ENDING", [(0, 1)].into_iter());
         self.links.detach();
     }
 }

@@ -39,6 +39,7 @@ use super::{
     faults::FaultsCollector,
     file_calls::FileCallsCollector,
     links::{attach_raw, load_raw},
+    maps::fill,
     object::{follows, load},
     sched::{self, SchedCollector},
     target::Target,
@@ -268,11 +269,7 @@ impl Session {
         if self.sched.is_some() || self.block.is_some() {
             sched::set_window_start(&mut self.bpf, generation, now_ns)?;
         }
-        const MAP: &str = "GENERATION";
-        let map = self.bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
-        let mut array: Array<&mut MapData, u32> =
-            map.try_into().map_err(|source| AttachError::Map { map: MAP, source })?;
-        array.set(0, generation, 0).map_err(|source| AttachError::Map { map: MAP, source })
+        fill(&mut self.bpf, "GENERATION", [(0, generation)].into_iter())
     }
 
     /// The counters of a generation, summed over CPUs, and zeroed. Only for a generation that no program writes to.

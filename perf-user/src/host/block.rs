@@ -144,8 +144,9 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     let asked = [("io_uring_submit_req", "btf_trace_io_uring_submit_req", 2)];
     let asked = asked.into_iter().chain([("io_uring_submit_sqe", "btf_trace_io_uring_submit_sqe", 3)]);
     let asked = asked.filter(|(_, name, count)| btf.parameters(name) == Some(*count)).map(|(event, ..)| event).next();
-    let uring: Option<Vec<Offset>> = URING.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
-    let faults: Option<Vec<Offset>> = FAULTS.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
+    let all = |wanted: &[Wanted]| wanted.iter().map(|wanted| file_offset(&btf, *wanted)).collect();
+    let [uring, faults, files, writeback]: [Option<Vec<Offset>>; 4] =
+        [all(&URING), all(&FAULTS), all(&FILES), all(&WRITEBACK)];
     let sequence = file_offset(&btf, ("MEMORY_SEQUENCE", "mm_struct", "mm_lock_seq"));
     // One behind the other, as the kernel half reads them.
     let heap =
@@ -158,8 +159,6 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     };
     let faults = faults.map(|faults| faults.into_iter().chain(sequence).chain(heap).collect::<Vec<_>>());
     let are_told = ["btf_trace_page_fault_user", "btf_trace_page_fault_kernel"].map(|name| btf.has_name(name));
-    let files: Option<Vec<Offset>> = FILES.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
-    let writeback: Option<Vec<Offset>> = WRITEBACK.into_iter().map(|wanted| file_offset(&btf, wanted)).collect();
     let page_changes = ["writeback_dirty_folio", "writeback_dirty_page"];
     let page_changes = page_changes.into_iter().find(|event| btf.has_name(&format!("btf_trace_{event}")));
     let is_told = asked.is_some() && matches!(completes, Some(4 | 8));

@@ -34,6 +34,7 @@ use std::{
 };
 
 use generated::Generator;
+use perf_ebpf::block::LEFT_NS;
 use process::Process;
 use pythons::Pythons;
 use space::{AddressSpace, Change, Mapping};
@@ -42,9 +43,6 @@ use crate::host::{
     perf_ring::{MapEvent, TaskEvent},
     proc,
 };
-
-/// How long after a process has changed pages of a file the kernel has written them (`vm.dirty_expire_centisecs`, and some more).
-const LATER_NS: u64 = 60_000_000_000;
 
 /// Whose history to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -262,12 +260,9 @@ impl Tasks {
             missed.for_each(|(_, process)| _ = process.ended_ns.get_or_insert(time_ns));
         }
         let mut told = Vec::new();
-        let needed_ns = |tgid: &u32| if later.contains(tgid) { time_ns.saturating_sub(LATER_NS) } else { time_ns };
+        let needed_ns = |tgid: &u32| if later.contains(tgid) { time_ns.saturating_sub(LEFT_NS) } else { time_ns };
         self.processes.retain(|tgid, process| {
-            let Some(ended_ns) = process.ended_ns.filter(|ended_ns| *ended_ns < time_ns) else {
-                process.end_told = false;
-                return true;
-            };
+            let Some(ended_ns) = process.ended_ns.filter(|ended_ns| *ended_ns < time_ns) else { return true };
             if !std::mem::replace(&mut process.end_told, true) {
                 told.push(*tgid);
             }

@@ -61,7 +61,7 @@ fn the_past_of_who_is_told_of_later_stays_and_its_end_is_told_once() {
     assert_eq!(tasks.forget_before(50, &later), [0_u32; 0]);
     assert_eq!(module_at(&tasks, 7, 15, 0x1000).as_deref(), Some("/a"), "before it executed another");
     assert_eq!(module_at(&tasks, 7, 25, 0x1000), None);
-    tasks.forget_before(40 + LATER_NS, &later);
+    tasks.forget_before(40 + LEFT_NS, &later);
     assert!(tasks.processes.is_empty(), "all that it changed is written");
 }
 

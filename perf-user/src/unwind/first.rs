@@ -29,10 +29,6 @@ const DYNAMIC_BYTES: u64 = 64 << 10;
 /// Folders of one file that libraries are looked for in.
 const MOST_FOLDERS: usize = 64;
 
-/// What the tags of a dynamic section are whose values are names: libraries, and folders where these are.
-const NEEDED: [i64; 1] = [elf::DT_NEEDED];
-const FOLDERS: [i64; 2] = [elf::DT_RUNPATH, elf::DT_RPATH];
-
 /// The files that are mapped when a program is executed: that, or the one that interprets it, its dynamic linker, and the libraries
 /// that these are linked to. Which of several libraries of a name it takes the linker alone knows: here it is the first in the folders
 /// that a file names, that `LD_LIBRARY_PATH` does, or that the linker was found in. So some may be missing, and
@@ -61,13 +57,10 @@ fn with_libraries(first: [PathBuf; 2]) -> Vec<File> {
     let mut files = Vec::new();
     while let Some(path) = waiting.pop_front() {
         let Some(file) = open(&path) else { continue };
-        let own: Vec<PathBuf> = dynamic_texts(&file, &FOLDERS)
-            .iter()
-            .flat_map(std::env::split_paths)
-            .map(|folder| from_origin(folder, &path))
-            .take(MOST_FOLDERS)
-            .collect();
-        for library in dynamic_texts(&file, &NEEDED).into_iter().map(PathBuf::from) {
+        let Linked { libraries, folders: own } = Linked::of(&file);
+        let own = own.iter().flat_map(std::env::split_paths).map(|folder| from_origin(folder, &path));
+        let own: Vec<PathBuf> = own.take(MOST_FOLDERS).collect();
+        for library in libraries.into_iter().map(PathBuf::from) {
             if names.len() >= LIBRARIES || !names.insert(library.clone()) {
                 continue;
             }
@@ -91,16 +84,26 @@ fn from_origin(folder: PathBuf, file: &Path) -> PathBuf {
     }
 }
 
-/// The values of these tags of the dynamic segment.
-fn dynamic_texts(file: &File, tags: &[i64]) -> Vec<OsString> {
-    let cache = ReadCache::new(file);
-    let texts = || {
-        let (headers, endian) = program_headers(&cache)?;
+/// What the dynamic segment of a file says that it is linked to.
+#[derive(Default)]
+struct Linked {
+    libraries: Vec<OsString>,
+    /// Lists of folders where these are.
+    folders: Vec<OsString>,
+}
+
+impl Linked {
+    fn of(file: &File) -> Self {
+        Self::read(&ReadCache::new(file)).unwrap_or_default()
+    }
+
+    fn read(cache: &ReadCache<&File>) -> Option<Self> {
+        let (headers, endian) = program_headers(cache)?;
         let dynamic = headers.iter().find(|header| header.p_type(endian) == elf::PT_DYNAMIC)?;
         if dynamic.p_filesz(endian) > DYNAMIC_BYTES {
             return None;
         }
-        let entries = dynamic.dynamic(endian, &cache).ok()??;
+        let entries = dynamic.dynamic(endian, cache).ok()??;
         let table = entries.iter().find(|entry| entry.tag(endian) == elf::DT_STRTAB)?.d_val(endian);
         let holds = |header: &&Header| {
             header.p_type(endian) == elf::PT_LOAD
@@ -113,10 +116,12 @@ fn dynamic_texts(file: &File, tags: &[i64]) -> Vec<OsString> {
             let text = cache.read_bytes_at_until(from..from.checked_add(libc::PATH_MAX as u64)?, 0).ok()?;
             Some(OsStr::from_bytes(text).to_owned())
         };
-        let wanted = entries.iter().filter(|entry| tags.contains(&entry.tag(endian)));
-        Some(wanted.take(LIBRARIES).filter_map(text).collect())
-    };
-    texts().unwrap_or_default()
+        let texts = |tags: &[i64]| {
+            let wanted = entries.iter().filter(|entry| tags.contains(&entry.tag(endian)));
+            wanted.take(LIBRARIES).filter_map(text).collect()
+        };
+        Some(Self { libraries: texts(&[elf::DT_NEEDED]), folders: texts(&[elf::DT_RUNPATH, elf::DT_RPATH]) })
+    }
 }
 
 type Header = elf::ProgramHeader64<Endianness>;
