@@ -56,6 +56,8 @@ pub enum Counter {
     QueuesMissed,
     /// Times that who ran meanwhile did not.
     TakersMissed,
+    /// Times that something happened at a lock that found no place in its map.
+    LocksMissed,
     /// System calls that returned.
     CallsTaken,
     /// Of those, the ones for which the map of calls was full.
@@ -197,6 +199,7 @@ impl Counter {
         Self::OffLeftOut,
         Self::QueuesMissed,
         Self::TakersMissed,
+        Self::LocksMissed,
         Self::CallsTaken,
         Self::CallsLostFull,
         Self::CallsLostBusy,
@@ -279,6 +282,7 @@ impl Counter {
             Self::OffLeftOut => "left_out_ns",
             Self::QueuesMissed => "run_queues_full",
             Self::TakersMissed => "takers_full",
+            Self::LocksMissed => "locks_full",
             Self::CallsTaken => "taken",
             Self::CallsLostFull => "calls_full",
             Self::CallsLostBusy => "map_busy",

@@ -1,5 +1,5 @@
 //! The BPF object: one module a kind of event. For the host there is nothing to run.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod programs;

@@ -53,10 +53,24 @@ pub struct Thread {
     pub exec_ns: u64,
     /// [`State`].
     pub state: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`AtLock`].
+    pub at_lock: u32,
     /// As `changes`.
     pub changes_after: u64,
+}
+
+/// What became of a wait at a lock. Kept as numbers in [`Thread::at_lock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AtLock {
+    /// It does not wait at one.
+    Not = 0,
+    /// It waits, and is counted among those that do.
+    Waits = 1,
+    /// Another woke it, by the lock.
+    Woken = 2,
+    /// Its time was over, or a signal came.
+    GaveUp = 3,
 }
 
 /// In place of [`Thread::exec_ns`].
@@ -89,6 +103,7 @@ impl Thread {
         self.turn(left_ns, State::Running, State::Blocked);
         (self.off_ns, self.exec_ns, self.fp) = (left_ns, exec_ns, 0);
         (self.wait.waker, self.waker_off_ns, self.wait.place) = (0, 0, 0);
+        self.wait.leave_lock();
         let key = &mut self.wait.key;
         key.why = why(TASK_INTERRUPTIBLE, NO_SYSTEM_CALL);
         (key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0);
@@ -140,6 +155,32 @@ pub struct WaitKey {
     /// Who ended the wait: the id under which the window, or an earlier one, has a waker's [`Key`], of which `why` tells what
     /// the waker itself had waited for meanwhile, if it had. 0 if nobody was seen.
     pub waker: u64,
+    /// The futex at which it waited; 0 if that is not recorded, or it waited for something else.
+    pub lock: u64,
+    /// The thread that had it then, as far as that lies where [`crate::lock::owner_at`] says; 0 if none is known.
+    pub owner: u32,
+    /// [`crate::lock::how`] it waited.
+    pub how: u32,
+}
+
+impl WaitKey {
+    /// It does not wait at a lock.
+    #[inline(always)]
+    pub fn leave_lock(&mut self) {
+        (self.lock, self.owner, self.how) = (0, 0, 0);
+    }
+}
+
+/// Who ended a wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Waker {
+    /// Who, where, and what it had waited for itself meanwhile, if it had.
+    pub key: Key,
+    /// The user stack of that wait of its own; 0 if there was none.
+    pub waited_stack: u64,
+    /// And the Python frames of that.
+    pub waited_python: u64,
 }
 
 /// A thread that waits at the same place again and again within this time has no stack taken each time.

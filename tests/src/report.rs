@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Block, Calls, FileCalls, PageFaults, RunQueue};
+use crate::{Block, Calls, Deadlock, FileCalls, Lock, NoLock, PageFaults, RunQueue};
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -35,6 +35,15 @@ pub struct Report {
     /// Who waited for whom.
     #[serde(default)]
     pub chains: Vec<Chain>,
+    /// Locks.
+    #[serde(default)]
+    pub locks: Vec<Lock>,
+    /// What threads wait for that is no lock.
+    #[serde(default)]
+    pub no_locks: Vec<NoLock>,
+    /// Threads that wait for one another.
+    #[serde(default)]
+    pub deadlocks: Vec<Deadlock>,
     /// The CPU samples.
     pub cpu: Cpu,
     /// Where and why threads waited.

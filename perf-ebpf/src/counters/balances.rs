@@ -44,6 +44,9 @@ pub const OFF_CPU: Balance = Balance {
 /// Facts about what threads did, which has no losses of its own.
 pub const SCHED_FACTS: &[Counter] = &[Counter::QueuesMissed, Counter::TakersMissed, Counter::SwitchesUnseen];
 
+/// Facts about locks, whose time is of that off the CPU.
+pub const LOCK_FACTS: &[Counter] = &[Counter::LocksMissed];
+
 /// Of system calls.
 pub const CALLS: Balance = Balance {
     taken: Counter::CallsTaken,

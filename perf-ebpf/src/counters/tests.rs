@@ -19,7 +19,7 @@ fn every_counter_is_part_of_one_balance() {
     };
     for counter in Counter::ALL {
         let of = |balance| parts(balance).iter().filter(|part| **part == counter).count();
-        let facts = SCHED_FACTS.iter().chain(&IO_LOST).filter(|fact| **fact == counter).count();
+        let facts = SCHED_FACTS.iter().chain(LOCK_FACTS).chain(&IO_LOST).filter(|fact| **fact == counter).count();
         let balances =
             [CPU, OFF_CPU, CALLS, CALL_TIME, IO, IO_TIME, IO_BYTES, FILE_CALLS, FILE_TIME, FAULTS, FAULT_TIME];
         let balances = balances.into_iter().chain(TIMELINE);

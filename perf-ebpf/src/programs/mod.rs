@@ -13,6 +13,7 @@ mod faults;
 mod file_calls;
 mod files;
 mod follow;
+mod locks;
 mod marks;
 mod place;
 #[cfg(bpf_target_arch = "x86_64")]

@@ -11,6 +11,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     counters::{Counter, Counters},
+    sample::Key,
     sched::{
         INTERRUPTED, Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
         place::{self, How},
@@ -23,6 +24,7 @@ use perf_ebpf::{
 use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
+    locks,
     marks::{is_marked, mark},
     place::{Asked, first_fp, stacks_at, stacks_by_pointers},
     run_queue,
@@ -218,6 +220,7 @@ fn switch(
     // Before stacks are taken, which is long enough to be woken by another CPU meanwhile. It comes to run on none before this ends.
     begin_change(thread);
     (thread.wait.waker, thread.waker_off_ns, thread.off_ns) = (0, 0, now_ns);
+    thread.wait.leave_lock();
     thread.turn(now_ns, State::Running, if state == 0 { State::Runnable } else { State::Blocked });
     let entry = entry();
     // For how long it has to wait for a CPU does not hang on where it was when that was taken from it.
@@ -250,6 +253,9 @@ fn switch(
         (key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0);
     }
     (*at, thread.fp) = (place, first_fp());
+    if locks::is_wait(state, entry.system_call) {
+        locks::waits(thread, entry.system_call, entry.arguments);
+    }
     end_change(thread);
     0
 }
@@ -299,6 +305,7 @@ fn comes(thread: &mut Thread, now_ns: u64, generation: u32) -> i64 {
     if thread.state == State::Runnable as u32 && run_queue::is_recorded() {
         run_queue::waited(thread, now_ns, generation);
     }
+    locks::ran(thread, thread.off(now_ns)[0], now_ns, generation);
     if WAITS_TOLD.load() != 0 {
         tell_wait(thread, now_ns, generation, counters);
     }
@@ -323,12 +330,16 @@ fn tell_wait(thread: &mut Thread, now_ns: u64, generation: u32, counters: *mut C
         let past = Past { tid: thread.wait.key.tid, ended: 0, from_ns: thread.off_ns };
         keep_past(&past, thread, now_ns, generation)
     } else {
-        // Who is one of a storm counts with the others: whose stacks they had, those that have some tell.
+        // Who is one of a storm counts with the others: whose stacks they had, those that have some tell. Whom it wakes asks for them.
+        let Key { user_stack, kernel_stack, python_stack, .. } = thread.wait.key;
         if place::how(thread.wait.place) == How::Skipped {
             let key = &mut thread.wait.key;
             (key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0);
         }
-        keep_wait(thread, blocked_ns, runnable_ns, generation)
+        let kept = keep_wait(thread, blocked_ns, runnable_ns, generation);
+        let key = &mut thread.wait.key;
+        (key.user_stack, key.kernel_stack, key.python_stack) = (user_stack, kernel_stack, python_stack);
+        kept
     };
     // What is handed over as past, user space counts.
     if !begun_before || kept.is_err() {

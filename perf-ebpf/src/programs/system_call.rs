@@ -16,11 +16,13 @@ pub(super) struct Entry {
     /// A number made of the call, and of where its user code and its user stack were: calls by different ways have different
     /// ones, as far as they have stacks of different depth. 0 where that is not known.
     pub(super) place: u64,
+    /// Its second argument, and its first.
+    pub(super) arguments: [u64; 2],
 }
 
 impl Entry {
     /// Of which nothing is known.
-    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, place: 0 };
+    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, place: 0, arguments: [0; 2] };
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -111,14 +113,15 @@ mod x86_64 {
     /// None: the helper fails rather than faults.
     #[inline(always)]
     unsafe fn entry(registers: *const pt_regs) -> Entry {
-        // The instruction pointer, the code segment, the flags and the stack pointer lie behind the number.
-        let mut words = [0_u64; 5];
+        // The first two arguments lie before the number; behind it the instruction pointer, the code segment, the flags and the
+        // stack pointer.
+        let mut words = [0_u64; 7];
         // SAFETY: as above. Not through what returns the words: there is no room for two of them.
         let failed = unsafe {
-            let from = (&raw const (*registers).orig_rax).cast();
+            let from = (&raw const (*registers).rsi).cast();
             bpf_probe_read_kernel_into((&raw mut words).cast(), size_of_val(&words) as u32, from)
         };
-        let [number, ip, code_segment, _, sp] = words;
+        let [second, first, number, ip, code_segment, _, sp] = words;
         // The kernel's own threads have not come from anywhere.
         if failed != 0 || code_segment & 3 != 3 {
             return Entry::UNKNOWN;
@@ -128,7 +131,7 @@ mod x86_64 {
         if system_call != INTERRUPTED && number >= u64::from(NO_SYSTEM_CALL) {
             return Entry::UNKNOWN;
         }
-        Entry { system_call, place: mix(mix(number, ip), sp) }
+        Entry { system_call, place: mix(mix(number, ip), sp), arguments: [second, first] }
     }
 }
 

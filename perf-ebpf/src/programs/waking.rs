@@ -11,8 +11,7 @@ use aya_ebpf::{
 use perf_ebpf::{
     comm::comm_words,
     counters::Counter,
-    sample::Key,
-    sched::{INTERRUPTED, State},
+    sched::{INTERRUPTED, State, Waker},
     stack::{STACK_ID_SEED, finish, mix},
     target::{SIDE_KERNEL, SIDE_USER},
 };
@@ -20,6 +19,7 @@ use perf_ebpf::{
 use super::{
     counters::{count, counters, generation},
     follow::TASK_PID_OFFSET,
+    locks,
     place::{Asked, stacks_at, stacks_by_pointers},
     sched::{THREADS, change, known},
     stacks::{StackIds, TRACEPOINT},
@@ -33,14 +33,14 @@ static WAKERS: Global<u32> = Global::new(0);
 
 /// Who ended waits, by the ids that waits name.
 #[map]
-static WAKERS_0: HashMap<u64, Key> = HashMap::with_max_entries(1, 0);
+static WAKERS_0: HashMap<u64, Waker> = HashMap::with_max_entries(1, 0);
 
 #[map]
-static WAKERS_1: HashMap<u64, Key> = HashMap::with_max_entries(1, 0);
+static WAKERS_1: HashMap<u64, Waker> = HashMap::with_max_entries(1, 0);
 
 /// A waker in the making. Not the memory of the programs that wake-ups in interrupts may interrupt.
 #[map]
-static WAKER_MEMORY: PerCpuArray<Key> = PerCpuArray::with_max_entries(1, 0);
+static WAKER_MEMORY: PerCpuArray<Waker> = PerCpuArray::with_max_entries(1, 0);
 
 /// `sched_waking(struct task_struct *p)`: something wakes `p`, which is blocked.
 #[raw_tracepoint(tracepoint = "sched_waking")]
@@ -70,8 +70,14 @@ fn waking(
         return 0;
     }
     let now_ns = now();
-    let asked = WAKERS.load() != 0;
-    let (waker, off_ns) = if asked { waker(ctx, thread.off_ns, now_ns, take, entry).unwrap_or((0, 0)) } else { (0, 0) };
+    let (mut waker, mut off_ns) = (0, 0);
+    if WAKERS.load() != 0 {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        let from = if pid_tgid as u32 == 0 { Entry::UNKNOWN } else { entry() };
+        let system_call = from.system_call;
+        (waker, off_ns) = waker_of(ctx, thread.off_ns, now_ns, pid_tgid, from, take).unwrap_or((0, 0));
+        locks::woken(thread, pid_tgid as u32, system_call, [waker, off_ns], now_ns);
+    }
     change(thread, |thread| {
         (thread.wait.waker, thread.waker_off_ns) = (waker, off_ns);
         thread.turn(now_ns, State::Blocked, State::Runnable);
@@ -79,41 +85,43 @@ fn waking(
     0
 }
 
-/// Who runs, as the waker of a thread that is off the CPU since `off_ns`: an id, and how long it was off the CPU itself
-/// meanwhile, as far as its last such interval tells. Nothing of one of these interrupts another: wake-ups of other threads
-/// happen with interrupts turned off.
+/// Who runs and came into the kernel by this entry, as the waker of a thread that is off the CPU since `off_ns`: an id, and how long
+/// it was off the CPU itself meanwhile, as far as its last such interval tells. Nothing of one of these interrupts another:
+/// wake-ups of other threads happen with interrupts turned off.
 #[inline(always)]
-fn waker(
+fn waker_of(
     ctx: &RawTracePointContext,
     off_ns: u64,
     now_ns: u64,
+    pid_tgid: u64,
+    from: Entry,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
-    entry: impl FnOnce() -> Entry,
 ) -> Option<(u64, u64)> {
     let generation = generation();
     let counters = counters(generation)?;
-    let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     // SAFETY: this CPU's.
-    let key = unsafe { &mut *WAKER_MEMORY.get_ptr_mut(0)? };
+    let waker = unsafe { &mut *WAKER_MEMORY.get_ptr_mut(0)? };
+    (waker.waited_stack, waker.waited_python) = (0, 0);
+    let key = &mut waker.key;
     (key.tgid, key.tid, key.exec_count) = (tgid, tid, exec_count());
     read_comm(&mut key.comm);
     (key.why, key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0, 0);
     let mut waited_ns = 0;
     // Of others it is said what the kernel did: an interrupt wakes in the name of whom it interrupts.
     let mut sides = SIDE_KERNEL;
-    let mut from = Entry::UNKNOWN;
-    if tid != 0 {
-        from = entry();
-        if let Some(thread) = THREADS.get_ptr(&tid) {
-            // SAFETY: the running thread's, and only read.
-            let thread = unsafe { &*thread };
-            sides |= SIDE_USER;
-            let gone_ns = if thread.off_ns > off_ns { thread.off_ns } else { off_ns };
-            if thread.state == State::Running as u32 && thread.since_ns > gone_ns {
-                waited_ns = thread.since_ns - gone_ns;
-                key.why = thread.wait.key.why;
-            }
+    if tid != 0
+        && let Some(thread) = THREADS.get_ptr(&tid)
+    {
+        // SAFETY: the running thread's, and only read.
+        let thread = unsafe { &*thread };
+        sides |= SIDE_USER;
+        let gone_ns = if thread.off_ns > off_ns { thread.off_ns } else { off_ns };
+        if thread.state == State::Running as u32 && thread.since_ns > gone_ns {
+            waited_ns = thread.since_ns - gone_ns;
+            let waited = &thread.wait.key;
+            key.why = waited.why;
+            (waker.waited_stack, waker.waited_python) = (waited.user_stack, waited.python_stack);
         }
     }
     // An interrupt may come anywhere, and for anything: nothing that was taken there stands for it.
@@ -128,9 +136,10 @@ fn waker(
     let mut id = mix(mix(STACK_ID_SEED, pid_tgid), u64::from(key.exec_count) << 32 | u64::from(key.why));
     let [low, high] = comm_words(&key.comm);
     id = mix(mix(id, low), high);
-    id = finish(mix(mix(mix(id, key.user_stack), key.kernel_stack), key.python_stack));
+    id = mix(mix(mix(id, key.user_stack), key.kernel_stack), key.python_stack);
+    id = finish(mix(id, waker.waited_stack));
     let wakers = if generation == 0 { &WAKERS_0 } else { &WAKERS_1 };
-    if wakers.get_ptr(id).is_none() && wakers.insert(id, &*key, u64::from(BPF_ANY)).is_err() {
+    if wakers.get_ptr(id).is_none() && wakers.insert(id, &*waker, u64::from(BPF_ANY)).is_err() {
         count(counters, Counter::WakersMissed);
         return None;
     }

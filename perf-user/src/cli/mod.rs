@@ -34,6 +34,8 @@ enum Command {
     Record(record::Args),
     /// Show what is done to files, peers and disks, second by second; leaves what `record -e files` leaves
     Io(record::Args),
+    /// Show for what threads wait at locks, second by second; leaves what `record` leaves, which says who had them
+    Locks(record::Args),
     Report(report::Args),
     Export(export::Args),
     Doctor(doctor::Args),
@@ -67,6 +69,7 @@ pub fn run(started_ns: u64) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Record(args) => record::run(args, started_ns),
         Command::Io(args) => record::run(args.of_io(), started_ns),
+        Command::Locks(args) => record::run(args.of_locks(), started_ns),
         Command::Report(args) => report::run(&args).map(done),
         Command::Export(args) => export::run(&args).map(done),
         Command::Doctor(args) => doctor::run(&args),

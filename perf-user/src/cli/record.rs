@@ -47,7 +47,7 @@ pub(super) struct Args {
 
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
     /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel), files (the same by file and peer,
-    /// with syscalls and io), faults (pages they need, with io); default: all but the last three, for which every program on the machine
+    /// with syscalls and io), faults (pages they need, with io), locks (for which they wait, and who has them); default: all but syscalls, files and faults, for which every program on the machine
     /// pays: some tenths of a microsecond for each system call or fault, the target
     /// more. With a plus before it, +files, beside the default
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
@@ -132,6 +132,15 @@ impl Args {
     pub(super) fn of_io(mut self) -> Self {
         if self.event.is_empty() {
             self.event = vec![Wanted::beside(EventKind::Files)];
+        }
+        self.live = true;
+        self
+    }
+
+    /// As `perfprobe locks` has them: waits for locks, told while they are recorded.
+    pub(super) fn of_locks(mut self) -> Self {
+        if self.event.is_empty() {
+            self.event = vec![Wanted::beside(EventKind::Locks)];
         }
         self.live = true;
         self

@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod faults;
 pub mod file_calls;
 mod links;
+pub mod locks;
 mod maps;
 pub mod object;
 pub mod sched;
@@ -50,6 +51,8 @@ pub struct RawSample {
     pub did: Option<Did>,
     /// The file or socket that it did that to.
     pub file: Option<FileKey>,
+    /// The lock at which it did that: an index into the window's locks.
+    pub lock: Option<u32>,
     /// Who ended that: an index into the window's wakers.
     pub waker: Option<u32>,
     /// What the waker did meanwhile, in this part of the time.
@@ -73,6 +76,7 @@ impl RawSample {
             python_stack: key.python_stack,
             did,
             file: None,
+            lock: None,
             waker: None,
             waker_did: None,
             value,
@@ -241,11 +245,15 @@ pub enum EventKind {
     Files,
     /// Page faults: how many, how long, on what, and from where.
     Faults,
+    /// Waits for locks: for which, and where.
+    Locks,
+    /// Who had them meanwhile, where, and for how long others waited for that.
+    Holders,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Cpu,
         Self::OffCpu,
         Self::Sched,
@@ -255,6 +263,8 @@ impl EventKind {
         Self::IoBytes,
         Self::Files,
         Self::Faults,
+        Self::Locks,
+        Self::Holders,
     ];
 
     /// Its name on the command line and in recordings.
@@ -270,6 +280,8 @@ impl EventKind {
             Self::IoBytes => "io-bytes",
             Self::Files => "files",
             Self::Faults => "faults",
+            Self::Locks => "locks",
+            Self::Holders => "holders",
         }
     }
 }

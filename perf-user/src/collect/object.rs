@@ -131,7 +131,8 @@ pub(super) fn load(
     let (stack, mm) = (offsets.stack.unwrap_or(0), offsets.mm.unwrap_or(0));
     let (other_abi_offset, other_abi_bits) = offsets.other_abi.unwrap_or((0, 0));
     let tells_state = u32::from(sched::tells_state(host));
-    let wakers = u32::from(options.records(EventKind::OffWake));
+    let wakers = u32::from(options.tells_wakers());
+    let locks = u32::from(options.records(EventKind::Locks));
     let queues = u32::from(options.records(EventKind::Sched));
     let waits = u32::from(options.tells_waits());
     let python = options.python && options.sides != Sides::Kernel;
@@ -156,6 +157,7 @@ pub(super) fn load(
         .override_global("TASK_STATE_OFFSET", &offsets.state, true)
         .override_global("TELLS_STATE", &tells_state, true)
         .override_global("WAKERS", &wakers, true)
+        .override_global("LOCKS", &locks, true)
         .override_global("RUN_QUEUE", &queues, true)
         .override_global("WAITS_TOLD", &waits, true)
         .override_global("MIN_WAIT_NS", &options.waits.min_ns, true)
@@ -199,7 +201,7 @@ pub(super) fn load(
         loader.map_max_entries("TIMELINE", timeline::ring_bytes());
     }
     if options.schedules() {
-        SchedCollector::configure(&mut loader, wakers != 0, queues != 0);
+        SchedCollector::configure(&mut loader, options);
     }
     if options.records(EventKind::Syscalls) {
         CallsCollector::configure(&mut loader, host.cpus.len());

@@ -10,17 +10,18 @@ use aya::{
 use perf_ebpf::{
     sample::Key,
     sched::{
-        NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, UNKNOWN_EXEC, WaitKey,
-        why,
+        AtLock, NO_SYSTEM_CALL, State, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_UNINTERRUPTIBLE, Thread, UNKNOWN_EXEC,
+        WaitKey, why,
     },
 };
 use zerocopy::IntoBytes as _;
 
 use super::{
-    AttachError,
+    AttachError, EventKind,
     before::{self, stack_of},
+    locks,
     maps::size,
-    session::Unwind,
+    session::{SessionOptions, Unwind},
     target::{Target, comm_from},
 };
 use crate::host::{Host, found_call::entry, proc, sys};
@@ -49,6 +50,22 @@ const TAKERS: u32 = 4_096;
 const QUEUE_MAPS: [(&str, u32); 4] =
     [("QUEUES_0", QUEUES), ("QUEUES_1", QUEUES), ("TAKERS_0", TAKERS), ("TAKERS_1", TAKERS)];
 
+/// Locks at which threads wait in a window, and those of which it is remembered who waits.
+const LOCKS: u32 = 2_048;
+const LOCK_STATES: u32 = 8_192;
+
+/// Who made others wait for them, each with the stack that it let go from, in a window.
+const HOLDERS: u32 = 8_192;
+
+/// The maps of locks.
+const LOCK_MAPS: [(&str, u32); 5] = [
+    ("LOCKS_0", LOCKS),
+    ("LOCKS_1", LOCKS),
+    ("HOLDERS_0", HOLDERS),
+    ("HOLDERS_1", HOLDERS),
+    ("LOCK_STATES", LOCK_STATES),
+];
+
 /// The programs that take no stacks, and their tracepoints.
 const OTHERS: [(&str, &str); 2] = [("sched_new", "sched_wakeup_new"), ("sched_exec", "sched_process_exec")];
 /// Those that do, by frame pointers alone.
@@ -69,10 +86,11 @@ pub struct SchedCollector {
 
 impl SchedCollector {
     /// Sets map sizes, before the object is loaded.
-    pub(super) fn configure(loader: &mut EbpfLoader<'_>, wakers: bool, queues: bool) {
-        let wakers = if wakers { &WAKER_MAPS[..] } else { &[] };
-        let queues = if queues { &QUEUE_MAPS[..] } else { &[] };
-        size(loader, MAPS.iter().chain(wakers).chain(queues).copied());
+    pub(super) fn configure(loader: &mut EbpfLoader<'_>, options: &SessionOptions) {
+        let wakers = if options.tells_wakers() { &WAKER_MAPS[..] } else { &[] };
+        let queues = if options.records(EventKind::Sched) { &QUEUE_MAPS[..] } else { &[] };
+        let locks = if options.records(EventKind::Locks) { &LOCK_MAPS[..] } else { &[] };
+        size(loader, MAPS.iter().chain(wakers).chain(queues).chain(locks).copied());
     }
 
     /// Loads its programs, for a target whose threads wait already unless it is `new`; `python` says that they read Python frames
@@ -159,13 +177,19 @@ fn seen(tgid: u32, tid: u32) -> Option<Thread> {
         _ => (State::Blocked, TASK_INTERRUPTIBLE),
     };
     let entry = if stat.is_kernel_thread() { None } else { entry(tgid, tid) };
-    let system_call = entry.and_then(|entry| entry.call).map_or(NO_SYSTEM_CALL, |(number, _)| number);
+    let call = entry.and_then(|entry| entry.call);
+    let system_call = call.map_or(NO_SYSTEM_CALL, |(number, _)| number);
     let key = Key { tgid, tid, comm: comm_from(&comm), why: why(task_state, system_call), ..Key::default() };
-    let wait = WaitKey { key, ..WaitKey::default() };
+    let mut wait = WaitKey { key, ..WaitKey::default() };
+    if let Some(found) = call.and_then(|(number, arguments)| locks::found(tgid, tid, number, arguments)) {
+        (wait.lock, wait.owner, wait.how) = (found.lock, found.owner, found.how);
+    }
+    // It was not seen to begin, and is not among those of whom it is counted how many wait.
+    let at_lock = if wait.lock == 0 { AtLock::Not } else { AtLock::GaveUp } as u32;
     let now_ns = sys::monotonic_ns();
     let (first_ns, since_ns, off_ns) = (now_ns, now_ns, now_ns);
     let state = state as u32;
-    Some(Thread { first_ns, since_ns, off_ns, wait, state, exec_ns: UNKNOWN_EXEC, ..Thread::default() })
+    Some(Thread { first_ns, since_ns, off_ns, wait, state, exec_ns: UNKNOWN_EXEC, at_lock, ..Thread::default() })
 }
 
 /// Whether `sched_switch` tells the state that a thread had when it was decided that it leaves the CPU.

@@ -105,7 +105,13 @@ impl SessionOptions {
     /// Whether single waits are told, not only what threads do with their time.
     #[must_use]
     pub fn tells_waits(&self) -> bool {
-        self.records(EventKind::OffCpu) || self.records(EventKind::OffWake)
+        [EventKind::OffCpu, EventKind::OffWake, EventKind::Locks].into_iter().any(|kind| self.records(kind))
+    }
+
+    /// Whether it is told who ended waits.
+    #[must_use]
+    pub fn tells_wakers(&self) -> bool {
+        self.records(EventKind::OffWake) || self.records(EventKind::Locks)
     }
 
     /// Whether what is done is told by the file that it is about.

@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use perf_ebpf::{
     counters::Counter,
     sample::Key,
-    sched::{Thread, WaitFilter, WaitKey, place},
+    sched::{Thread, WaitFilter, WaitKey, Waker, place},
 };
 
-use super::{RawKind, Tally};
+use super::{
+    RawKind, Tally,
+    locks::{HeldUp, LockPlace},
+};
 use crate::collect::{Did, EventKind, RawSample, session::SessionOptions};
 
 /// The fact that tells how much of the time is of waits whose stacks were not taken.
@@ -31,6 +34,8 @@ pub(super) struct Wait {
     /// Of waits that ended in the window, the nanoseconds blocked in them, also in windows before: while the waker was off the
     /// CPU itself, and else.
     pub(super) ended: [u64; 2],
+    /// Of waits that have not ended when the recording does, the nanoseconds blocked in them.
+    pub(super) open_ns: u64,
     pub(super) first_ns: u64,
 }
 
@@ -47,7 +52,7 @@ impl Interval {
 pub(super) struct Found {
     pub(super) waits: Vec<Wait>,
     /// Who ended waits, by the ids that waits name.
-    pub(super) wakers: HashMap<u64, Key>,
+    pub(super) wakers: HashMap<u64, Waker>,
     /// Time, by what threads did.
     pub(super) did: Vec<RawSample>,
     /// Nanoseconds in `waits` that the kernel half did not count.
@@ -57,6 +62,8 @@ pub(super) struct Found {
     pub(super) undecodable: u64,
     /// Intervals that have not ended and are wanted: who and where, since when, and how long blocked and runnable.
     pub(super) open: Vec<(Key, u64, [u64; 2])>,
+    /// Threads that have waited for a lock for a while.
+    pub(super) at_lock: Vec<HeldUp>,
     /// Which waits are wanted.
     filter: WaitFilter,
     /// The time of others that ended, or that have lasted until the recording ended.
@@ -76,6 +83,7 @@ impl Found {
             shared_ns: 0,
             undecodable: 0,
             open: Vec::new(),
+            at_lock: Vec::new(),
             filter,
             left_out_ns: 0,
             is_last,
@@ -98,8 +106,9 @@ impl Found {
             self.open.push((thread.wait.key, thread.off_ns, whole));
         }
         let waker_off_ns = thread.waker_off_ns.min(whole[0]);
+        let open_ns = if !ended && self.is_last { whole[0] } else { 0 };
         let ended = if ended { [waker_off_ns, whole[0] - waker_off_ns] } else { [0; 2] };
-        self.waits.push(Wait { wait: thread.wait, off, ended, first_ns: thread.off_ns });
+        self.waits.push(Wait { wait: thread.wait, off, ended, open_ns, first_ns: thread.off_ns });
         Interval { told: [before.told[0] + off[0], before.told[1] + off[1]], stacks }
     }
 
@@ -138,15 +147,21 @@ impl Found {
             let mut before = 0;
             for (key, &(ns, first_ns)) in standing {
                 let part = |value: u64| scaled(value, before + ns + 1, whole) - scaled(value, before, whole);
-                let (off, ended) = (wait.off.map(part), wait.ended.map(part));
-                self.waits.push(Wait { wait: WaitKey { key: *key, ..wait.wait }, off, ended, first_ns });
+                let (off, ended, open_ns) = (wait.off.map(part), wait.ended.map(part), part(wait.open_ns));
+                self.waits.push(Wait { wait: WaitKey { key: *key, ..wait.wait }, off, ended, open_ns, first_ns });
                 before += ns + 1;
             }
         }
     }
 
-    /// As kinds of events of a window; what the kernel half counted of the first is still to be added. Samples name `wakers`.
-    pub(super) fn into_kinds(self, options: &SessionOptions, wakers: &mut Vec<Key>) -> Vec<RawKind> {
+    /// As kinds of events of a window; what the kernel half counted of the first is still to be added. Samples name `wakers` and
+    /// `locks`.
+    pub(super) fn into_kinds(
+        self,
+        options: &SessionOptions,
+        wakers: &mut Vec<Key>,
+        locks: &mut Vec<LockPlace>,
+    ) -> Vec<RawKind> {
         let Self { waits, wakers: known, did, taken_ns, shared_ns, undecodable, left_out_ns, .. } = self;
         let told: u64 = did.iter().map(|sample| sample.value).sum();
         let facts = vec![(SHARED_NS, shared_ns), (Counter::OffLeftOut.name(), left_out_ns)];
@@ -158,7 +173,11 @@ impl Found {
         let samples = off_wake(&waits, &known, wakers);
         let taken = samples.iter().map(|sample| sample.value).sum();
         let wake = RawKind { samples, tally: all(taken), ..RawKind::new(EventKind::OffWake) };
-        [off, did, wake].into_iter().filter(|kind| options.records(kind.kind)).collect()
+        let samples =
+            if options.records(EventKind::Locks) { at_locks(&waits, &known, wakers, locks) } else { Vec::new() };
+        let taken = samples.iter().map(|sample| sample.value).sum();
+        let locks = RawKind { samples, tally: all(taken), ..RawKind::new(EventKind::Locks) };
+        [off, did, wake, locks].into_iter().filter(|kind| options.records(kind.kind)).collect()
     }
 }
 
@@ -182,22 +201,59 @@ fn off(waits: &[Wait]) -> Vec<RawSample> {
 }
 
 /// Waits that ended, with who ended them: as samples name `wakers`, of which ids are `known`.
-fn off_wake(waits: &[Wait], known: &HashMap<u64, Key>, wakers: &mut Vec<Key>) -> Vec<RawSample> {
+fn off_wake(waits: &[Wait], known: &HashMap<u64, Waker>, wakers: &mut Vec<Key>) -> Vec<RawSample> {
     let mut indices: HashMap<u64, u32> = HashMap::new();
     let mut samples = Vec::new();
     for Wait { wait: WaitKey { key, waker, .. }, ended, first_ns, .. } in waits {
         let index = known.get(waker).map(|found| {
             *indices.entry(*waker).or_insert_with(|| {
-                wakers.push(*found);
+                wakers.push(found.key);
                 (wakers.len() - 1) as u32
             })
         });
-        let waited = known.get(waker).map(|found| Did::Waited(found.why));
+        let waited = known.get(waker).map(|found| Did::Waited(found.key.why));
         for (value, waker_did) in ended.iter().zip([waited, None]) {
             if *value > 0 {
                 let sample = RawSample::of(key, Some(Did::Waited(key.why)), *value, *first_ns);
                 samples.push(RawSample { waker: index, waker_did, ..sample });
             }
+        }
+    }
+    samples
+}
+
+/// Waits for locks, each whole in the window in which it ended, or the recording did: with who had the lock, and where that thread
+/// was: where it woke the other, and where it had waited itself meanwhile.
+fn at_locks(
+    waits: &[Wait],
+    known: &HashMap<u64, Waker>,
+    wakers: &mut Vec<Key>,
+    locks: &mut Vec<LockPlace>,
+) -> Vec<RawSample> {
+    let mut places: HashMap<LockPlace, u32> = HashMap::new();
+    let mut indices: HashMap<(u64, bool), u32> = HashMap::new();
+    let mut samples = Vec::new();
+    for Wait { wait, ended, open_ns, first_ns, .. } in waits.iter().filter(|wait| wait.wait.lock != 0) {
+        let WaitKey { key, waker, lock, owner, how, .. } = wait;
+        let place = LockPlace { tgid: key.tgid, lock: *lock, owner: *owner, how: *how };
+        let place = *places.entry(place).or_insert_with(|| {
+            locks.push(place);
+            (locks.len() - 1) as u32
+        });
+        let found = known.get(waker);
+        let mut index = |waited: bool| {
+            let Waker { key, waited_stack, waited_python } = *found?;
+            Some(*indices.entry((*waker, waited)).or_insert_with(|| {
+                let there = Key { user_stack: waited_stack, kernel_stack: 0, python_stack: waited_python, ..key };
+                wakers.push(if waited { there } else { key });
+                (wakers.len() - 1) as u32
+            }))
+        };
+        let waited = found.map(|found| Did::Waited(found.key.why));
+        let parts = [(ended[0], index(true), waited), (ended[1], index(false), None), (*open_ns, None, None)];
+        for (value, waker, waker_did) in parts.into_iter().filter(|(value, ..)| *value > 0) {
+            let sample = RawSample::of(key, Some(Did::Waited(key.why)), value, *first_ns);
+            samples.push(RawSample { lock: Some(place), waker, waker_did, ..sample });
         }
     }
     samples
@@ -212,6 +268,12 @@ pub(super) fn stacks_of(key: &Key) -> [u64; 3] {
     [key.user_stack, key.kernel_stack, key.python_stack]
 }
 
+/// The stacks of who ended a wait.
+pub(super) fn stacks_of_waker(waker: &Waker) -> [u64; 5] {
+    let [user, kernel, python] = stacks_of(&waker.key);
+    [user, kernel, python, waker.waited_stack, waker.waited_python]
+}
+
 #[cfg(test)]
 mod tests {
     use perf_ebpf::sched::{State, place::How};
@@ -220,8 +282,8 @@ mod tests {
 
     fn wait(user_stack: u64, how: How, waker: u64, blocked_ns: u64) -> Wait {
         let key = Key { tid: 7, why: 1, user_stack, ..Key::default() };
-        let wait = WaitKey { key, place: place::with(0x1000, how), waker };
-        Wait { wait, off: [blocked_ns, blocked_ns / 10], ended: [0, blocked_ns], first_ns: 5 }
+        let wait = WaitKey { key, place: place::with(0x1000, how), waker, ..WaitKey::default() };
+        Wait { wait, off: [blocked_ns, blocked_ns / 10], ended: [0, blocked_ns], open_ns: 0, first_ns: 5 }
     }
 
     fn blocked_in(found: &Found, user_stack: u64) -> u64 {
@@ -279,16 +341,35 @@ mod tests {
 
     #[test]
     fn waits_have_their_wakers_and_what_those_waited_for() {
-        let waker = Key { tid: 9, why: 4, ..Key::default() };
+        let waker = Waker { key: Key { tid: 9, why: 4, ..Key::default() }, ..Waker::default() };
         let known = HashMap::from([(9, waker)]);
         let mut wakers = Vec::new();
         let waits = [Wait { ended: [70, 30], ..wait(1, How::Own, 9, 100) }, wait(1, How::Own, 5, 40)];
         let samples = off_wake(&waits, &known, &mut wakers);
         let told: Vec<_> = samples.iter().map(|sample| (sample.value, sample.waker, sample.waker_did)).collect();
         assert_eq!(told, [(70, Some(0), Some(Did::Waited(4))), (30, Some(0), None), (40, None, None)]);
-        assert_eq!(wakers, [waker]);
+        assert_eq!(wakers, [waker.key]);
         let off = off(&waits);
         assert_eq!(off.iter().map(|sample| sample.value).sum::<u64>(), 100 + 10 + 40 + 4);
+    }
+
+    #[test]
+    fn waits_for_locks_have_who_had_it_and_where_that_was() {
+        let key = Key { tid: 9, why: 4, user_stack: 70, kernel_stack: 71, ..Key::default() };
+        let known = HashMap::from([(9, Waker { key, waited_stack: 80, waited_python: 0 })]);
+        let at = |wait: Wait, owner| Wait { wait: WaitKey { lock: 0x1000, owner, ..wait.wait }, ..wait };
+        let waits = [
+            at(Wait { ended: [70, 30], ..wait(1, How::Own, 9, 100) }, 9),
+            at(Wait { ended: [0; 2], open_ns: 500, ..wait(1, How::Own, 0, 100) }, 8),
+            wait(1, How::Own, 9, 100),
+        ];
+        let (mut wakers, mut locks) = (Vec::new(), Vec::new());
+        let samples = at_locks(&waits, &known, &mut wakers, &mut locks);
+        let told: Vec<_> = samples.iter().map(|sample| (sample.value, sample.lock, sample.waker)).collect();
+        assert_eq!(told, [(70, Some(0), Some(0)), (30, Some(0), Some(1)), (500, Some(1), None)]);
+        assert_eq!(locks.iter().map(|place| place.owner).collect::<Vec<_>>(), [9, 8]);
+        assert_eq!(wakers.iter().map(|key| key.user_stack).collect::<Vec<_>>(), [80, 70]);
+        assert_eq!(samples[0].waker_did, Some(Did::Waited(4)));
     }
 
     #[test]

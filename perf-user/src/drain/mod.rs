@@ -7,6 +7,7 @@ mod file_calls;
 mod file_names;
 mod found;
 mod kept;
+mod locks;
 mod run_queue;
 mod tally;
 mod timeline;
@@ -40,7 +41,9 @@ use file_calls::Operations;
 pub use file_calls::RawFileCalls;
 use file_names::FileNames;
 pub use found::SHARED_NS;
+use locks::Locks;
 
+pub use locks::{HeldUp, LockPlace, RawLocks};
 pub use run_queue::RawQueues;
 pub use tally::Tally;
 use timeline::Timeline;
@@ -60,6 +63,10 @@ pub struct RawWindow {
     pub stacks: HashMap<u64, Arc<[u64]>>,
     /// Who ended waits, as samples name them.
     pub wakers: Vec<Key>,
+    /// The locks that samples name.
+    pub lock_places: Vec<LockPlace>,
+    /// What happened at locks, if that is recorded.
+    pub locks: Option<RawLocks>,
     /// How long threads waited for a CPU.
     pub queues: RawQueues,
     /// System calls, if they are recorded.
@@ -117,6 +124,7 @@ pub struct Drain {
     generation: u32,
     start_ns: u64,
     threads: Threads,
+    locks: Locks,
     timeline: Option<Timeline>,
     calls_before: Before,
     requests: Requests,
@@ -160,13 +168,24 @@ impl Drain {
         };
         let (requests, file_names) = (Requests::default(), FileNames::default());
         let operations = Operations::default();
-        let mut drain =
-            Self { generation: 0, start_ns: 0, threads, timeline, calls_before, requests, file_names, operations };
+        let mut drain = Self {
+            generation: 0,
+            start_ns: 0,
+            threads,
+            locks: Locks::default(),
+            timeline,
+            calls_before,
+            requests,
+            file_names,
+            operations,
+        };
         drain.rotate(session, None, walk)?;
         if let Target::Command { tgid, .. } = &session.options().target {
             let held_back = drain.threads.holds_back(*tgid);
             drain.timeline.iter_mut().for_each(|timeline| timeline.held_back = held_back);
         }
+        // What was told until here is thrown away.
+        drain.locks = Locks::default();
         drain.calls_before.start_ns = drain.start_ns;
         Ok(drain)
     }
@@ -239,9 +258,17 @@ impl Drain {
                 let long = found.open.iter().filter(|(.., off)| off.iter().sum::<u64>() >= *min_ns);
                 long.for_each(|(key, off_ns, off)| events.add_open(key, *off_ns, *off));
             }
-            let mut kinds = found.into_kinds(session.options(), &mut window.wakers);
+            if session.options().records(EventKind::Locks) {
+                window.locks = Some(self.locks.read(session, full, &found.at_lock)?);
+                let places = &mut window.lock_places;
+                window.kinds.push(locks::holders(session, full, end_ns, &found.wakers, places)?);
+            }
+            let mut kinds = found.into_kinds(session.options(), &mut window.wakers, &mut window.lock_places);
             if let Some(off) = kinds.iter_mut().find(|kind| kind.kind == EventKind::OffCpu) {
                 off.tally.count(counters::OFF_CPU, &counted);
+            }
+            if let Some(locks) = kinds.iter_mut().find(|kind| kind.kind == EventKind::Locks) {
+                locks.tally.note(counters::LOCK_FACTS, &counted);
             }
             if let Some(sched) = kinds.iter_mut().find(|kind| kind.kind == EventKind::Sched) {
                 // Told with the waits, where there are such.

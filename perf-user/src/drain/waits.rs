@@ -4,19 +4,20 @@ use std::{collections::HashMap, sync::Arc};
 
 use perf_ebpf::{
     sample::Key,
-    sched::{Past, PastThread, State, Thread, UNKNOWN_EXEC, WaitKey, Waits},
+    sched::{Past, PastThread, State, Thread, UNKNOWN_EXEC, WaitKey, Waits, Waker},
 };
 use zerocopy::FromBytes as _;
 
 use super::{
     DrainError,
     again::{Again, WalkWaiting},
-    found::{Found, Interval, Wait, stacks_of},
+    found::{Found, Interval, Wait, stacks_of, stacks_of_waker},
     kept::Kept,
+    locks::HeldUp,
     read_map,
 };
 use crate::{
-    collect::{Did, EventKind, RawSample, session::Session},
+    collect::{Did, RawSample, session::Session},
     host::{proc, sys::Reading},
 };
 
@@ -46,7 +47,7 @@ pub(super) struct Threads {
     /// Stacks that were walked from outside.
     again: Again,
     /// Who ended waits in the last window: such a wait counts in this one if the thread came to run in it.
-    wakers: HashMap<u64, Key>,
+    wakers: HashMap<u64, Waker>,
 }
 
 #[derive(Debug, Default)]
@@ -81,12 +82,12 @@ impl Threads {
     ) -> Result<Found, DrainError> {
         let mut found = Found::new(session.options().waits, is_last);
         let slot = generation as usize;
-        if session.options().records(EventKind::OffWake) {
-            let bytes = (size_of::<u64>(), size_of::<Key>());
+        if session.options().tells_wakers() {
+            let bytes = (size_of::<u64>(), size_of::<Waker>());
             found.wakers = std::mem::take(&mut self.wakers);
             read_map(session, WAKERS[slot], Reading::Drain, bytes, BATCH, |id, key| {
-                match (u64::read_from_bytes(id), Key::read_from_bytes(key)) {
-                    (Ok(id), Ok(key)) => drop(self.wakers.insert(id, key)),
+                match (u64::read_from_bytes(id), Waker::read_from_bytes(key)) {
+                    (Ok(id), Ok(waker)) => drop(self.wakers.insert(id, waker)),
                     _ => found.undecodable += 1,
                 }
             })?;
@@ -99,6 +100,7 @@ impl Threads {
                     wait,
                     off: [sum.blocked_ns, sum.runnable_ns],
                     ended: [sum.waker_off_ns.min(sum.blocked_ns), sum.blocked_ns.saturating_sub(sum.waker_off_ns)],
+                    open_ns: 0,
                     first_ns: sum.first_ns,
                 }),
                 _ => found.undecodable += 1,
@@ -140,6 +142,7 @@ impl Threads {
                 let known = |id: u64| stacks.get(&id).or_else(|| self.stacks.get(id)).cloned();
                 let walked = self.again.complete(thread, known, walk);
                 stacks.extend(walked);
+                found.at_lock.extend(HeldUp::of(thread, end_ns));
                 let before = self.open.remove(&id).unwrap_or_default();
                 open.insert(id, found.interval(thread, end_ns, before, false));
             }
@@ -148,7 +151,7 @@ impl Threads {
         self.ending = std::mem::replace(&mut self.open, open);
         self.again.retain(|wait| self.open.contains_key(wait) || self.ending.contains_key(wait));
         let waiting = found.waits.iter().map(|wait| &wait.wait.key);
-        let needed = waiting.chain(found.wakers.values()).flat_map(stacks_of);
+        let needed = waiting.flat_map(stacks_of).chain(found.wakers.values().flat_map(stacks_of_waker));
         self.stacks.turn(stacks, needed, self.open.values().flat_map(|interval| interval.stacks).collect());
         self.told.values_mut().for_each(|told| told.unseen += 1);
         self.told.retain(|_, told| told.unseen <= 2);

@@ -32,6 +32,15 @@ pub fn caller() -> Option<(u32, u32)> {
     Some((id("SUDO_UID")?, id("SUDO_GID")?))
 }
 
+/// Opens a regular file of somebody else's, who may have put something else in its place: nothing that is no file makes this wait.
+///
+/// # Errors
+/// When there is none, or it may not be read.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 /// Whose file it is, or whose link.
 fn owner(path: &Path) -> Option<u32> {
     fs::symlink_metadata(path).ok().map(|metadata| metadata.uid())

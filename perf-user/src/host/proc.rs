@@ -200,18 +200,34 @@ pub fn executable_mappings(tid: u32) -> io::Result<Vec<MapEvent>> {
     Ok(parse_mappings(&fs::read(format!("/proc/{tid}/maps"))?))
 }
 
-/// Parses `maps`; lines that are none are left out.
-#[must_use]
-pub fn parse_mappings(maps: &[u8]) -> Vec<MapEvent> {
-    String::from_utf8_lossy(maps).lines().filter_map(parse_mapping).collect()
+/// All mappings of a process, whatever they are for.
+///
+/// # Errors
+/// As above.
+pub fn all_mappings(tid: u32) -> io::Result<Vec<MapEvent>> {
+    let maps = fs::read(format!("/proc/{tid}/maps"))?;
+    Ok(String::from_utf8_lossy(&maps).lines().filter_map(|line| parse_mapping(line, false)).collect())
 }
 
-/// Parses `start-end perms offset dev inode path`, if the mapping is executable.
-fn parse_mapping(line: &str) -> Option<MapEvent> {
+/// What mappings without a file have in the place of its path.
+pub const ANONYMOUS: &str = "//anon";
+
+/// What the kernel appends to the path of a file that was unlinked.
+pub const DELETED: &str = " (deleted)";
+
+/// Parses `maps`, as far as mappings are executable; lines that are none are left out.
+#[must_use]
+pub fn parse_mappings(maps: &[u8]) -> Vec<MapEvent> {
+    String::from_utf8_lossy(maps).lines().filter_map(|line| parse_mapping(line, true)).collect()
+}
+
+/// Parses `start-end perms offset dev inode path`; `None`, too, if only `executable` mappings are wanted and it is not.
+fn parse_mapping(line: &str, executable: bool) -> Option<MapEvent> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-    if fields.next()?.as_bytes().get(2) != Some(&b'x') {
+    let is_executable = fields.next()?.as_bytes().get(2) == Some(&b'x');
+    if executable && !is_executable {
         return None;
     }
     let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
@@ -219,7 +235,7 @@ fn parse_mapping(line: &str) -> Option<MapEvent> {
     let device = u64::from_str_radix(major, 16).ok()? << 32 | u64::from_str_radix(minor, 16).ok()?;
     let inode = fields.next()?.parse().ok()?;
     let path = fields.next().unwrap_or("").trim_start();
-    let path = if path.is_empty() { "//anon".into() } else { unescape(path) };
+    let path = if path.is_empty() { ANONYMOUS.into() } else { unescape(path) };
     Some(MapEvent { start, bytes: end.checked_sub(start)?, offset, device, inode, path })
 }
 
@@ -242,12 +258,13 @@ mod tests {
     #[test]
     fn mappings_with_spaces_deleted_and_anonymous() {
         let line = "7f00-7f10 r-xp 00001000 fe:00 42                         /opt/my app/lib.so (deleted)";
-        let mapping = parse_mapping(line).unwrap();
+        let mapping = parse_mapping(line, true).unwrap();
         assert_eq!((mapping.start, mapping.bytes, mapping.offset, mapping.inode), (0x7f00, 0x10, 0x1000, 42));
         assert_eq!(mapping.path, "/opt/my app/lib.so (deleted)");
-        assert_eq!(parse_mapping("7f00-7f10 rwxp 00000000 00:00 0 ").unwrap().path, "//anon");
-        assert_eq!(parse_mapping("7f00-7f10 r--p 00000000 00:00 0 "), None);
-        assert_eq!(parse_mapping("nonsense"), None);
+        assert_eq!(parse_mapping("7f00-7f10 rwxp 00000000 00:00 0 ", true).unwrap().path, ANONYMOUS);
+        assert_eq!(parse_mapping("7f00-7f10 r--p 00000000 00:00 0 ", true), None);
+        assert!(parse_mapping("7f00-7f10 r--p 00000000 00:00 0 ", false).is_some());
+        assert_eq!(parse_mapping("nonsense", false), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flamegraphs::{Column, Page, Picture, Section};
 
-use super::{ExportOptions, OutputError, html_block, html_calls, html_files, report_of, svg};
+use super::{ExportOptions, OutputError, html_block, html_calls, html_files, html_locks, report_of, svg};
 use crate::collect::{EventKind, NANOSECONDS};
 use crate::profile::{Profile, Series};
 use crate::report::human::{file_name, percent, thousands};
@@ -51,6 +51,7 @@ pub(super) fn write(
     let is_of_disks = is_of(EventKind::Io) || is_of(EventKind::IoBytes);
     add(report.block.iter().flat_map(html_block::sections).collect(), is_of_disks);
     add(report.file_calls.iter().flat_map(html_files::sections).collect(), is_of(EventKind::Files));
+    add(report.locks.iter().flat_map(html_locks::sections).collect(), is_of(EventKind::Locks));
     add(report.page_faults.iter().map(html_files::faults).collect(), is_of(EventKind::Faults));
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));

@@ -7,6 +7,7 @@ mod html;
 mod html_block;
 mod html_calls;
 mod html_files;
+mod html_locks;
 mod latency;
 mod pprof;
 mod speedscope;
@@ -16,10 +17,12 @@ mod tracks;
 
 pub use latency::WITH_LENGTHS;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::collect::EventKind;
 use crate::profile::{FoldOptions, Profile, Series};
 use crate::report::{Report, ReportOptions, human, report};
 
@@ -206,14 +209,14 @@ pub fn write(
 ) -> Result<(), OutputError> {
     match format {
         Format::Recording => return Err(OutputError::Recording),
-        Format::Svg => svg::write(profile, series(profile, options)?, options, out)?,
-        Format::Html => html::write(profile, series(profile, options)?, options, out)?,
-        Format::Folded => folded::write(profile, series(profile, options)?, options, out)?,
-        Format::Pprof => pprof::write(profile, series(profile, options)?, out)?,
-        Format::Speedscope => speedscope::write(profile, series(profile, options)?, options, out)?,
+        Format::Svg => svg::write(profile, drawn(profile, options)?.as_ref(), options, out)?,
+        Format::Html => html::write(profile, drawn(profile, options)?.as_ref(), options, out)?,
+        Format::Folded => folded::write(profile, drawn(profile, options)?.as_ref(), options, out)?,
+        Format::Pprof => pprof::write(profile, drawn(profile, options)?.as_ref(), out)?,
+        Format::Speedscope => speedscope::write(profile, drawn(profile, options)?.as_ref(), options, out)?,
         Format::Firefox => firefox::write(profile, options, out)?,
         Format::Trace => trace::write(profile, options, out)?,
-        Format::Heat => heat::write(profile, series(profile, options)?, options, out)?,
+        Format::Heat => heat::write(profile, drawn(profile, options)?.as_ref(), options, out)?,
         Format::Latency => latency::write(profile, options, out)?,
         Format::Json => {
             json(&serde_json::to_string_pretty(&report_of(profile, options, None)?)?, out)?;
@@ -251,6 +254,13 @@ fn series<'a>(profile: &'a Profile, options: &ExportOptions) -> Result<&'a Serie
         let known: Vec<_> = profile.series.iter().map(|series| series.event.as_str()).collect();
         OutputError::Event { event: event.clone(), known: known.join(", ") }
     })
+}
+
+/// What of that is drawn: of locks, only waits that are contention.
+fn drawn<'a>(profile: &'a Profile, options: &ExportOptions) -> Result<Cow<'a, Series>, OutputError> {
+    let series = series(profile, options)?;
+    let of_locks = series.event == EventKind::Locks.name();
+    Ok(if of_locks { Cow::Owned(profile.contention(series)) } else { Cow::Borrowed(series) })
 }
 
 fn report_of(profile: &Profile, options: &ExportOptions, top: Option<usize>) -> Result<Report, OutputError> {

@@ -36,7 +36,7 @@ pub(super) fn stacks(profile: &Profile, series: &Series, options: &ExportOptions
 }
 
 fn is_of_wakers(series: &Series) -> bool {
-    series.event == EventKind::OffWake.name()
+    [EventKind::OffWake, EventKind::Locks].map(EventKind::name).contains(&series.event.as_str())
 }
 
 /// The picture's words, without warnings.
@@ -82,6 +82,8 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
         "io-bytes" => "Block I/O bytes",
         "files" => "File and socket",
         "faults" => "Page fault",
+        "locks" => "Lock contention",
+        "holders" => "Lock holder",
         "wall" => "Wall-clock",
         other => other,
     };

@@ -54,7 +54,12 @@ impl Profile {
         if let (Some(reason), Some(waker)) = (place(FrameKind::Wait), place(FrameKind::Waker))
             && reason < waker
         {
-            frames[reason + 1..=waker].rotate_right(1);
+            // What was waited for, and who has it, stands on the reason.
+            let told = frames[reason..waker]
+                .iter()
+                .take_while(|id| self.frames.get(id.0 as usize).is_some_and(|frame| frame.kind == FrameKind::Wait));
+            let told = told.count();
+            frames[reason + told..=waker].rotate_right(1);
         }
     }
 

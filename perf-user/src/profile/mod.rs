@@ -7,6 +7,7 @@ mod fold;
 mod idle;
 mod latencies;
 mod lengths;
+mod locks;
 mod owner;
 mod run_queue;
 mod simple_names;
@@ -22,6 +23,7 @@ pub use fold::FoldOptions;
 pub use idle::{IDLE_POOL, Pools};
 pub use latencies::{Latencies, Latency};
 pub use lengths::Lengths;
+pub use locks::{Deadlocked, Lock, LockHold, LockKind, LockWait, Locks};
 pub use owner::{Owner, Place, bare};
 pub use run_queue::{RunQueues, Takers};
 pub use simple_names::simple_name;
@@ -193,6 +195,8 @@ pub struct Profile {
     pub threads: Vec<Thread>,
     /// How long threads waited for a CPU.
     pub run_queues: RunQueues,
+    /// What happened at locks.
+    pub locks: Locks,
     /// One entry for each event kind recorded.
     pub series: Vec<Series>,
     /// System calls, if they were recorded.

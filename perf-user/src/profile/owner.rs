@@ -110,7 +110,7 @@ impl Profile {
     }
 
     /// The same, of the frames themselves, the innermost first.
-    pub(super) fn place_of<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> Option<Place<'a>> {
+    pub fn place_of<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> Option<Place<'a>> {
         let mut best: Option<(Owner, Place<'_>)> = None;
         let mut called = None;
         for frame in frames {
@@ -218,7 +218,7 @@ pub fn bare(function: &str) -> &str {
 }
 
 /// CPython and Java's launcher as files of their own.
-fn is_interpreter(file: &str) -> bool {
+pub(super) fn is_interpreter(file: &str) -> bool {
     let version = file.strip_prefix("python").unwrap_or("-");
     version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') || file == "java"
 }

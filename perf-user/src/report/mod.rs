@@ -9,6 +9,7 @@ mod file_calls;
 pub(crate) mod fixture;
 pub mod human;
 mod limit;
+mod locks;
 mod places;
 mod run_queue;
 mod series;
@@ -32,6 +33,7 @@ pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use file_calls::{ConnectsReport, FaultsReport, FileCallReport, FileCallsReport, PeerReport, ResponsesReport};
 pub use limit::LimitReport;
+pub use locks::{CountedWaits, DeadlockReport, DeadlockedReport, HolderReport, LockReport, LocksReport, WaiterReport};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use series::{ModuleReport, WalkEndReport};
 pub use text::{accounting_line, amount, frequency_hz};
@@ -89,6 +91,9 @@ pub struct Report {
     /// Threads that waited for others, which waited themselves meanwhile.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chains: Vec<ChainReport>,
+    /// Waits for locks, if they were recorded.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LocksReport>,
     /// Requests to block devices, if they were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<BlockReport>,
@@ -343,7 +348,8 @@ impl SeriesReport {
 #[must_use]
 pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     // What threads did, and for whom they waited, is no matter of functions; bytes are told beside the time that they took.
-    let others = [EventKind::Sched.name(), EventKind::OffWake.name(), EventKind::IoBytes.name()];
+    let others = [EventKind::Sched, EventKind::OffWake, EventKind::IoBytes, EventKind::Locks, EventKind::Holders];
+    let others = others.map(EventKind::name);
     let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
     let mut known = Places::new();
@@ -355,6 +361,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let mut wakes = wakes::wakes(profile);
     let told = Told { block: block.as_ref(), files: file_calls.as_ref(), queue: queue.as_ref(), wakes: &wakes };
     let limit = limit::limit(profile, &threads, &told, &mut known);
+    let locks = locks::locks(profile, &threads, options);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);
@@ -376,6 +383,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         wakes,
         wakes_omitted,
         chains,
+        locks,
         block,
         calls: calls::calls(profile, options),
         file_calls,

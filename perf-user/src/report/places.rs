@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     collect::EventKind,
-    profile::{Frame, FrameKind, Owner, Profile, StackId, bare},
+    profile::{Frame, FrameId, FrameKind, Owner, Place, Profile, StackId, bare},
 };
 
 /// The places of stacks, of those that are known.
@@ -39,16 +39,24 @@ pub(super) fn places(profile: &Profile, stacks: &HashMap<StackId, u64>, known: &
 fn place(profile: &Profile, stack: StackId) -> Option<PlaceReport> {
     let leaf = profile.stacks.leaf_to_root(stack).next()?;
     let why = profile.frames.get(leaf.0 as usize).filter(|leaf| leaf.kind == FrameKind::Wait)?;
-    let place = profile.place(stack)?;
-    let text = |id| profile.strings.get(id);
+    Some(report_of(profile, &profile.place(stack)?, profile.strings.get(why.function)))
+}
+
+/// The place of a stack, whose innermost frame is the last, and which nothing stands for: `serve (pthread_mutex_lock)`.
+pub(super) fn label_of(profile: &Profile, stack: &[FrameId]) -> Option<String> {
+    let place = profile.place_of(stack.iter().rev().filter_map(|id| profile.frames.get(id.0 as usize)))?;
+    Some(report_of(profile, &place, "").label())
+}
+
+fn report_of(profile: &Profile, place: &Place<'_>, why: &str) -> PlaceReport {
     let own = name(profile, place.own);
-    Some(PlaceReport {
+    PlaceReport {
         function: if profile.owner(place.own) == Owner::System { bare(&own).to_owned() } else { own },
         called: place.called.map(|called| bare(&name(profile, called)).to_owned()),
-        module: text(place.own.module).to_owned(),
-        why: text(why.function).to_owned(),
+        module: profile.strings.get(place.own.module).to_owned(),
+        why: why.to_owned(),
         value: 0,
-    })
+    }
 }
 
 /// The name of a function, or what stands for it.

@@ -203,6 +203,7 @@ impl Interner {
             ModuleKind::Did => "scheduler",
             ModuleKind::Waker => "waker",
             ModuleKind::Touched => "touched",
+            ModuleKind::Lock => "lock",
             ModuleKind::Hidden => "hidden",
             ModuleKind::Jit => "jit",
             ModuleKind::Python => "python",

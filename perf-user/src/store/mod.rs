@@ -8,6 +8,7 @@ mod file_calls;
 mod intern;
 mod latencies;
 mod lengths;
+mod locks;
 mod open;
 mod outline;
 mod read;
@@ -29,7 +30,7 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses others.
-pub const SCHEMA_VERSION: u32 = 6;
+pub const SCHEMA_VERSION: u32 = 7;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

@@ -99,6 +99,7 @@ pub(super) fn tables(timeline: bool) -> String {
         include_str!("schema.sql"),
         include_str!("calls.sql"),
         include_str!("run_queue.sql"),
+        include_str!("locks.sql"),
         include_str!("block.sql"),
         include_str!("file_calls.sql"),
         timeline,

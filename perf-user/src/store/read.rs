@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
-    block, calls, file_calls, latencies,
+    block, calls, file_calls, latencies, locks,
     open::{damaged, open},
     outline::Outline,
     rows::Rows,
@@ -93,6 +93,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     let threads = load_threads(connection, &mut profile, &strings)?;
     let rows = Rows { connection, windows: &windows, strings: &strings, selection };
     profile.run_queues = run_queue::load(&rows)?;
+    profile.locks = locks::load(&rows, start_ns)?;
     profile.calls = calls::load(&rows, start_ns)?;
     profile.block = block::load(&rows, start_ns)?;
     [profile.file_calls, profile.faults] = file_calls::load(&rows)?;

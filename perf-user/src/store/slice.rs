@@ -32,8 +32,20 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
 }
 
 /// The tables that have rows of a window and a process, beside the samples.
-const COUNTS: [&str; 10] =
-    ["call", "call_error", "slow_call", "run_queue", "taker", "io", "io_file", "slow_io", "file_call", "peer"];
+const COUNTS: [&str; 12] = [
+    "call",
+    "call_error",
+    "slow_call",
+    "run_queue",
+    "taker",
+    "lock",
+    "deadlock",
+    "io",
+    "io_file",
+    "slow_io",
+    "file_call",
+    "peer",
+];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -59,7 +71,7 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     }
     if let Some(tid) = selection.tid {
         // Which thread made a call, or asked for a request, is told of the slowest only.
-        for table in ["call", "call_error", "io", "io_file", "file_call", "peer"] {
+        for table in ["call", "call_error", "lock", "deadlock", "io", "io_file", "file_call", "peer"] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
         for table in ["slow_call", "slow_io", "run_queue", "taker"] {

@@ -174,7 +174,7 @@ fn load_place(
             "kernel" => FrameKind::Kernel,
             "jit" => FrameKind::Jit,
             "python" => FrameKind::Python,
-            "scheduler" | "touched" => FrameKind::Wait,
+            "scheduler" | "touched" | "lock" => FrameKind::Wait,
             "waker" => FrameKind::Waker,
             _ if row.get::<_, u32>(4)? > 0 => FrameKind::Inlined,
             _ => FrameKind::User,

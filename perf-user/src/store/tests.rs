@@ -70,6 +70,7 @@ pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSam
         modules: HashMap::from([(ModuleId::JIT, Modules::default().jit())]),
         generated: Vec::new(),
         calls: None,
+        locks: None,
         timeline: None,
         block: None,
         file_calls: None,

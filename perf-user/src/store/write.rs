@@ -14,6 +14,7 @@ use super::{
     blob::{Entry, encode},
     block, calls, counts, file_calls,
     intern::Interner,
+    locks,
     open::tables,
     run_queue, timeline,
 };
@@ -163,6 +164,9 @@ impl Writer {
         interner.name_frames(&transaction, window, names)?;
         window.kinds.iter().try_for_each(|kind| write_kind(&transaction, interner, id, kind))?;
         run_queue::write(&transaction, interner, id, &window.queues)?;
+        if let Some(locks) = &window.locks {
+            locks::write(&transaction, interner, id, locks)?;
+        }
         if let Some(calls) = &window.calls {
             calls::write(&transaction, interner, id, window, calls)?;
         }
@@ -210,8 +214,15 @@ fn write_kind(
     let event = kind.kind.name();
     let mut by_process: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
     // Their kernel stacks end with perfprobe's own way there.
-    let from_tracepoint =
-        matches!(kind.kind, EventKind::OffCpu | EventKind::OffWake | EventKind::Io | EventKind::IoBytes);
+    let from_tracepoint = matches!(
+        kind.kind,
+        EventKind::OffCpu
+            | EventKind::OffWake
+            | EventKind::Locks
+            | EventKind::Holders
+            | EventKind::Io
+            | EventKind::IoBytes
+    );
     for sample in &kind.samples {
         let stack = interner.stack(transaction, &sample.frames, from_tracepoint)?;
         let thread = interner.thread(transaction, sample)?;

@@ -2,7 +2,7 @@
 
 /// The name of a function of Rust or C++ as its source has it; of others as it is.
 #[must_use]
-pub(super) fn demangled(name: &str) -> String {
+pub(crate) fn demangled(name: &str) -> String {
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         return format!("{rust:#}");
     }

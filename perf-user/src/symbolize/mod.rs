@@ -37,7 +37,7 @@ use crate::{
     task::{Module, ModuleId, ModuleKind, NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE, did},
 };
 use debug_files::DebugFiles;
-use demangle::demangled;
+pub(crate) use demangle::demangled;
 use marks::is_mark;
 use plt::Plt;
 use sources::Sources;
@@ -239,7 +239,9 @@ impl Names {
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
             (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(&did_label(did(*what)))).collect(),
             (ModuleKind::Touched, _) => addresses.iter().map(|what| touched(module, did(*what))).collect(),
-            (ModuleKind::Waker, _) => addresses.iter().map(|_| made_up_function(&module.path)).collect(),
+            (ModuleKind::Waker | ModuleKind::Lock, _) => {
+                addresses.iter().map(|_| made_up_function(&module.path)).collect()
+            }
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),

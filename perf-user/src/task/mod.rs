@@ -7,6 +7,8 @@ mod file_names;
 mod files;
 mod generated;
 mod java;
+mod lock_names;
+mod locks;
 mod module;
 mod named;
 mod process;
@@ -22,6 +24,7 @@ pub use file_calls::{LocatedFileCalls, Peer};
 pub use file_names::{FileKind, FileText};
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
+pub use locks::{HELD_BY, LocatedLocks};
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
 pub use resolve::{LocatedKind, LocatedSample, LocatedTimeline, LocatedWindow, RawFrame, WOKEN_BY, did};
@@ -34,6 +37,7 @@ use std::{
 };
 
 use generated::Generator;
+use lock_names::LockNames;
 use perf_ebpf::block::LEFT_NS;
 use process::Process;
 use pythons::Pythons;
@@ -64,6 +68,7 @@ pub struct Tasks {
     modules: Modules,
     pythons: Pythons,
     files: files::Files,
+    lock_names: LockNames,
     lost_events: u64,
     /// Whether events may have been missed since processes were last looked for.
     events_missed: bool,
@@ -183,6 +188,7 @@ impl Tasks {
                 process.names.push((time_ns, comm));
                 if exec {
                     process.spaces.push((time_ns, Arc::new(AddressSpace::of_exec(time_ns))));
+                    self.lock_names.forget(tgid);
                 }
             }
             TaskEvent::Map { tgid, .. } | TaskEvent::Comm { tgid, .. } if !self.is_followed(tgid) => {}
@@ -211,6 +217,7 @@ impl Tasks {
                     process.spaces.push((time_ns, Arc::new(AddressSpace::of_exec(time_ns))));
                     // Whichever thread executed it, it is the only one now, and has the process's id.
                     process.tids = HashSet::from([tgid]);
+                    self.lock_names.forget(tgid);
                 }
                 if tid == tgid {
                     process.names.push((time_ns, comm));
@@ -268,6 +275,7 @@ impl Tasks {
             }
             ended_ns >= needed_ns(tgid)
         });
+        told.iter().for_each(|tgid| self.lock_names.forget(*tgid));
         for (tgid, process) in &mut self.processes {
             let time_ns = needed_ns(tgid);
             let old = process.spaces.partition_point(|(from_ns, _)| *from_ns <= time_ns);

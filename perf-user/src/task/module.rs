@@ -15,7 +15,11 @@ use std::{
 
 use super::named::Named;
 use crate::{
-    host::{perf_ring::MapEvent, proc, sys},
+    host::{
+        perf_ring::MapEvent,
+        proc::{self, ANONYMOUS, DELETED},
+        sys,
+    },
     python::Code,
 };
 
@@ -57,6 +61,8 @@ pub enum ModuleKind {
     Waker,
     /// A file or a socket; the address is what threads did to it.
     Touched,
+    /// A lock, at this address; or a thread that has one.
+    Lock,
     /// A code object of Python's; places in it are byte offsets of instructions.
     Python,
     /// Generated code.
@@ -147,6 +153,7 @@ pub struct Modules {
     did: Arc<Module>,
     wakers: Named,
     touched: Named,
+    locks: Named,
     python_unread: Arc<Module>,
     files: HashMap<(u64, u64, String), Arc<Module>>,
     roots: HashMap<RootKey, Weak<OwnedFd>>,
@@ -167,6 +174,7 @@ impl Default for Modules {
             did: made_up(ModuleId::DID, ModuleKind::Did, "[scheduler]"),
             wakers: Named::default(),
             touched: Named::default(),
+            locks: Named::default(),
             python_unread: made_up(ModuleId::PYTHON_UNREAD, ModuleKind::Python, "[python]"),
             files: HashMap::new(),
             roots: HashMap::new(),
@@ -176,14 +184,11 @@ impl Default for Modules {
     }
 }
 
-/// What the kernel appends to the path of a file that was unlinked.
-const DELETED: &str = " (deleted)";
-
 impl Modules {
     /// The module of a mapping of process `tgid`; opens the file if it is new.
     pub fn of(&mut self, tgid: u32, mapping: &MapEvent) -> Arc<Module> {
         let path = mapping.path.strip_suffix(DELETED).unwrap_or(&mapping.path);
-        if path.starts_with("//anon")
+        if path.starts_with(ANONYMOUS)
             || path == "/dev/zero"
             || path.starts_with("[anon")
             || path == "[heap]"
@@ -280,6 +285,11 @@ impl Modules {
     /// What stands for what is done to the file or socket of this name.
     pub(super) fn touched(&mut self, name: &str) -> Arc<Module> {
         self.touched.get(&mut self.last, ModuleKind::Touched, name)
+    }
+
+    /// What stands for a lock of this name, or for who has it.
+    pub(super) fn lock(&mut self, name: &str) -> Arc<Module> {
+        self.locks.get(&mut self.last, ModuleKind::Lock, name)
     }
 
     /// The root directory of a process; most share one.

@@ -12,8 +12,8 @@ use perf_ebpf::{
 };
 
 use super::{
-    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, Module, ModuleId, ModuleKind, Tasks,
-    file_names,
+    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, LocatedLocks, Module, ModuleId, ModuleKind,
+    Tasks, file_names, locks::PlacedLock,
 };
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
@@ -67,6 +67,8 @@ pub struct LocatedWindow {
     pub generated: Vec<GeneratedCode>,
     /// How long threads waited for a CPU.
     pub queues: RawQueues,
+    /// What happened at locks, if that is recorded.
+    pub locks: Option<LocatedLocks>,
     /// System calls, if they are recorded.
     pub calls: Option<LocatedCalls>,
     /// Requests to devices, if they are recorded.
@@ -119,6 +121,11 @@ impl LocatedWindow {
             for dropped in same {
                 kind.tally.absorb(&dropped.tally, dropped.reported(), cause);
             }
+        }
+        if let (Some(locks), Some(dropped)) = (&mut self.locks, &dropped.locks) {
+            locks.sums.extend(dropped.sums.iter().cloned());
+            locks.processes.extend(dropped.processes.clone());
+            locks.deadlocks.extend(dropped.deadlocks.iter().cloned());
         }
         if let (Some(calls), Some(dropped)) = (&mut self.calls, &dropped.calls) {
             calls.tally.absorb(&dropped.tally, dropped.reported(), cause);
@@ -177,8 +184,15 @@ impl Tasks {
         let wakers: Vec<_> = window.wakers.iter().map(|waker| self.modules.waker(&waker_name(waker))).collect();
         let files = file_names::texts(&window);
         let touched = self.touched(&window, &files);
-        let mut locating =
-            Locating { window: &window, wakers: &wakers, touched: &touched, names: &mut names, modules: &mut modules };
+        let locks = self.place_locks(&window);
+        let mut locating = Locating {
+            window: &window,
+            wakers: &wakers,
+            touched: &touched,
+            locks: &locks,
+            names: &mut names,
+            modules: &mut modules,
+        };
         let kinds = window.kinds.iter().map(|kind| self.locate_kind(kind, &mut locating)).collect();
         let timeline = window.timeline.as_ref().map(|events| self.locate_timeline(events, &mut locating));
         let sampled = sampled.iter().filter_map(|tgid| self.processes.get(tgid));
@@ -186,8 +200,22 @@ impl Tasks {
         let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, &window));
         let block = window.block.as_ref().map(|block| self.locate_block(block, &window));
         let file_calls = window.file_calls.as_ref().map(|calls| self.locate_file_calls(calls, &files, &window));
+        let locks = self.locate_locks(&window);
         let RawWindow { start_ns, end_ns, queues, .. } = window;
-        LocatedWindow { start_ns, end_ns, kinds, modules, generated, queues, calls, block, file_calls, files, timeline }
+        LocatedWindow {
+            start_ns,
+            end_ns,
+            kinds,
+            modules,
+            generated,
+            queues,
+            locks,
+            calls,
+            block,
+            file_calls,
+            files,
+            timeline,
+        }
     }
 
     /// What stands for the files that samples of a window are about.
@@ -235,6 +263,9 @@ impl Tasks {
             frames.push(locating.place(self.modules.did(), number(did)));
             let touched = sample.file.and_then(|file| locating.touched.get(&file));
             frames.extend(touched.map(|file| locating.place(file, number(did))));
+        }
+        if let Some(PlacedLock { lock, owner }) = sample.lock.and_then(|lock| locating.locks.get(lock as usize)) {
+            frames.extend([Some(lock), owner.as_ref()].into_iter().flatten().map(|(of, at)| locating.place(of, *at)));
         }
         if let Some(waker) = sample.waker.map(|waker| waker as usize) {
             let (key, module) = (locating.window.wakers.get(waker)?, locating.wakers.get(waker)?);
@@ -307,6 +338,8 @@ struct Locating<'a> {
     wakers: &'a [Arc<Module>],
     /// What stands for files.
     touched: &'a HashMap<FileKey, Arc<Module>>,
+    /// What stands for locks.
+    locks: &'a [PlacedLock],
     /// Names of threads, as text.
     names: &'a mut HashMap<[u8; 16], String>,
     modules: &'a mut HashMap<ModuleId, Arc<Module>>,

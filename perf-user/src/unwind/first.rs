@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::Read as _,
-    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,8 @@ use object::{
     Endianness, ReadCache, ReadRef as _, elf,
     read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
 };
+
+use crate::host::files::open_regular;
 
 /// How much of a file the kernel looks at for an interpreter's name (`BINPRM_BUF_SIZE`).
 const SCRIPT_BYTES: u64 = 256;
@@ -135,8 +137,7 @@ fn program_headers<'data>(cache: &'data ReadCache<&File>) -> Option<(&'data [Hea
 
 /// Nothing waits for whoever writes to a pipe.
 fn open(path: &Path) -> Option<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
-    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
+    open_regular(path).ok()
 }
 
 fn script_interpreter(file: &File) -> Option<PathBuf> {

@@ -9,8 +9,8 @@ use crate::{
 
 /// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
 /// listening to them costs, every program on the machine pays.
-const DEFAULT: [EventKind; 5] =
-    [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io];
+const DEFAULT: [EventKind; 6] =
+    [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io, EventKind::Locks];
 
 /// An event as it is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,11 @@ pub(super) fn kinds(wanted: &[Wanted]) -> Vec<EventKind> {
     let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
     // Faults need what requests tell of the names of files.
     let io = files || asked.contains(&EventKind::Faults) || asked.iter().any(is_io);
-    let brings = |kind: &EventKind| (io && is_io(kind)) || (files && *kind == EventKind::Syscalls);
+    // As are waits for locks, and who had these.
+    let is_lock = |kind: &EventKind| matches!(kind, EventKind::Locks | EventKind::Holders);
+    let locks = asked.iter().any(is_lock);
+    let brings =
+        |kind: &EventKind| (io && is_io(kind)) || (locks && is_lock(kind)) || (files && *kind == EventKind::Syscalls);
     EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! The table that `perfprobe io` shows while it records: what was done in the last second.
+//! The tables that `perfprobe io` and `perfprobe locks` show while they record: what was done in the last second.
 
 use std::{
     cmp::Reverse,
@@ -10,7 +10,7 @@ use crate::{
     profile::Lengths,
     report::human::{bytes, duration, line, percent, shorten, shorten_path, thousands},
     symbolize::{call_label, operation_label},
-    task::LocatedWindow,
+    task::{LocatedLocks, LocatedWindow},
 };
 
 /// Calls that are shown.
@@ -50,6 +50,46 @@ impl LiveTable {
 
 /// As text of 100 columns.
 fn table(window: &LocatedWindow) -> String {
+    match &window.locks {
+        Some(locks) if window.file_calls.is_none() => table_of_locks(window, locks),
+        _ => table_of_io(window),
+    }
+}
+
+/// Futexes, without what their stacks tell of them, which have no names yet.
+fn table_of_locks(window: &LocatedWindow, locks: &LocatedLocks) -> String {
+    let seconds = window.end_ns.saturating_sub(window.start_ns).max(1) as f64 / 1e9;
+    let mut rows: Vec<_> = locks.sums.iter().collect();
+    rows.sort_by_key(|(key, _, sum)| (Reverse(sum.waits.total_ns), *key));
+    let mut out = String::from(
+        "   waited   waits/s      p50      max  at once  process      lock, or what else is waited for so\n",
+    );
+    for ((tgid, _), name, sum) in rows.iter().take(CALLS) {
+        let of = Lengths::from(&sum.waits);
+        let process = locks.processes.get(tgid).map_or("", String::as_str);
+        let _ = writeln!(
+            out,
+            "{:>9} {:>9} {:>8} {:>8} {:>8}  {:<12} {}",
+            duration(of.total_ns),
+            thousands((of.count as f64 / seconds).round() as u64),
+            duration(of.quantile_ns(0.5)),
+            duration(of.max_ns),
+            thousands(sum.most_waiting),
+            shorten(&line(process), 12),
+            shorten(&line(name), 37),
+        );
+    }
+    if rows.len() > CALLS {
+        let _ = writeln!(out, "          and {} more", rows.len() - CALLS);
+    }
+    for cycle in &locks.deadlocks {
+        let threads: Vec<String> = cycle.iter().map(|(thread, comm, _)| format!("{comm} ({})", thread.tid)).collect();
+        let _ = writeln!(out, "{}", shorten(&line(&format!("in a deadlock: {}", threads.join(", "))), 100));
+    }
+    out
+}
+
+fn table_of_io(window: &LocatedWindow) -> String {
     let seconds = window.end_ns.saturating_sub(window.start_ns).max(1) as f64 / 1e9;
     let rate = |count: u64| (count as f64 / seconds).round() as u64;
     let mut out = String::new();
@@ -107,10 +147,33 @@ fn table(window: &LocatedWindow) -> String {
 mod tests {
     use std::collections::HashMap;
 
-    use perf_ebpf::{block::FileKey, file_calls::FileCalls, histogram};
+    use perf_ebpf::{block::FileKey, file_calls::FileCalls, histogram, lock::LockSum};
 
     use super::*;
-    use crate::task::{FileText, LocatedFileCalls};
+    use crate::{
+        drain::HeldUp,
+        task::{FileText, LocatedFileCalls},
+    };
+
+    #[test]
+    fn locks_are_told_with_who_is_stuck() {
+        let mut waits = histogram::Lengths { count: 4, total_ns: 4_000, max_ns: 1_000, ..histogram::Lengths::NONE };
+        waits.buckets[histogram::bucket(1_000)] = 4;
+        let sum = LockSum { waits, most_waiting: 3, ..LockSum::NONE };
+        let held_up = |tid| HeldUp { tgid: 7, tid, comm: [0; 16], lock: 1, since_ns: 0 };
+        let locks = LocatedLocks {
+            sums: (0..30).map(|at| ((7, at), format!("a_very_long_name_of_a_lock_{at} in server"), sum)).collect(),
+            processes: HashMap::from([(7, "server".to_owned())]),
+            deadlocks: vec![[8, 9].map(|tid| (held_up(tid), "a\u{1b}".to_owned(), "lock".to_owned())).to_vec()],
+        };
+        let window = LocatedWindow { end_ns: 2_000_000_000, locks: Some(locks), ..LocatedWindow::default() };
+        let told = table(&window);
+        assert!(told.contains("   4.0 us         2 ") && told.contains("and 10 more"), "{told}");
+        assert!(told.contains("in a deadlock: a") && told.contains("(9)"), "{told}");
+        for line in told.lines() {
+            assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");
+        }
+    }
 
     #[test]
     fn the_longest_come_first_and_every_line_fits() {

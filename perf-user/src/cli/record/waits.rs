@@ -31,7 +31,7 @@ fn state(text: &str) -> Result<usize, String> {
 impl WaitArgs {
     /// The filter that was asked for.
     pub(super) fn filter(&self, kinds: &[EventKind]) -> Result<WaitFilter, Failure> {
-        let of_waits = [EventKind::OffCpu, EventKind::OffWake];
+        let of_waits = [EventKind::OffCpu, EventKind::OffWake, EventKind::Locks];
         let asked = self.min_wait.is_some() || !self.state.is_empty();
         if asked && !kinds.iter().any(|kind| of_waits.contains(kind)) {
             return Err(Failure::Usage("--min-wait and --state are about waits: record with -e offcpu as well".into()));

@@ -47,6 +47,9 @@ impl Display for Report {
                 labelled(f, if at == 0 { "Limit" } else { "" }, &shorten(told, 100 - LABEL))?;
             }
         }
+        if let Some(locks) = &self.locks {
+            locks.write_deadlocks(f)?;
+        }
         for warning in &self.warnings {
             labelled(f, "WARNING", warning)?;
         }
@@ -68,6 +71,9 @@ impl Display for Report {
         }
         if !self.wakes.is_empty() {
             self.write_wakes(f)?;
+        }
+        if let Some(locks) = &self.locks {
+            locks.write(f, self.covered_ns)?;
         }
         if let Some(block) = &self.block {
             block.write(f)?;

@@ -67,6 +67,7 @@ impl Target {
             modules: HashMap::from([(self.module.id, Arc::clone(&self.module))]),
             generated: vec![generated],
             calls: None,
+            locks: None,
             timeline: None,
             block: None,
             file_calls: None,

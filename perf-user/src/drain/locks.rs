@@ -1,0 +1,226 @@
+//! Locks: what happened at each in a window, and threads that wait for one another for ever.
+
+use std::collections::{HashMap, HashSet};
+
+use perf_ebpf::{
+    comm::Comm,
+    counters::Counter,
+    lock::{Blame, HolderKey, LockKey, LockSum},
+    sample::Key,
+    sched::{State, Thread, Waker},
+};
+use zerocopy::FromBytes as _;
+
+use super::{DrainError, RawKind, read_map};
+use crate::{
+    collect::{
+        Did, EventKind, RawSample,
+        locks::{FoundLock, found_now},
+        session::Session,
+    },
+    host::sys::Reading,
+};
+
+const LOCKS: [&str; 2] = ["LOCKS_0", "LOCKS_1"];
+const HOLDERS: [&str; 2] = ["HOLDERS_0", "HOLDERS_1"];
+
+/// Entries asked for in one system call.
+const BATCH: usize = 256;
+
+/// Threads that wait for a lock for less are in no deadlock yet.
+const HELD_UP_NS: u64 = 100_000_000;
+
+/// Of so many threads that wait at once it is looked for whom.
+const MOST_HELD_UP: usize = 4_096;
+
+/// Where threads wait: a lock, and who has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LockPlace {
+    /// The process that waits.
+    pub tgid: u32,
+    /// Where the lock is.
+    pub lock: u64,
+    /// Who has it, if that was found; else 0.
+    pub owner: u32,
+    /// [`perf_ebpf::lock::how`] it is waited for.
+    pub how: u32,
+}
+
+/// A thread that waits for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldUp {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: Comm,
+    /// Where the lock is.
+    pub lock: u64,
+    /// Since when, `CLOCK_MONOTONIC`.
+    pub since_ns: u64,
+}
+
+impl HeldUp {
+    /// One that has waited for a lock for a while.
+    pub(super) fn of(thread: &Thread, now_ns: u64) -> Option<Self> {
+        let (key, lock) = (&thread.wait.key, thread.wait.lock);
+        let is_long = now_ns.saturating_sub(thread.off_ns) >= HELD_UP_NS;
+        let is_held_up = lock != 0 && thread.state == State::Blocked as u32 && is_long;
+        let Thread { off_ns: since_ns, .. } = *thread;
+        is_held_up.then_some(Self { tgid: key.tgid, tid: key.tid, comm: key.comm, lock, since_ns })
+    }
+}
+
+/// What happened at locks in a window.
+#[derive(Debug, Default)]
+pub struct RawLocks {
+    /// At each.
+    pub sums: Vec<(LockKey, LockSum)>,
+    /// Threads of which each waits for a lock that the next one has, and the last one for one of the first's: as the locks say,
+    /// though what is no lock of such a kind may say anything.
+    pub deadlocks: Vec<Vec<HeldUp>>,
+}
+
+/// What is known of deadlocks from the windows before.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    told: HashSet<Vec<(u32, u64)>>,
+}
+
+impl Locks {
+    /// Takes what a generation of maps holds, and looks whether threads that are `held_up` wait for one another.
+    pub(super) fn read(
+        &mut self,
+        session: &Session,
+        generation: u32,
+        held_up: &[HeldUp],
+    ) -> Result<RawLocks, DrainError> {
+        let mut found = RawLocks::default();
+        let bytes = (size_of::<LockKey>(), size_of::<LockSum>());
+        read_map(session, LOCKS[generation as usize], Reading::Drain, bytes, BATCH, |key, value| {
+            if let (Ok(key), Ok(sum)) = (LockKey::read_from_bytes(key), LockSum::read_from_bytes(value)) {
+                found.sums.push((key, sum));
+            }
+        })?;
+        found.deadlocks = self.deadlocks(held_up, found_now);
+        Ok(found)
+    }
+
+    /// Deadlocks that have not been told, among threads whose locks are found by asking.
+    fn deadlocks(&mut self, held_up: &[HeldUp], ask: impl Fn(u32, u32) -> Option<FoundLock>) -> Vec<Vec<HeldUp>> {
+        // One alone waits for nobody that waits.
+        if held_up.len() < 2 {
+            return Vec::new();
+        }
+        let held_up = &held_up[..held_up.len().min(MOST_HELD_UP)];
+        let waits: HashMap<u32, &HeldUp> = held_up.iter().map(|thread| (thread.tid, thread)).collect();
+        // A lock that has been let go of since is not asked for any more.
+        let owner = |thread: &HeldUp| {
+            let found = ask(thread.tgid, thread.tid).filter(|found| found.lock == thread.lock)?;
+            waits.contains_key(&found.owner).then_some(found.owner)
+        };
+        let owners: HashMap<u32, u32> =
+            held_up.iter().filter_map(|thread| Some((thread.tid, owner(thread)?))).collect();
+        let mut deadlocks = Vec::new();
+        let mut looked_at: HashSet<u32> = HashSet::new();
+        for thread in held_up {
+            let (mut path, mut at) = (Vec::new(), Some(thread.tid));
+            while let Some(tid) = at.filter(|tid| looked_at.insert(*tid)) {
+                path.push(tid);
+                at = owners.get(&tid).copied();
+            }
+            // It ends where this path has been, or another.
+            let Some(begin) = at.and_then(|tid| path.iter().position(|other| *other == tid)) else { continue };
+            let cycle: Vec<HeldUp> = path[begin..].iter().filter_map(|tid| waits.get(tid).copied().copied()).collect();
+            // What each waited for while the others were asked is what it waits for still.
+            let is_still = |thread: &HeldUp| owner(thread) == owners.get(&thread.tid).copied();
+            let mut id: Vec<(u32, u64)> = cycle.iter().map(|thread| (thread.tid, thread.since_ns)).collect();
+            id.sort_unstable();
+            if cycle.iter().all(is_still) && self.told.insert(id) {
+                deadlocks.push(cycle);
+            }
+        }
+        deadlocks
+    }
+}
+
+/// Who made others wait for locks in a window that ended at `end_ns`, where that thread let go of them, or had waited itself; of these
+/// `wakers`. Samples name `places`.
+pub(super) fn holders(
+    session: &Session,
+    generation: u32,
+    end_ns: u64,
+    wakers: &HashMap<u64, Waker>,
+    places: &mut Vec<LockPlace>,
+) -> Result<RawKind, DrainError> {
+    let mut kind = RawKind::new(EventKind::Holders);
+    let (mut unknown, mut known) = (0, HashMap::new());
+    let bytes = (size_of::<HolderKey>(), size_of::<Blame>());
+    read_map(session, HOLDERS[generation as usize], Reading::Drain, bytes, BATCH, |key, value| {
+        let (Ok(key), Ok(blame)) = (HolderKey::read_from_bytes(key), Blame::read_from_bytes(value)) else {
+            kind.undecodable += 1;
+            return;
+        };
+        kind.tally.taken += blame.ns;
+        let Some(waker) = wakers.get(&key.waker) else {
+            unknown += blame.ns;
+            return;
+        };
+        let place = LockPlace { tgid: key.key.tgid, lock: key.key.lock, owner: 0, how: 0 };
+        let lock = Some(*known.entry(place).or_insert_with(|| {
+            places.push(place);
+            (places.len() - 1) as u32
+        }));
+        let waited_ns = blame.waited_ns.min(blame.ns);
+        let Waker { key: there, waited_stack, waited_python } = *waker;
+        // How it woke another is no matter of where it had the lock.
+        let there = Key { kernel_stack: 0, ..there };
+        let waited = Key { user_stack: waited_stack, python_stack: waited_python, ..there };
+        let parts = [(waited_ns, waited, Did::Waited(there.why)), (blame.ns - waited_ns, there, Did::Ran)];
+        for (value, key, did) in parts.into_iter().filter(|(value, ..)| *value > 0) {
+            kind.samples.push(RawSample { lock, ..RawSample::of(&key, Some(did), value, end_ns) });
+        }
+    })?;
+    kind.tally.lost.push((Counter::WakersMissed.name(), unknown));
+    Ok(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(tid: u32) -> HeldUp {
+        HeldUp { tgid: 1, tid, comm: [0; 16], lock: u64::from(tid) * 16, since_ns: 5 }
+    }
+
+    #[test]
+    fn threads_that_wait_for_one_another_are_told_once() {
+        // 10 -> 11 -> 12 -> 10, 13 -> 10, and 20 -> 21, which waits for nobody that waits.
+        let owners = HashMap::from([(10, 11), (11, 12), (12, 10), (13, 10), (20, 21), (21, 99)]);
+        let ask = |_: u32, tid: u32| {
+            owners.get(&tid).map(|owner| FoundLock { lock: u64::from(tid) * 16, owner: *owner, how: 0 })
+        };
+        let held_up: Vec<HeldUp> = [13, 10, 11, 12, 20, 21].map(waits).to_vec();
+        let mut locks = Locks::default();
+        let deadlocks = locks.deadlocks(&held_up, ask);
+        let told: Vec<Vec<u32>> =
+            deadlocks.iter().map(|cycle| cycle.iter().map(|thread| thread.tid).collect()).collect();
+        assert_eq!(told, [[10, 11, 12]]);
+        assert!(locks.deadlocks(&held_up, ask).is_empty(), "it is known");
+    }
+
+    #[test]
+    fn a_lock_that_was_let_go_of_makes_no_deadlock() {
+        let asked = std::cell::Cell::new(0);
+        let ask = |_: u32, tid: u32| {
+            asked.set(asked.get() + 1);
+            // From the third time on, the first thread waits for another lock.
+            let lock = if tid == 10 && asked.get() > 2 { 1 } else { u64::from(tid) * 16 };
+            Some(FoundLock { lock, owner: 21 - tid, how: 0 })
+        };
+        assert!(Locks::default().deadlocks(&[waits(10), waits(11)], ask).is_empty());
+        let elsewhere = |_: u32, tid: u32| Some(FoundLock { lock: 7, owner: 21 - tid, how: 0 });
+        assert!(Locks::default().deadlocks(&[waits(10), waits(11)], elsewhere).is_empty());
+    }
+}

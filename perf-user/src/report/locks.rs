@@ -1,0 +1,554 @@
+//! Locks: which, who waits for them, who has them, and what that thread does meanwhile.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fmt::{self, Formatter},
+};
+
+use perf_ebpf::counters::Counter;
+use serde::Serialize;
+
+use super::{
+    ReportOptions, ThreadTimes, WaitReport,
+    human::{duration, line, percent, shorten, thousands},
+    places::label_of,
+    text::{labelled, write_more},
+};
+use crate::{
+    collect::EventKind,
+    profile::{Deadlocked, FrameId, Lock, LockKind, LockWait, Profile, Series, StackId, StringId},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// What is known of locks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LocksReport {
+    /// Locks, that first for which threads waited longest.
+    pub locks: Vec<LockReport>,
+    /// How many more there are.
+    #[serde(rename = "locks_omitted")]
+    pub omitted: usize,
+    /// Waits at futexes that are for no lock: for signs, for all others to come, for a thread's end.
+    pub no_locks: Vec<WaitReport>,
+    /// Threads that wait for one another for ever.
+    pub deadlocks: Vec<DeadlockReport>,
+    /// How long threads waited for locks, and how many did.
+    #[serde(skip)]
+    pub waited: (u64, usize),
+    /// Times that something happened at a lock that there was no room for.
+    #[serde(rename = "locks_full")]
+    pub full: u64,
+}
+
+/// A lock.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LockReport {
+    /// The process and the address, or the function that waits where the address is not the lock's own.
+    pub id: String,
+    /// The process.
+    pub tgid: u32,
+    /// Its name.
+    pub process: String,
+    /// What lies there, or the function.
+    pub name: String,
+    /// What it is.
+    pub kind: &'static str,
+    /// How often threads waited for it, of waits that ended, and how long these were; absent where the address is not its own.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<CountedWaits>,
+    /// How long threads waited for it, also those that still do.
+    pub wait_ns: u64,
+    /// Of that, the time of waits that ended because they had lasted long enough.
+    pub timeout_ns: u64,
+    /// Where they waited, the longest first.
+    pub waiters: Vec<WaiterReport>,
+    /// How many more such stacks there are.
+    pub waiters_omitted: usize,
+    /// Who had it, the longest first.
+    pub holders: Vec<HolderReport>,
+    /// How many more there are.
+    pub holders_omitted: usize,
+    /// How many times as fast those who waited for it had been at most, had they never: an upper bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speedup_at_most: Option<f64>,
+}
+
+/// Waits for a lock, counted one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CountedWaits {
+    /// How many ended.
+    pub waits: u64,
+    /// What half of them did not exceed, within 12 %.
+    pub p50_ns: u64,
+    /// And 90 of 100.
+    pub p90_ns: u64,
+    /// And 99 of 100.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_wait_ns: u64,
+    /// How many threads waited at once, at most.
+    pub most_waiting: u64,
+    /// For how long at least one waited, as far as that ended.
+    pub contended_ns: u64,
+    /// Wake-ups after which others still waited.
+    pub handed_on: u64,
+    /// Times of which it is known for how long a thread had it: from when it ran after a wait for it until it woke another.
+    pub holds: u64,
+    /// In all.
+    pub hold_ns: u64,
+    /// The longest.
+    pub hold_max_ns: u64,
+    /// Whether it was handed on again and again, and somebody always waited.
+    pub convoy: bool,
+}
+
+/// A stack that waits for a lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WaiterReport {
+    /// The function of the program in which that is, and what it called for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Its functions, outermost first.
+    pub stack: Vec<String>,
+    /// How long threads waited there.
+    pub wait_ns: u64,
+}
+
+/// A thread that had a lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HolderReport {
+    /// The thread.
+    pub tid: u32,
+    /// `name (tid)`.
+    pub thread: String,
+    /// Whether that is concluded from its having ended waits for a lock that does not say who has it.
+    pub inferred: bool,
+    /// Why it waited itself; absent if it ran, or could have, or that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited: Option<String>,
+    /// The function of the program in which it did that; else in which it let go of the lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The functions there, outermost first; none if that is not known.
+    pub stack: Vec<String>,
+    /// How long others waited for it.
+    pub blamed_ns: u64,
+}
+
+/// Threads each of which waits for a lock that the next one has, and the last one for one that the first has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeadlockReport {
+    /// The threads.
+    pub threads: Vec<DeadlockedReport>,
+    /// When it was complete, nanoseconds after the recording's start; 0 if it was before.
+    pub since_ns: u64,
+}
+
+/// A thread in a deadlock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeadlockedReport {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The lock that it waits for, and the next one has.
+    pub waits_for: String,
+    /// Where it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl DeadlockedReport {
+    fn thread(&self) -> String {
+        format!("{} ({})", self.comm, self.tid)
+    }
+}
+
+/// What is summed up of a lock.
+#[derive(Default)]
+struct Sum<'a> {
+    name: &'a str,
+    tells_owner: bool,
+    wait_ns: u64,
+    timeout_ns: u64,
+    waiters: HashMap<Vec<FrameId>, u64>,
+    /// Who has it of whom waits still: `name (tid)`.
+    owners: HashMap<&'a str, u64>,
+    holders: HashMap<(u32, StringId, Option<&'a str>, Vec<FrameId>), u64>,
+    /// By thread: how long it waited for this lock, or for others while their holders waited for one.
+    threads: HashMap<u32, u64>,
+}
+
+/// A lock by its process, its address, the function that waits for it where that is not its own, and what it is.
+type LockId = (u32, u64, String, LockKind);
+
+/// `None` if it was not recorded.
+pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &ReportOptions) -> Option<LocksReport> {
+    let series = profile.series(EventKind::Locks.name())?;
+    let known = known_waits(profile, series);
+    let mut sums: HashMap<LockId, Sum<'_>> = HashMap::new();
+    let mut no_locks: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut processes: HashMap<u32, &str> = HashMap::new();
+    let mut waiting: BTreeSet<u32> = BTreeSet::new();
+    // Of each futex, the locks that it was waited at for.
+    let mut futexes: HashMap<(u32, u64), HashMap<LockId, u64>> = HashMap::new();
+    // Waits of threads for a lock whose holder waited for another meanwhile.
+    let mut in_turn: HashMap<u32, u64> = HashMap::new();
+    let mut total = 0;
+    for sample in &series.samples {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        let Some((wait, place)) = known.get(&(thread.tgid, sample.stack)) else { continue };
+        if !wait.kind.is_lock() {
+            *no_locks.entry(wait.kind.name()).or_default() += sample.value;
+            continue;
+        }
+        processes.insert(thread.tgid, profile.strings.get(thread.process));
+        waiting.insert(thread.tid);
+        total += sample.value;
+        let address = if wait.at_lock { wait.address } else { 0 };
+        let id = (thread.tgid, address, place.clone(), wait.kind);
+        *futexes.entry((thread.tgid, wait.address)).or_default().entry(id.clone()).or_default() += sample.value;
+        let sum = sums.entry(id).or_default();
+        sum.name = wait.name;
+        sum.tells_owner |= wait.tells_owner;
+        sum.wait_ns += sample.value;
+        sum.timeout_ns += if wait.is_timeout { sample.value } else { 0 };
+        *sum.waiters.entry(wait.stack.clone()).or_default() += sample.value;
+        *sum.threads.entry(thread.tid).or_default() += sample.value;
+        if let Some(owner) = wait.owner {
+            *sum.owners.entry(owner).or_default() += sample.value;
+        }
+        if wait.waker_waited == Some("futex") {
+            *in_turn.entry(thread.tid).or_default() += sample.value;
+        }
+    }
+    // Who had it may be of another process, where the lock lies elsewhere.
+    let by_name: HashMap<&str, u32> = sums.iter().map(|((tgid, ..), sum)| (sum.name, *tgid)).collect();
+    let most_of = |of: &HashMap<LockId, u64>| of.iter().max_by_key(|(id, ns)| (**ns, *id)).map(|(id, _)| id.clone());
+    for sample in profile.series(EventKind::Holders.name()).map_or(&[][..], |series| &series.samples) {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        let Some(hold) = profile.lock_hold(sample) else { continue };
+        let other = || futexes.get(&(*by_name.get(hold.name)?, hold.address));
+        let Some(id) = futexes.get(&(thread.tgid, hold.address)).or_else(other).and_then(most_of) else { continue };
+        let holder = (thread.tid, thread.comm, hold.waited, hold.stack);
+        *sums.entry(id).or_default().holders.entry(holder).or_default() += sample.value;
+    }
+    let most = options.top.unwrap_or(usize::MAX);
+    let mut ranked: Vec<_> = sums.into_iter().collect();
+    ranked.sort_by(|a, b| (Reverse(a.1.wait_ns), &a.0).cmp(&(Reverse(b.1.wait_ns), &b.0)));
+    let omitted = ranked.len().saturating_sub(most);
+    let told = ranked.into_iter().take(most).map(|(id, sum)| LockReport {
+        process: processes.get(&id.0).copied().unwrap_or_default().to_owned(),
+        speedup_at_most: speedup(profile, threads, id.0, &sum, &in_turn),
+        ..lock(profile, id, sum, most)
+    });
+    let mut no_locks: Vec<WaitReport> =
+        no_locks.into_iter().map(|(why, value)| WaitReport { why: why.into(), value }).collect();
+    no_locks.sort_by_key(|wait| Reverse(wait.value));
+    let full = series.counters.get(Counter::LocksMissed.name()).copied().unwrap_or(0);
+    let locks = told.collect();
+    let deadlocks = deadlocks(profile, &known);
+    Some(LocksReport { locks, omitted, no_locks, deadlocks, waited: (total, waiting.len()), full })
+}
+
+/// Waits by process and stack, with the function that waits where the futex is not the lock's own. Where a stack does not tell what is waited
+/// for, as of a program's first milliseconds, others that wait at the same futex do.
+fn known_waits<'a>(profile: &'a Profile, series: &Series) -> KnownWaits<'a> {
+    let mut known = KnownWaits::new();
+    let mut kinds: HashMap<(u32, u64), BTreeMap<LockKind, u64>> = HashMap::new();
+    for sample in &series.samples {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        if !known.contains_key(&(thread.tgid, sample.stack)) {
+            let Some(wait) = profile.lock_wait(sample) else { continue };
+            let place = if wait.at_lock { None } else { label_of(profile, &wait.stack) };
+            known.insert((thread.tgid, sample.stack), (wait, place.unwrap_or_default()));
+        }
+        let Some((wait, _)) = known.get(&(thread.tgid, sample.stack)) else { continue };
+        if wait.kind != LockKind::Futex {
+            *kinds.entry((thread.tgid, wait.address)).or_default().entry(wait.kind).or_default() += sample.value;
+        }
+    }
+    for ((tgid, _), (wait, _)) in known.iter_mut().filter(|(_, (wait, _))| wait.kind == LockKind::Futex) {
+        let others = kinds.get(&(*tgid, wait.address)).and_then(|kinds| kinds.iter().max_by_key(|(_, ns)| **ns));
+        wait.kind = others.map_or(wait.kind, |(kind, _)| *kind);
+    }
+    known
+}
+
+type KnownWaits<'a> = HashMap<(u32, StackId), (LockWait<'a>, String)>;
+
+fn lock(profile: &Profile, (tgid, address, place, kind): LockId, sum: Sum<'_>, most: usize) -> LockReport {
+    let is_own = address != 0;
+    let (id, name) = match is_own {
+        true => (format!("{tgid}:{address:#x}"), sum.name.to_owned()),
+        false => (format!("{tgid}:{place}"), place),
+    };
+    let counted = profile.locks.sums.get(&(tgid, address)).filter(|_| is_own).map(|lock| counted(profile, lock));
+    let names = |stack: &[FrameId]| stack.iter().map(|id| profile.frame_label(*id)).collect::<Vec<_>>();
+    let mut waiters: BTreeMap<Vec<String>, WaiterReport> = BTreeMap::new();
+    for (stack, wait_ns) in sum.waiters {
+        let label = || WaiterReport { place: label_of(profile, &stack), stack: names(&stack), wait_ns: 0 };
+        waiters.entry(names(&stack)).or_insert_with(label).wait_ns += wait_ns;
+    }
+    let mut waiters: Vec<WaiterReport> = waiters.into_values().collect();
+    waiters.sort_by(|a, b| (Reverse(a.wait_ns), &a.stack).cmp(&(Reverse(b.wait_ns), &b.stack)));
+    let mut holders: BTreeMap<(u32, Option<&str>, Vec<String>), HolderReport> = BTreeMap::new();
+    for ((tid, comm, waited, stack), blamed_ns) in sum.holders {
+        let told = holders.entry((tid, waited, names(&stack))).or_insert_with(|| HolderReport {
+            tid,
+            thread: format!("{} ({tid})", profile.strings.get(comm)),
+            inferred: !sum.tells_owner,
+            waited: waited.map(str::to_owned),
+            place: label_of(profile, &stack),
+            stack: names(&stack),
+            blamed_ns: 0,
+        });
+        told.blamed_ns += blamed_ns;
+    }
+    let mut holders: Vec<HolderReport> = holders.into_values().collect();
+    for (owner, blamed_ns) in sum.owners {
+        let tid = owner.rsplit('(').next().and_then(|end| end.trim_end_matches(')').parse().ok());
+        holders.extend(tid.map(|tid| HolderReport {
+            tid,
+            thread: owner.to_owned(),
+            blamed_ns,
+            ..HolderReport::default()
+        }));
+    }
+    holders.sort_by(|a, b| (Reverse(a.blamed_ns), a.tid, &a.stack).cmp(&(Reverse(b.blamed_ns), b.tid, &b.stack)));
+    let (waiters_omitted, holders_omitted) = (waiters.len().saturating_sub(most), holders.len().saturating_sub(most));
+    waiters.truncate(most);
+    holders.truncate(most);
+    LockReport {
+        id,
+        tgid,
+        name,
+        kind: kind.name(),
+        counted,
+        wait_ns: sum.wait_ns,
+        timeout_ns: sum.timeout_ns,
+        waiters,
+        waiters_omitted,
+        holders,
+        holders_omitted,
+        ..LockReport::default()
+    }
+}
+
+fn counted(profile: &Profile, lock: &Lock) -> CountedWaits {
+    let of = |share| lock.waits.quantile_ns(share);
+    let is_most = |part: u64, whole: u64| u128::from(part) * 100 >= u128::from(whole) * u128::from(CONVOY_PERCENT);
+    let convoy = lock.waits.count >= CONVOY_WAITS
+        && is_most(lock.handed_on, lock.waits.count)
+        && is_most(lock.contended_ns, profile.covered_ns());
+    CountedWaits {
+        waits: lock.waits.count,
+        p50_ns: of(0.5),
+        p90_ns: of(0.9),
+        p99_ns: of(0.99),
+        max_wait_ns: lock.waits.max_ns,
+        most_waiting: lock.most_waiting,
+        contended_ns: lock.contended_ns,
+        handed_on: lock.handed_on,
+        holds: lock.holds,
+        hold_ns: lock.hold_ns,
+        hold_max_ns: lock.hold_max_ns,
+        convoy,
+    }
+}
+
+/// Of a lock at which fewer waited nothing is concluded.
+const CONVOY_WAITS: u64 = 100;
+
+/// A lock that is handed on to one of several who wait, in so many of a hundred wake-ups and of the time, is a convoy.
+const CONVOY_PERCENT: u64 = 80;
+
+/// How many times as fast threads that waited for a lock had been at most, had they not: each had done in that time what it did
+/// else, and all of the process what they did on the CPUs that there are. What they waited for others who waited for a lock themselves is
+/// left out, too. `None` where it is not known what threads did.
+fn speedup(
+    profile: &Profile,
+    threads: &[ThreadTimes],
+    tgid: u32,
+    sum: &Sum<'_>,
+    in_turn: &HashMap<u32, u64>,
+) -> Option<f64> {
+    let of_process = || threads.iter().filter(|thread| thread.tgid == tgid);
+    let waited = |thread: &&ThreadTimes| sum.threads.contains_key(&thread.tid);
+    let before_ns = of_process().filter(waited).map(|thread| thread.wall_ns).max()?;
+    let rest = |thread: &ThreadTimes| {
+        let own = sum.threads.get(&thread.tid).copied().unwrap_or(0);
+        let other = in_turn.get(&thread.tid).copied().unwrap_or(0);
+        thread.wall_ns.saturating_sub(own.saturating_add(other))
+    };
+    let rest_ns = of_process().filter(waited).map(rest).max()?;
+    let ran_ns: u64 = of_process().map(|thread| thread.running_ns).sum();
+    let after_ns = rest_ns.max(ran_ns / u64::from(profile.recording.cpus.max(1))).max(1);
+    Some((before_ns as f64 / after_ns as f64).max(1.0))
+}
+
+/// Those of which the stacks tell that these are locks which say who has them.
+fn deadlocks(profile: &Profile, known: &KnownWaits<'_>) -> Vec<DeadlockReport> {
+    if profile.locks.deadlocks.is_empty() {
+        return Vec::new();
+    }
+    let mut waits: HashMap<(u32, u64), (&LockWait<'_>, u64)> = HashMap::new();
+    for sample in profile.series(EventKind::Locks.name()).map_or(&[][..], |series| &series.samples) {
+        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
+        let Some((wait, _)) = known.get(&(thread.tgid, sample.stack)) else { continue };
+        let longest = waits.entry((thread.tid, wait.address)).or_insert((wait, 0));
+        if sample.value > longest.1 {
+            *longest = (wait, sample.value);
+        }
+    }
+    let told = |cycle: &Vec<Deadlocked>| {
+        let threads = cycle.iter().map(|thread| {
+            let (wait, _) = waits.get(&(thread.tid, thread.address))?;
+            (wait.tells_owner || wait.kind == LockKind::RwLock).then(|| DeadlockedReport {
+                tgid: thread.tgid,
+                tid: thread.tid,
+                comm: thread.comm.clone(),
+                waits_for: thread.lock.clone(),
+                place: label_of(profile, &wait.stack),
+            })
+        });
+        let threads = threads.collect::<Option<Vec<_>>>()?;
+        Some(DeadlockReport { threads, since_ns: cycle.iter().map(|thread| thread.since_ns).max().unwrap_or(0) })
+    };
+    profile.locks.deadlocks.iter().filter_map(told).collect()
+}
+
+/// Locks, waiters and holders that the text shows.
+const SHOWN: usize = 5;
+const SHOWN_OF_EACH: usize = 3;
+
+/// Beyond, how many times as fast says nothing: who waited did nothing else.
+const FASTEST: f64 = 20.0;
+
+impl LocksReport {
+    /// Deadlocks as text: they are said first.
+    pub(super) fn write_deadlocks(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for deadlock in self.deadlocks.iter().take(SHOWN) {
+            let threads = &deadlock.threads;
+            for (at, thread) in threads.iter().enumerate() {
+                let next = threads.get(at + 1).or(threads.first()).map(DeadlockedReport::thread).unwrap_or_default();
+                let name = shorten(&line(&thread.waits_for), 40);
+                let text = format!("{} waits for {name}, which {next} has", thread.thread());
+                labelled(f, if at == 0 { "DEADLOCK" } else { "" }, &shorten(&text, 89))?;
+                if let Some(place) = &thread.place {
+                    labelled(f, "", &format!("  in {}", shorten(&line(place), 84)))?;
+                }
+            }
+            let since = match deadlock.since_ns {
+                0 => "since before the recording".into(),
+                ns => format!("since {} after the recording began", duration(ns)),
+            };
+            labelled(f, "", &format!("{since}: none of them can go on"))?;
+        }
+        let more = self.deadlocks.len().saturating_sub(SHOWN);
+        if more > 0 { labelled(f, "", &format!("and {more} more")) } else { Ok(()) }
+    }
+
+    /// As text.
+    pub(super) fn write(&self, f: &mut Formatter<'_>, covered_ns: u64) -> fmt::Result {
+        let (waited_ns, threads) = self.waited;
+        if self.locks.is_empty() && self.full == 0 {
+            return Ok(());
+        }
+        let count = self.locks.len() + self.omitted;
+        let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        writeln!(f)?;
+        let told = format!(
+            "{} waited {} for {}, {} of their time",
+            of(threads, "thread"),
+            duration(waited_ns),
+            of(count, "lock"),
+            percent(waited_ns, covered_ns.saturating_mul(threads as u64)),
+        );
+        labelled(f, "Locks", &told)?;
+        let others: u64 = self.no_locks.iter().map(|wait| wait.value).sum();
+        if others > 0 {
+            let most = self.no_locks.first().map_or("", |wait| &wait.why);
+            labelled(f, "", &format!("no contention: {} more at futexes, most of it: {most}", duration(others)))?;
+        }
+        if self.full > 0 {
+            let count = thousands(self.full);
+            labelled(
+                f,
+                "",
+                &format!("{count} more events at locks, for which there was no room: too many locks at once"),
+            )?;
+        }
+        writeln!(f, "\n    waits    waited       p50       p99       max  at once  lock")?;
+        self.locks.iter().take(SHOWN).try_for_each(|lock| lock.write(f, covered_ns))?;
+        write_more(f, self.omitted + self.locks.len().saturating_sub(SHOWN), "locks")
+    }
+}
+
+impl LockReport {
+    fn write(&self, f: &mut Formatter<'_>, covered_ns: u64) -> fmt::Result {
+        let waited = duration(self.wait_ns);
+        let name = shorten(&format!("{} {}", self.kind, line(&self.name)), 42);
+        match &self.counted {
+            Some(of) => {
+                let [p50, p99, max] = [of.p50_ns, of.p99_ns, of.max_wait_ns].map(duration);
+                let (waits, most) = (thousands(of.waits), thousands(of.most_waiting));
+                writeln!(f, "{waits:>9} {waited:>9} {p50:>9} {p99:>9} {max:>9} {most:>8}  {name}")?;
+            }
+            None => writeln!(f, "{:>9} {waited:>9} {:>9} {:>9} {:>9} {:>8}  {name}", "", "", "", "", "")?,
+        }
+        let mut label = "waiters";
+        let mut told = HashSet::new();
+        for waiter in self.waiters.iter().filter(|waiter| waiter.place.is_some()) {
+            let place = waiter.place.as_deref().unwrap_or_default();
+            if told.len() >= SHOWN_OF_EACH || !told.insert(place) {
+                continue;
+            }
+            let same = self.waiters.iter().filter(|other| other.place.as_deref() == Some(place));
+            let share = percent(same.map(|waiter| waiter.wait_ns).sum(), self.wait_ns);
+            writeln!(f, "{:10}{label:<8} {share:>6}  {}", "", shorten(&line(place), 70))?;
+            label = "";
+        }
+        // Who lets go of what several can have is not all who had it.
+        label = if self.holders.iter().all(|holder| holder.inferred) { "woken by" } else { "held by" };
+        for holder in self.holders.iter().take(SHOWN_OF_EACH) {
+            let share = percent(holder.blamed_ns, self.wait_ns);
+            let place = holder.place.as_ref().map_or(String::new(), |place| format!(" in {place}"));
+            let waited = holder.waited.as_ref().map_or(String::new(), |why| format!(", waiting: {why}"));
+            let text = format!("{}{place}{waited}", holder.thread);
+            writeln!(f, "{:10}{label:<8} {share:>6}  {}", "", shorten(&line(&text), 73))?;
+            label = "";
+        }
+        let more = self.holders.len().saturating_sub(SHOWN_OF_EACH) + self.holders_omitted;
+        if more > 0 {
+            writeln!(f, "{:26}and {} more", "", thousands(more as u64))?;
+        }
+        if let Some(of) = self.counted.as_ref().filter(|of| of.holds > 0) {
+            let (count, average) = (thousands(of.holds), duration(of.hold_ns / of.holds.max(1)));
+            let max = duration(of.hold_max_ns);
+            writeln!(f, "{:10}holds    {count} after a wait for it, {average} on average, at most {max}", "")?;
+        }
+        if let Some(of) = self.counted.as_ref().filter(|of| of.convoy) {
+            let (share, handed) = (percent(of.contended_ns, covered_ns), percent(of.handed_on, of.waits));
+            let queue = format!("never empty for {share} of the time; {handed} of wake-ups left others waiting");
+            writeln!(f, "{:10}convoy   {queue}", "")?;
+        }
+        if self.timeout_ns > 0 {
+            writeln!(f, "{:10}timeout  {} of the waits' time ended so", "", duration(self.timeout_ns))?;
+        }
+        match self.speedup_at_most {
+            Some(times) if times > FASTEST => {
+                writeln!(f, "{:10}if free  who waited for it were up to more than {FASTEST:.0} times as fast", "")
+            }
+            Some(times) if times >= 1.05 => {
+                writeln!(f, "{:10}if free  who waited for it were at most {times:.1} times as fast", "")
+            }
+            _ => Ok(()),
+        }
+    }
+}

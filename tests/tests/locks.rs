@@ -1,0 +1,154 @@
+//! Locks: which, who waits, who has them; against programs whose own clocks tell how long they waited.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use tests::{Doctor, Lab, Lock, Program, Recording, perfprobe};
+
+fn record(lab: &Lab, kind: &[&str]) -> Option<Recording> {
+    if !Doctor::walks_by_tables(lab) {
+        Lab::leave_out("this kernel cannot walk stacks by tables");
+        return None;
+    }
+    let arguments = [&["2"], kind].concat();
+    Some(lab.record().frequency(99).option("--event", "+locks").command(&Program::c("locks.c"), &arguments).run())
+}
+
+/// The lock for which threads waited longest.
+fn first(recording: &Recording) -> &Lock {
+    recording.report.locks.first().expect("threads waited for a lock")
+}
+
+/// Asserts that the waits are those that the program counted, by its own clock: within 2 %, and 100 us for each wait, from being woken
+/// to looking at the clock.
+fn assert_waited(recording: &Recording, lock: &Lock) {
+    let (count, known_ns) = (recording.logged_sum("waits"), recording.logged_sum("waited_ns"));
+    let missing = count.abs_diff(lock.waits);
+    assert!(missing * 50 <= count + 50, "{} waits, and the program says {count}", lock.waits);
+    let slack_ns = known_ns / 50 + 100_000 * count;
+    assert!(lock.wait_ns.abs_diff(known_ns) <= slack_ns, "{} ns, and the program says {known_ns}", lock.wait_ns);
+    let waited: u64 = lock.waiters.iter().map(|waiter| waiter.wait_ns).sum();
+    assert_eq!(waited, lock.wait_ns, "who waited adds up");
+}
+
+/// Asserts that almost all of the time is blamed on threads that are known by the lock, not by who woke whom.
+fn assert_owned(lock: &Lock) {
+    let known_ns = lock.blamed(|holder| !holder.inferred);
+    assert!(known_ns * 100 >= lock.wait_ns * 99, "{known_ns} ns of {}: {:#?}", lock.wait_ns, lock.holders);
+}
+
+fn in_text(lab: &Lab, recording: &Recording) -> String {
+    let text = perfprobe(lab, &["report", recording.path_text()]).succeeded().stdout;
+    assert!(text.lines().all(|line| line.starts_with("WARNING") || line.chars().count() <= 100), "{text}");
+    text
+}
+
+#[test]
+fn a_hot_mutex_is_named_with_who_has_it() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(recording) = record(&lab, &["hot"]) else { return };
+    let lock = first(&recording);
+    assert!(lock.name.starts_with("hot_lock in locks") && lock.kind == "mutex", "{lock:?}");
+    assert_waited(&recording, lock);
+    assert_owned(lock);
+    assert!(lock.waited_in("want_it") * 100 >= lock.wait_ns * 99, "{:#?}", lock.waiters);
+    // It is had for two milliseconds, asleep in a function of its own.
+    let asleep = lock.blamed(|holder| {
+        holder.waited.as_deref() == Some("sleep") && holder.stack.iter().any(|frame| frame == "work_with_it")
+    });
+    assert!(asleep * 10 >= lock.wait_ns * 9, "{asleep} of {}: {:#?}", lock.wait_ns, lock.holders);
+    assert!(lock.holds > 100 && (lock.hold_ns / lock.holds).abs_diff(2_100_000) < 400_000, "{lock:?}");
+    assert!(lock.most_waiting == 3 && lock.convoy, "three wait for the fourth: {lock:?}");
+    assert!(lock.speedup_at_most.is_some_and(|times| times > 2.0), "{lock:?}");
+    let text = in_text(&lab, &recording);
+    assert!(text.contains("mutex hot_lock in locks") && text.contains("want_it (pthread_mutex_lock)"), "{text}");
+    assert!(recording.report.deadlocks.is_empty(), "nobody waits for ever");
+}
+
+#[test]
+fn mutexes_with_priority_inheritance_and_semaphores_are_locks_too() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(recording) = record(&lab, &["pi"]) else { return };
+    let lock = first(&recording);
+    assert!(lock.name.starts_with("hot_lock in locks") && lock.kind == "mutex", "{lock:?}");
+    assert_waited(&recording, lock);
+    assert_owned(lock);
+    let recording = record(&lab, &["semaphore"]).expect("as before");
+    let lock = first(&recording);
+    assert!(lock.name.starts_with("hot_semaphore in locks") && lock.kind == "semaphore", "{lock:?}");
+    assert_waited(&recording, lock);
+    // It does not say who has it; who hands it on does.
+    let known_ns = lock.blamed(|holder| holder.inferred);
+    assert!(known_ns * 100 >= lock.wait_ns * 97, "{known_ns} of {}: {:#?}", lock.wait_ns, lock.holders);
+}
+
+#[test]
+fn a_writer_that_readers_keep_out_waits_for_a_lock() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(recording) = record(&lab, &["rwlock"]) else { return };
+    let lock = first(&recording);
+    assert!(lock.name.starts_with("book") && lock.kind == "rwlock", "{lock:?}");
+    let known_ns = recording.logged_sum("waited_ns");
+    let found_ns = lock.waited_in("write_the_book");
+    assert!(found_ns.abs_diff(known_ns) <= known_ns / 50 + 1_000_000, "{found_ns} ns, not {known_ns}: {lock:?}");
+}
+
+#[test]
+fn who_waits_for_signs_waits_for_no_lock() {
+    let Some(lab) = Lab::open() else { return };
+    for (kind, whys) in [("queue", &["condition variable"][..]), ("signs", &["barrier", "end of a thread"])] {
+        let Some(recording) = record(&lab, &[kind]) else { return };
+        let locked_ns: u64 = recording.report.locks.iter().map(|lock| lock.wait_ns).sum();
+        assert!(locked_ns < 50_000_000, "{:#?}", recording.report.locks);
+        for why in whys {
+            let told = recording.report.no_locks.iter().find(|wait| wait.why == *why);
+            assert!(told.is_some_and(|wait| wait.value > 200_000_000), "{why}: {:?}", recording.report.no_locks);
+        }
+    }
+}
+
+#[test]
+fn what_the_holder_waits_for_is_told() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(recording) = record(&lab, &["synced"]) else { return };
+    let lock = first(&recording);
+    assert!(lock.name.starts_with("journal_lock in locks"), "{lock:?}");
+    assert_owned(lock);
+    let there = |holder: &tests::LockHolder| holder.stack.iter().any(|frame| frame == "sync_the_journal");
+    let in_sync = lock.blamed(|holder| holder.waited.is_some() && there(holder));
+    assert!(in_sync * 2 >= lock.wait_ns, "{in_sync} of {}: {:#?}", lock.wait_ns, lock.holders);
+}
+
+#[test]
+fn a_lock_that_processes_share_is_called_by_its_file() {
+    let Some(lab) = Lab::open() else { return };
+    let path = lab.file("shared");
+    let Some(recording) = record(&lab, &["shared", path.to_str().unwrap()]) else { return };
+    let here = format!("{}+0x0", path.display());
+    let locks: Vec<&Lock> = recording.report.locks.iter().filter(|lock| lock.name == here).collect();
+    assert_eq!(locks.len(), 2, "each process waits for it: {:#?}", recording.report.locks);
+    locks.iter().for_each(|lock| assert_owned(lock));
+}
+
+#[test]
+fn deadlocks_are_named_also_when_they_are_older_than_the_recording() {
+    let Some(lab) = Lab::open() else { return };
+    for (count, kind) in [(2, "cycle2"), (3, "cycle3")] {
+        let Some(recording) = record(&lab, &[kind]) else { return };
+        assert_deadlock(&lab, &recording, count);
+    }
+    let stuck = lab.start(&Program::c("locks.c"), &["30", "cycle2"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let recording = lab.record().frequency(99).pid(stuck.pid()).duration("1s").run();
+    assert_deadlock(&lab, &recording, 2);
+    assert_eq!(recording.report.deadlocks[0].since_ns / 1_000_000_000, 0);
+}
+
+fn assert_deadlock(lab: &Lab, recording: &Recording, threads: usize) {
+    let deadlocks = &recording.report.deadlocks;
+    assert_eq!(deadlocks.len(), 1, "{deadlocks:?} {:#?}", recording.report.locks);
+    let stuck = &deadlocks[0].threads;
+    assert_eq!(stuck.len(), threads, "{stuck:?}");
+    assert!(stuck.iter().all(|thread| thread.waits_for.starts_with("cycle_locks")), "{stuck:?}");
+    let text = in_text(lab, recording);
+    assert!(text.contains("DEADLOCK") && text.contains("want_the_next (pthread_mutex_lock)"), "{text}");
+}
