@@ -20,7 +20,7 @@ use perf_ebpf::{
 
 use super::{
     counters::{count, counters, generation, sum_of},
-    sched::{THREADS, known},
+    threads::{THREADS, known},
 };
 
 /// 1 if locks are recorded.
@@ -88,7 +88,7 @@ fn key(thread: &Thread) -> LockKey {
 #[inline(never)]
 extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) -> i64 {
     let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
-    // SAFETY: see `sched::change`, which has begun.
+    // SAFETY: see `threads::change`, which has begun.
     let thread = unsafe { &mut *thread };
     let (lock, operation) = match system_call {
         FUTEX => (first, second as u32),
@@ -158,7 +158,7 @@ extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) ->
 #[inline(never)]
 extern "C" fn lock_woken(tid: u32, waker: u32, id: u64, off_ns: u64, now_ns: u64) -> i64 {
     let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
-    // SAFETY: see `sched::change`: only who wakes it changes this now.
+    // SAFETY: see `threads::change`: only who wakes it changes this now.
     let thread = unsafe { &mut *thread };
     thread.at_lock = if waker == 0 { AtLock::GaveUp as u32 } else { AtLock::Woken as u32 };
     let key = key(thread);
@@ -208,7 +208,7 @@ extern "C" fn lock_woken(tid: u32, waker: u32, id: u64, off_ns: u64, now_ns: u64
 #[inline(never)]
 extern "C" fn lock_ran(tid: u32, blocked_ns: u64, now_ns: u64, generation: u32) -> i64 {
     let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
-    // SAFETY: see `sched::change`.
+    // SAFETY: see `threads::change`.
     let thread = unsafe { &mut *thread };
     // Nobody was seen to wake it.
     if thread.at_lock == AtLock::Waits as u32 {

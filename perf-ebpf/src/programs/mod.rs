@@ -26,6 +26,7 @@ mod sockets;
 mod stacks;
 mod system_call;
 mod target;
+mod threads;
 mod timeline;
 #[cfg(bpf_target_arch = "x86_64")]
 mod unwind;

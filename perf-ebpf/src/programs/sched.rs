@@ -25,12 +25,13 @@ use super::{
     counters::{add, count, counters, generation},
     follow::{TASK_PID_OFFSET, TASK_TGID_OFFSET},
     locks,
-    marks::{is_marked, mark},
+    marks::mark,
     place::{Asked, first_fp, stacks_at, stacks_by_pointers},
     run_queue,
     stacks::{StackIds, TRACEPOINT, insert_failure},
     system_call::{Entry, by_offset},
     target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
+    threads::{THREADS, begin_change, change, end_change, known},
     timeline,
 };
 
@@ -57,10 +58,6 @@ static MIN_WAIT_NS: Global<u64> = Global::new(0);
 /// [`WaitFilter::states`].
 #[unsafe(no_mangle)]
 static WAIT_STATES: Global<u32> = Global::new(u32::MAX);
-
-/// The threads of the target, by their ids.
-#[map]
-pub(super) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(1, 0);
 
 /// When the window of each generation began.
 #[map]
@@ -129,37 +126,6 @@ extern "C" fn sched_keep(tgid: u32, tid: u32, state: u32, now_ns: u64) -> i64 {
         count(counters, Counter::ThreadsMissed);
     }
     0
-}
-
-/// A thread of the target.
-#[inline(always)]
-pub(super) fn known(tid: u32) -> Option<*mut Thread> {
-    if is_marked(tid) { THREADS.get_ptr_mut(&tid) } else { None }
-}
-
-/// Changes a thread so that who copies it meanwhile can tell. Threads are changed by the CPU that switches to or from them,
-/// and by others that wake them: rarely at once, and then a copy is of no moment until the next change.
-#[inline(always)]
-pub(super) fn change(thread: &mut Thread, how: impl FnOnce(&mut Thread)) {
-    begin_change(thread);
-    how(thread);
-    end_change(thread);
-}
-
-/// The first part of [`change`].
-#[inline(always)]
-fn begin_change(thread: &mut Thread) {
-    let after = &raw mut thread.changes_after;
-    // SAFETY: from a reference; volatile, so that the writes stay in their order.
-    unsafe { after.write_volatile(after.read_volatile().wrapping_add(1)) };
-}
-
-/// The last one: whatever has been changed meanwhile, too.
-#[inline(always)]
-fn end_change(thread: &mut Thread) {
-    let (changes, after) = (&raw mut thread.changes, &raw const thread.changes_after);
-    // SAFETY: as above.
-    unsafe { changes.write_volatile(after.read_volatile()) };
 }
 
 #[inline(always)]

@@ -21,10 +21,10 @@ use super::{
     follow::TASK_PID_OFFSET,
     locks,
     place::{Asked, stacks_at, stacks_by_pointers},
-    sched::{THREADS, change, known},
     stacks::{StackIds, TRACEPOINT},
     system_call::{Entry, by_offset},
     target::{exec_count, now, read_comm, read_u32},
+    threads::{THREADS, change, known},
 };
 
 /// 1 if it is looked who ends waits.

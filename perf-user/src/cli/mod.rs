@@ -19,6 +19,8 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
+use crate::collect::EventKind;
+
 /// Says where a running Linux program spends its time, without changing or restarting it.
 #[derive(Debug, Parser)]
 #[command(name = "perfprobe", version, about, max_term_width = 100, arg_required_else_help = true)]
@@ -68,8 +70,8 @@ pub fn run(started_ns: u64) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match cli.command {
         Command::Record(args) => record::run(args, started_ns),
-        Command::Io(args) => record::run(args.of_io(), started_ns),
-        Command::Locks(args) => record::run(args.of_locks(), started_ns),
+        Command::Io(args) => record::run(args.live(EventKind::Files), started_ns),
+        Command::Locks(args) => record::run(args.live(EventKind::Locks), started_ns),
         Command::Report(args) => report::run(&args).map(done),
         Command::Export(args) => export::run(&args).map(done),
         Command::Doctor(args) => doctor::run(&args),

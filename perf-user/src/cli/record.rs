@@ -122,25 +122,16 @@ pub(super) struct Args {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Whether a table is shown meanwhile: `perfprobe io`
+    /// Whether a table is shown meanwhile: `perfprobe io`, `perfprobe locks`
     #[arg(skip)]
     live: bool,
 }
 
 impl Args {
-    /// As `perfprobe io` has them: calls on files and requests to disks, told while they are recorded.
-    pub(super) fn of_io(mut self) -> Self {
+    /// As `perfprobe io` and `perfprobe locks` have them: these events beside the default ones, told while they are recorded.
+    pub(super) fn live(mut self, kind: EventKind) -> Self {
         if self.event.is_empty() {
-            self.event = vec![Wanted::beside(EventKind::Files)];
-        }
-        self.live = true;
-        self
-    }
-
-    /// As `perfprobe locks` has them: waits for locks, told while they are recorded.
-    pub(super) fn of_locks(mut self) -> Self {
-        if self.event.is_empty() {
-            self.event = vec![Wanted::beside(EventKind::Locks)];
+            self.event = vec![Wanted::beside(kind)];
         }
         self.live = true;
         self

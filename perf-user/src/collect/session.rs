@@ -105,7 +105,7 @@ impl SessionOptions {
     /// Whether single waits are told, not only what threads do with their time.
     #[must_use]
     pub fn tells_waits(&self) -> bool {
-        [EventKind::OffCpu, EventKind::OffWake, EventKind::Locks].into_iter().any(|kind| self.records(kind))
+        self.records(EventKind::OffCpu) || self.tells_wakers()
     }
 
     /// Whether it is told who ended waits.
@@ -189,9 +189,7 @@ impl Session {
     /// What the kernel refused.
     pub fn attach(&mut self, host: &Host) -> Result<Option<AttachError>, AttachError> {
         self.timing = Some(Timing::start(|| counted(&self.bpf), sys::monotonic_ns()));
-        if let Some(calls) = &mut self.calls {
-            calls.attach(&mut self.bpf)?;
-        }
+        self.calls.iter_mut().try_for_each(|calls| calls.attach(&mut self.bpf))?;
         if let Some(block) = &mut self.block {
             block.attach(&mut self.bpf)?;
         }

@@ -2,26 +2,24 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fmt::{self, Formatter},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use perf_ebpf::counters::Counter;
 use serde::Serialize;
 
-use super::{
-    ReportOptions, ThreadTimes, WaitReport,
-    human::{duration, line, percent, shorten, thousands},
-    places::label_of,
-    text::{labelled, write_more},
-};
+use super::{ReportOptions, ThreadTimes, WaitReport, places::label_of};
 use crate::{
     collect::EventKind,
-    profile::{Deadlocked, FrameId, Lock, LockKind, LockWait, Profile, Series, StackId, StringId},
+    profile::{FrameId, Lock, LockKind, LockWait, Profile, Series, StackId, StringId},
 };
 
+mod deadlocks;
 #[cfg(test)]
 mod tests;
+mod text;
+
+pub use deadlocks::{DeadlockReport, DeadlockedReport};
 
 /// What is known of locks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -138,37 +136,6 @@ pub struct HolderReport {
     pub blamed_ns: u64,
 }
 
-/// Threads each of which waits for a lock that the next one has, and the last one for one that the first has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DeadlockReport {
-    /// The threads.
-    pub threads: Vec<DeadlockedReport>,
-    /// When it was complete, nanoseconds after the recording's start; 0 if it was before.
-    pub since_ns: u64,
-}
-
-/// A thread in a deadlock.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DeadlockedReport {
-    /// The process.
-    pub tgid: u32,
-    /// The thread.
-    pub tid: u32,
-    /// Its name.
-    pub comm: String,
-    /// The lock that it waits for, and the next one has.
-    pub waits_for: String,
-    /// Where it waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
-}
-
-impl DeadlockedReport {
-    fn thread(&self) -> String {
-        format!("{} ({})", self.comm, self.tid)
-    }
-}
-
 /// What is summed up of a lock.
 #[derive(Default)]
 struct Sum<'a> {
@@ -252,7 +219,7 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     no_locks.sort_by_key(|wait| Reverse(wait.value));
     let full = series.counters.get(Counter::LocksMissed.name()).copied().unwrap_or(0);
     let locks = told.collect();
-    let deadlocks = deadlocks(profile, &known);
+    let deadlocks = deadlocks::deadlocks(profile, &known);
     Some(LocksReport { locks, omitted, no_locks, deadlocks, waited: (total, waiting.len()), full })
 }
 
@@ -390,165 +357,4 @@ fn speedup(
     let ran_ns: u64 = of_process().map(|thread| thread.running_ns).sum();
     let after_ns = rest_ns.max(ran_ns / u64::from(profile.recording.cpus.max(1))).max(1);
     Some((before_ns as f64 / after_ns as f64).max(1.0))
-}
-
-/// Those of which the stacks tell that these are locks which say who has them.
-fn deadlocks(profile: &Profile, known: &KnownWaits<'_>) -> Vec<DeadlockReport> {
-    if profile.locks.deadlocks.is_empty() {
-        return Vec::new();
-    }
-    let mut waits: HashMap<(u32, u64), (&LockWait<'_>, u64)> = HashMap::new();
-    for sample in profile.series(EventKind::Locks.name()).map_or(&[][..], |series| &series.samples) {
-        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
-        let Some((wait, _)) = known.get(&(thread.tgid, sample.stack)) else { continue };
-        let longest = waits.entry((thread.tid, wait.address)).or_insert((wait, 0));
-        if sample.value > longest.1 {
-            *longest = (wait, sample.value);
-        }
-    }
-    let told = |cycle: &Vec<Deadlocked>| {
-        let threads = cycle.iter().map(|thread| {
-            let (wait, _) = waits.get(&(thread.tid, thread.address))?;
-            (wait.tells_owner || wait.kind == LockKind::RwLock).then(|| DeadlockedReport {
-                tgid: thread.tgid,
-                tid: thread.tid,
-                comm: thread.comm.clone(),
-                waits_for: thread.lock.clone(),
-                place: label_of(profile, &wait.stack),
-            })
-        });
-        let threads = threads.collect::<Option<Vec<_>>>()?;
-        Some(DeadlockReport { threads, since_ns: cycle.iter().map(|thread| thread.since_ns).max().unwrap_or(0) })
-    };
-    profile.locks.deadlocks.iter().filter_map(told).collect()
-}
-
-/// Locks, waiters and holders that the text shows.
-const SHOWN: usize = 5;
-const SHOWN_OF_EACH: usize = 3;
-
-/// Beyond, how many times as fast says nothing: who waited did nothing else.
-const FASTEST: f64 = 20.0;
-
-impl LocksReport {
-    /// Deadlocks as text: they are said first.
-    pub(super) fn write_deadlocks(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for deadlock in self.deadlocks.iter().take(SHOWN) {
-            let threads = &deadlock.threads;
-            for (at, thread) in threads.iter().enumerate() {
-                let next = threads.get(at + 1).or(threads.first()).map(DeadlockedReport::thread).unwrap_or_default();
-                let name = shorten(&line(&thread.waits_for), 40);
-                let text = format!("{} waits for {name}, which {next} has", thread.thread());
-                labelled(f, if at == 0 { "DEADLOCK" } else { "" }, &shorten(&text, 89))?;
-                if let Some(place) = &thread.place {
-                    labelled(f, "", &format!("  in {}", shorten(&line(place), 84)))?;
-                }
-            }
-            let since = match deadlock.since_ns {
-                0 => "since before the recording".into(),
-                ns => format!("since {} after the recording began", duration(ns)),
-            };
-            labelled(f, "", &format!("{since}: none of them can go on"))?;
-        }
-        let more = self.deadlocks.len().saturating_sub(SHOWN);
-        if more > 0 { labelled(f, "", &format!("and {more} more")) } else { Ok(()) }
-    }
-
-    /// As text.
-    pub(super) fn write(&self, f: &mut Formatter<'_>, covered_ns: u64) -> fmt::Result {
-        let (waited_ns, threads) = self.waited;
-        if self.locks.is_empty() && self.full == 0 {
-            return Ok(());
-        }
-        let count = self.locks.len() + self.omitted;
-        let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        writeln!(f)?;
-        let told = format!(
-            "{} waited {} for {}, {} of their time",
-            of(threads, "thread"),
-            duration(waited_ns),
-            of(count, "lock"),
-            percent(waited_ns, covered_ns.saturating_mul(threads as u64)),
-        );
-        labelled(f, "Locks", &told)?;
-        let others: u64 = self.no_locks.iter().map(|wait| wait.value).sum();
-        if others > 0 {
-            let most = self.no_locks.first().map_or("", |wait| &wait.why);
-            labelled(f, "", &format!("no contention: {} more at futexes, most of it: {most}", duration(others)))?;
-        }
-        if self.full > 0 {
-            let count = thousands(self.full);
-            labelled(
-                f,
-                "",
-                &format!("{count} more events at locks, for which there was no room: too many locks at once"),
-            )?;
-        }
-        writeln!(f, "\n    waits    waited       p50       p99       max  at once  lock")?;
-        self.locks.iter().take(SHOWN).try_for_each(|lock| lock.write(f, covered_ns))?;
-        write_more(f, self.omitted + self.locks.len().saturating_sub(SHOWN), "locks")
-    }
-}
-
-impl LockReport {
-    fn write(&self, f: &mut Formatter<'_>, covered_ns: u64) -> fmt::Result {
-        let waited = duration(self.wait_ns);
-        let name = shorten(&format!("{} {}", self.kind, line(&self.name)), 42);
-        match &self.counted {
-            Some(of) => {
-                let [p50, p99, max] = [of.p50_ns, of.p99_ns, of.max_wait_ns].map(duration);
-                let (waits, most) = (thousands(of.waits), thousands(of.most_waiting));
-                writeln!(f, "{waits:>9} {waited:>9} {p50:>9} {p99:>9} {max:>9} {most:>8}  {name}")?;
-            }
-            None => writeln!(f, "{:>9} {waited:>9} {:>9} {:>9} {:>9} {:>8}  {name}", "", "", "", "", "")?,
-        }
-        let mut label = "waiters";
-        let mut told = HashSet::new();
-        for waiter in self.waiters.iter().filter(|waiter| waiter.place.is_some()) {
-            let place = waiter.place.as_deref().unwrap_or_default();
-            if told.len() >= SHOWN_OF_EACH || !told.insert(place) {
-                continue;
-            }
-            let same = self.waiters.iter().filter(|other| other.place.as_deref() == Some(place));
-            let share = percent(same.map(|waiter| waiter.wait_ns).sum(), self.wait_ns);
-            writeln!(f, "{:10}{label:<8} {share:>6}  {}", "", shorten(&line(place), 70))?;
-            label = "";
-        }
-        // Who lets go of what several can have is not all who had it.
-        label = if self.holders.iter().all(|holder| holder.inferred) { "woken by" } else { "held by" };
-        for holder in self.holders.iter().take(SHOWN_OF_EACH) {
-            let share = percent(holder.blamed_ns, self.wait_ns);
-            let place = holder.place.as_ref().map_or(String::new(), |place| format!(" in {place}"));
-            let waited = holder.waited.as_ref().map_or(String::new(), |why| format!(", waiting: {why}"));
-            let text = format!("{}{place}{waited}", holder.thread);
-            writeln!(f, "{:10}{label:<8} {share:>6}  {}", "", shorten(&line(&text), 73))?;
-            label = "";
-        }
-        let more = self.holders.len().saturating_sub(SHOWN_OF_EACH) + self.holders_omitted;
-        if more > 0 {
-            writeln!(f, "{:26}and {} more", "", thousands(more as u64))?;
-        }
-        if let Some(of) = self.counted.as_ref().filter(|of| of.holds > 0) {
-            let (count, average) = (thousands(of.holds), duration(of.hold_ns / of.holds.max(1)));
-            let max = duration(of.hold_max_ns);
-            writeln!(f, "{:10}holds    {count} after a wait for it, {average} on average, at most {max}", "")?;
-        }
-        if let Some(of) = self.counted.as_ref().filter(|of| of.convoy) {
-            let (share, handed) = (percent(of.contended_ns, covered_ns), percent(of.handed_on, of.waits));
-            let queue = format!("never empty for {share} of the time; {handed} of wake-ups left others waiting");
-            writeln!(f, "{:10}convoy   {queue}", "")?;
-        }
-        if self.timeout_ns > 0 {
-            writeln!(f, "{:10}timeout  {} of the waits' time ended so", "", duration(self.timeout_ns))?;
-        }
-        match self.speedup_at_most {
-            Some(times) if times > FASTEST => {
-                writeln!(f, "{:10}if free  who waited for it were up to more than {FASTEST:.0} times as fast", "")
-            }
-            Some(times) if times >= 1.05 => {
-                writeln!(f, "{:10}if free  who waited for it were at most {times:.1} times as fast", "")
-            }
-            _ => Ok(()),
-        }
-    }
 }

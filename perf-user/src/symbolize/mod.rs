@@ -239,9 +239,7 @@ impl Names {
             (ModuleKind::CutOff, _) => addresses.iter().map(|reason| cut_off(*reason)).collect(),
             (ModuleKind::Did, _) => addresses.iter().map(|what| made_up_function(&did_label(did(*what)))).collect(),
             (ModuleKind::Touched, _) => addresses.iter().map(|what| touched(module, did(*what))).collect(),
-            (ModuleKind::Waker | ModuleKind::Lock, _) => {
-                addresses.iter().map(|_| made_up_function(&module.path)).collect()
-            }
+            (ModuleKind::Waker | ModuleKind::Lock, _) => vec![made_up_function(&module.path); addresses.len()],
             (ModuleKind::Python, _) => python::name(module, addresses),
             (ModuleKind::Jit, _) => made_up(module, addresses, Unnamed::Jit),
             (ModuleKind::Hidden, _) => made_up(module, addresses, Unnamed::ProcessHidden),

@@ -188,12 +188,8 @@ impl Modules {
     /// The module of a mapping of process `tgid`; opens the file if it is new.
     pub fn of(&mut self, tgid: u32, mapping: &MapEvent) -> Arc<Module> {
         let path = mapping.path.strip_suffix(DELETED).unwrap_or(&mapping.path);
-        if path.starts_with(ANONYMOUS)
-            || path == "/dev/zero"
-            || path.starts_with("[anon")
-            || path == "[heap]"
-            || path.starts_with("[stack")
-        {
+        let is_memory = [ANONYMOUS, "[anon", "[stack"].iter().any(|start| path.starts_with(start));
+        if is_memory || path == "/dev/zero" || path == "[heap]" {
             return Arc::clone(&self.jit);
         }
         let key = (mapping.device, mapping.inode, path.to_owned());

@@ -1,9 +1,13 @@
+//! What is said of locks, of recordings made up.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use perf_ebpf::{
     histogram::bucket,
     lock::{OwnerAt, how},
 };
+
+use std::fmt::{self, Formatter};
 
 use super::*;
 use crate::{

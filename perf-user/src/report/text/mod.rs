@@ -47,9 +47,7 @@ impl Display for Report {
                 labelled(f, if at == 0 { "Limit" } else { "" }, &shorten(told, 100 - LABEL))?;
             }
         }
-        if let Some(locks) = &self.locks {
-            locks.write_deadlocks(f)?;
-        }
+        self.locks.iter().try_for_each(|locks| locks.write_deadlocks(f))?;
         for warning in &self.warnings {
             labelled(f, "WARNING", warning)?;
         }
@@ -72,9 +70,7 @@ impl Display for Report {
         if !self.wakes.is_empty() {
             self.write_wakes(f)?;
         }
-        if let Some(locks) = &self.locks {
-            locks.write(f, self.covered_ns)?;
-        }
+        self.locks.iter().try_for_each(|locks| locks.write(f, self.covered_ns))?;
         if let Some(block) = &self.block {
             block.write(f)?;
         }
