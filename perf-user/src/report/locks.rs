@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
 };
 
 use perf_ebpf::counters::Counter;
@@ -146,10 +146,13 @@ struct Sum<'a> {
     waiters: HashMap<Vec<FrameId>, u64>,
     /// Who has it of whom waits still: `name (tid)`.
     owners: HashMap<&'a str, u64>,
-    holders: HashMap<(u32, StringId, Option<&'a str>, Vec<FrameId>), u64>,
+    holders: HashMap<Holder<'a>, u64>,
     /// By thread: how long it waited for this lock, or for others while their holders waited for one.
     threads: HashMap<u32, u64>,
 }
+
+/// Who had a lock: the thread and its name, why it waited itself, and its stack.
+type Holder<'a> = (u32, StringId, Option<&'a str>, Vec<FrameId>);
 
 /// A lock by its process, its address, the function that waits for it where that is not its own, and what it is.
 type LockId = (u32, u64, String, LockKind);
@@ -230,12 +233,14 @@ fn known_waits<'a>(profile: &'a Profile, series: &Series) -> KnownWaits<'a> {
     let mut kinds: HashMap<(u32, u64), BTreeMap<LockKind, u64>> = HashMap::new();
     for sample in &series.samples {
         let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
-        if !known.contains_key(&(thread.tgid, sample.stack)) {
-            let Some(wait) = profile.lock_wait(sample) else { continue };
-            let place = if wait.at_lock { None } else { label_of(profile, &wait.stack) };
-            known.insert((thread.tgid, sample.stack), (wait, place.unwrap_or_default()));
-        }
-        let Some((wait, _)) = known.get(&(thread.tgid, sample.stack)) else { continue };
+        let (wait, _) = match known.entry((thread.tgid, sample.stack)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let Some(wait) = profile.lock_wait(sample) else { continue };
+                let place = if wait.at_lock { None } else { label_of(profile, &wait.stack) };
+                unknown.insert((wait, place.unwrap_or_default()))
+            }
+        };
         if wait.kind != LockKind::Futex {
             *kinds.entry((thread.tgid, wait.address)).or_default().entry(wait.kind).or_default() += sample.value;
         }
