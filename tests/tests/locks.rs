@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Lock, Program, Recording, perfprobe};
+use tests::{Doctor, Lab, Lock, Program, Python, Recording, perfprobe};
 
 fn record(lab: &Lab, kind: &[&str]) -> Option<Recording> {
     if !Doctor::walks_by_tables(lab) {
@@ -151,4 +151,63 @@ fn assert_deadlock(lab: &Lab, recording: &Recording, threads: usize) {
     assert!(stuck.iter().all(|thread| thread.waits_for.starts_with("cycle_locks")), "{stuck:?}");
     let text = in_text(lab, recording);
     assert!(text.contains("DEADLOCK") && text.contains("want_the_next (pthread_mutex_lock)"), "{text}");
+}
+
+#[test]
+fn locks_of_rusts_standard_library_are_told() {
+    let Some(lab) = Lab::open() else { return };
+    if !Doctor::walks_by_tables(&lab) {
+        return Lab::leave_out("this kernel cannot walk stacks by tables");
+    }
+    let program = Program::rust("stdlocks.rs", "stdlocks", &[]);
+    let recording = lab.record().frequency(99).option("--event", "+locks").command(&program, &["2"]).run();
+    let lock = first(&recording);
+    assert!(lock.name.contains("CACHE") && lock.kind == "mutex", "{lock:?}");
+    assert_waited(&recording, lock);
+    // Such a lock does not say who has it; who lets go of it does.
+    let asleep = lock.blamed(|holder| holder.inferred && holder.waited.as_deref() == Some("sleep"));
+    assert!(asleep * 10 >= lock.wait_ns * 9, "{asleep} of {}: {:#?}", lock.wait_ns, lock.holders);
+    let book = recording.report.locks.iter().find(|lock| lock.name.contains("BOOK"));
+    assert!(
+        book.is_some_and(|lock| lock.kind == "rwlock" && lock.waited_in("stdlocks::write_the_book") > 0),
+        "{book:?}"
+    );
+    for why in ["condition variable", "parked"] {
+        let told = recording.report.no_locks.iter().find(|wait| wait.why == why);
+        assert!(told.is_some_and(|wait| wait.value > 1_000_000_000), "{why}: {:?}", recording.report.no_locks);
+    }
+}
+
+#[test]
+fn threads_of_go_without_work_wait_for_no_lock() {
+    let Some(lab) = Lab::open_with(&["go"]) else { return };
+    if !Doctor::walks_by_tables(&lab) {
+        return Lab::leave_out("this kernel cannot walk stacks by tables");
+    }
+    let program = Program::go("gosplit.go", "gosplit_locks", &[]);
+    let recording = lab.record().frequency(99).option("--event", "+locks").command(&program, &["2"]).run();
+    let locked_ns: u64 = recording.report.locks.iter().map(|lock| lock.wait_ns).sum();
+    assert!(locked_ns < 50_000_000, "{:#?}", recording.report.locks);
+    let idle = recording.report.no_locks.iter().find(|wait| wait.why == "idle: no work");
+    assert!(idle.is_some_and(|wait| wait.value > 1_000_000_000), "{:?}", recording.report.no_locks);
+}
+
+#[test]
+fn pythons_global_lock_has_its_name() {
+    let Some(lab) = Lab::open() else { return };
+    if !Doctor::walks_by_tables(&lab) {
+        return Lab::leave_out("this kernel cannot walk stacks by tables");
+    }
+    for Python { version, program } in Python::all() {
+        let recording = lab.record().frequency(99).option("--event", "+locks");
+        let recording = recording.command(&program, &Python::arguments("gil", "2")).run();
+        let lock = first(&recording);
+        assert_eq!(lock.kind, "GIL", "{version}: {:#?}", recording.report.locks);
+        // Three threads run in turn, each for a third of two seconds; on a busy machine they wait for a CPU, too.
+        assert!(lock.wait_ns > 1_000_000_000 && lock.wait_ns < 4_500_000_000, "{version}: {} ns", lock.wait_ns);
+        let joined = recording.report.no_locks.iter().find(|wait| wait.why == "end of a thread");
+        assert!(joined.is_some_and(|wait| wait.value > 1_000_000_000), "{version}: {:?}", recording.report.no_locks);
+        let known_ns = lock.blamed(|holder| holder.inferred);
+        assert!(known_ns * 10 >= lock.wait_ns * 9, "{version}: {known_ns} of {}", lock.wait_ns);
+    }
 }

@@ -140,6 +140,21 @@ def threads(seconds):
         thread.join()
 
 
+def burn_until(until):
+    while time.monotonic() < until:
+        burn(1_000)
+
+
+def gil(seconds):
+    """Three threads that all want to run."""
+    until = time.monotonic() + seconds
+    running = [threading.Thread(target=burn_until, args=(until,)) for _ in range(3)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
 FIRST, SECOND, BOTH = threading.Lock(), threading.Lock(), threading.Barrier(2)
 
 
@@ -178,10 +193,11 @@ def main():
         "hang": hang,
     }
     log(f"ready {os.getpid()}")
-    if kind == "threads":
-        threads(seconds)
+    whole = {"threads": threads, "gil": gil}
+    if kind in whole:
+        whole[kind](seconds)
     until = time.monotonic() + seconds
-    while kind != "threads" and time.monotonic() < until:
+    while kind not in whole and time.monotonic() < until:
         kinds[kind]()
     log(f"cpu_ns {time.process_time_ns()}")
 

@@ -164,14 +164,14 @@ extern "C" fn lock_woken(tid: u32, waker: u32, id: u64, off_ns: u64, now_ns: u64
     let key = key(thread);
     let generation = generation();
     let Some(state) = LOCK_STATES.get_ptr_mut(&key) else { return 1 };
-    if waker == 0 {
+    if waker == 0 && thread.wait.owner != 0 {
         // For whom it waited its own record tells.
         // SAFETY: as above.
         unsafe {
             let from_ns = if (*state).let_go_ns > thread.off_ns { (*state).let_go_ns } else { thread.off_ns };
             (*state).blamed_ns = (*state).blamed_ns.wrapping_add(now_ns.saturating_sub(from_ns));
         }
-    } else {
+    } else if waker != 0 {
         // Who had it when the wait began is of no moment any more.
         thread.wait.owner = 0;
         // SAFETY: as above.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use perf_ebpf::lock::{LOCK_PI, LOCK_PI2, OwnerAt, operation, owner_at};
 use serde::Serialize;
 
-use super::{Frame, FrameId, FrameKind, Lengths, Profile, Sample, Series, StackId, owner::is_interpreter};
+use super::{Frame, FrameId, FrameKind, Lengths, Profile, Sample, Series, StackId, owner::is_python};
 use crate::{collect::Did, symbolize::did_name, task::HELD_BY};
 
 /// What happened at a lock, over the windows of the profile.
@@ -27,6 +27,25 @@ pub struct Lock {
     pub contended_ns: u64,
     /// How many waited at once, at most.
     pub most_waiting: u64,
+}
+
+impl Lock {
+    /// What happened at either of two futexes of one lock.
+    #[must_use]
+    pub fn with(mut self, other: &Self) -> Self {
+        self.waits.add(&other.waits);
+        for (sum, more) in [
+            (&mut self.handed_on, other.handed_on),
+            (&mut self.holds, other.holds),
+            (&mut self.hold_ns, other.hold_ns),
+            (&mut self.contended_ns, other.contended_ns),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.hold_max_ns = self.hold_max_ns.max(other.hold_max_ns);
+        self.most_waiting = self.most_waiting.max(other.most_waiting);
+        self
+    }
 }
 
 /// A thread that waits for one that waits for it, if by way of others.
@@ -127,8 +146,11 @@ struct Made {
 
 /// Functions that wait at something that others made for them; a part of the name of each. They are looked for before those that
 /// they call.
-const RUNTIMES: [(&str, LockKind, bool); 12] = [
-    ("take_gil", LockKind::Gil, true),
+const RUNTIMES: [(&str, LockKind, bool); 15] = [
+    ("take_gil", LockKind::Gil, false),
+    ("Thread.join", LockKind::Join, true),
+    ("Condition.wait", LockKind::Condition, true),
+    ("SimpleQueue_get", LockKind::Condition, true),
     ("ObjectMonitor::enter", LockKind::Monitor, false),
     ("ObjectMonitor::wait", LockKind::Condition, false),
     ("Parker::park", LockKind::Park, false),
@@ -287,10 +309,10 @@ impl Profile {
             });
             let in_python = |caller: &Frame| {
                 let module = self.strings.get(caller.module);
-                caller.kind == FrameKind::User && is_interpreter(module.rsplit('/').next().unwrap_or(module))
+                caller.kind == FrameKind::User && is_python(module.rsplit('/').next().unwrap_or(module))
             };
             if kind == LockKind::Condition && caller.is_some_and(|caller| in_python(caller)) {
-                return Made { kind: LockKind::Gil, by_libc: false, at_lock: true };
+                return Made { kind: LockKind::Gil, by_libc: false, at_lock: false };
             }
             return Made { kind, by_libc, at_lock: kind != LockKind::Park };
         }

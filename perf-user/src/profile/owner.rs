@@ -218,9 +218,18 @@ pub fn bare(function: &str) -> &str {
 }
 
 /// CPython and Java's launcher as files of their own.
-pub(super) fn is_interpreter(file: &str) -> bool {
+fn is_interpreter(file: &str) -> bool {
+    is_python_program(file) || file == "java"
+}
+
+fn is_python_program(file: &str) -> bool {
     let version = file.strip_prefix("python").unwrap_or("-");
-    version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') || file == "java"
+    version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// Whether a file is a Python interpreter, or the library that it is in.
+pub(super) fn is_python(file: &str) -> bool {
+    is_python_program(file) || file.starts_with("libpython")
 }
 
 /// Whether a source file is of Python's own library, and not of packages beside it.

@@ -212,7 +212,17 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     let mut ranked: Vec<_> = sums.into_iter().collect();
     ranked.sort_by(|a, b| (Reverse(a.1.wait_ns), &a.0).cmp(&(Reverse(b.1.wait_ns), &b.0)));
     let omitted = ranked.len().saturating_sub(most);
+    // Waits are counted by futex: of each lock those where threads wait for nothing else.
+    let mut counts: HashMap<LockId, Option<Lock>> = HashMap::new();
+    for (futex, of) in &futexes {
+        let lock = profile.locks.sums.get(futex).filter(|_| of.len() == 1);
+        for id in of.keys() {
+            let sum = counts.entry(id.clone()).or_insert_with(|| Some(Lock::default()));
+            *sum = sum.take().zip(lock).map(|(sum, lock)| sum.with(lock));
+        }
+    }
     let told = ranked.into_iter().take(most).map(|(id, sum)| LockReport {
+        counted: counts.get(&id).and_then(Option::as_ref).map(|lock| counted(profile, lock)),
         process: processes.get(&id.0).copied().unwrap_or_default().to_owned(),
         speedup_at_most: speedup(profile, threads, id.0, &sum, &in_turn),
         ..lock(profile, id, sum, most)
@@ -237,7 +247,12 @@ fn known_waits<'a>(profile: &'a Profile, series: &Series) -> KnownWaits<'a> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let Some(wait) = profile.lock_wait(sample) else { continue };
-                let place = if wait.at_lock { None } else { label_of(profile, &wait.stack) };
+                let place = match wait.kind {
+                    // There is one, and a futex for each of its groups of waiters.
+                    LockKind::Gil => Some("of Python".into()),
+                    _ if wait.at_lock => None,
+                    _ => label_of(profile, &wait.stack),
+                };
                 unknown.insert((wait, place.unwrap_or_default()))
             }
         };
@@ -260,7 +275,6 @@ fn lock(profile: &Profile, (tgid, address, place, kind): LockId, sum: Sum<'_>, m
         true => (format!("{tgid}:{address:#x}"), sum.name.to_owned()),
         false => (format!("{tgid}:{place}"), place),
     };
-    let counted = profile.locks.sums.get(&(tgid, address)).filter(|_| is_own).map(|lock| counted(profile, lock));
     let names = |stack: &[FrameId]| stack.iter().map(|id| profile.frame_label(*id)).collect::<Vec<_>>();
     let mut waiters: BTreeMap<Vec<String>, WaiterReport> = BTreeMap::new();
     for (stack, wait_ns) in sum.waiters {
@@ -301,7 +315,6 @@ fn lock(profile: &Profile, (tgid, address, place, kind): LockId, sum: Sum<'_>, m
         tgid,
         name,
         kind: kind.name(),
-        counted,
         wait_ns: sum.wait_ns,
         timeout_ns: sum.timeout_ns,
         waiters,

@@ -109,7 +109,10 @@ impl LockReport {
         for holder in self.holders.iter().take(SHOWN_OF_EACH) {
             let share = percent(holder.blamed_ns, self.wait_ns);
             let place = holder.place.as_ref().map_or(String::new(), |place| format!(" in {place}"));
-            let waited = holder.waited.as_ref().map_or(String::new(), |why| format!(", waiting: {why}"));
+            let waited = holder.waited.as_ref().map_or(String::new(), |why| match why.strip_prefix("waiting ") {
+                Some(rest) => format!(", waiting {rest}"),
+                None => format!(", waiting: {why}"),
+            });
             let text = format!("{}{place}{waited}", holder.thread);
             writeln!(f, "{:10}{label:<8} {share:>6}  {}", "", shorten(&line(&text), 73))?;
             label = "";
