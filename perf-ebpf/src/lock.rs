@@ -73,9 +73,11 @@ pub struct Blame {
 }
 
 /// Who waits at a lock now, and who has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct LockState {
+    /// When this was made: what is known of a lock for which nobody waits may be forgotten, and then it is another.
+    pub born_ns: u64,
     /// How many threads wait.
     pub waiting: u64,
     /// The times at which waits ended less those at which they began: with `waiting` times the time added, it is how long all waited
@@ -87,8 +89,12 @@ pub struct LockState {
     pub let_go_ns: u64,
     /// How many waited at once, at most, since a wait last ended.
     pub most_waiting: u64,
-    /// Since when at least one does.
+    /// Since when at least one does, as far as that has not been told; 0 if none does.
     pub since_ns: u64,
+    /// Since when there has been somebody who waits, but for moments, as of who gives up and comes back.
+    pub began_ns: u64,
+    /// Since when nobody waits, if nobody does.
+    pub empty_ns: u64,
     /// When `holder` came to run after it had waited for it.
     pub acquired_ns: u64,
     /// The thread that did so last; 0 if none has, or it has woken another since.
@@ -96,6 +102,9 @@ pub struct LockState {
     /// Zero.
     pub reserved: u32,
 }
+
+/// Who comes back to a lock within this time has not done anything else.
+pub const MOMENT_NS: u64 = 1_000_000;
 
 /// Where in a lock it was found who has it. What lies there may be something else: what kind of lock it is, the stack tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,8 +185,20 @@ pub const LOCK_PI2: u32 = 13;
 /// In place of an operation: `futex_waitv`.
 pub const WAIT_MANY: u32 = 0x7f;
 
+/// The thread that has a futex, of whose word that is, and whether it can be one: what else is there are small numbers, as glibc's
+/// mutexes have them.
+#[inline(always)]
+#[must_use]
+pub const fn owner_in_word(word: u32) -> u32 {
+    let tid = word & TID_BITS;
+    if word & WAITERS != 0 || tid > 2 { tid } else { 0 }
+}
+
 /// The bits of a futex that are the thread that has it, where the kernel knows that.
-pub const TID_BITS: u32 = 0x3fff_ffff;
+const TID_BITS: u32 = 0x3fff_ffff;
+
+/// The bit of such a futex that says that others wait.
+const WAITERS: u32 = 0x8000_0000;
 
 /// The system call `futex`.
 pub const FUTEX: u32 = 202;
@@ -191,6 +212,29 @@ pub const FUTEX_WAIT: u32 = 455;
 #[must_use]
 pub const fn is_futex(system_call: u32) -> bool {
     system_call == FUTEX || system_call == FUTEX_WAITV || system_call == FUTEX_WAIT
+}
+
+/// `futex_wake` (6.7).
+pub const FUTEX_WAKE: u32 = 454;
+
+/// `FUTEX_WAKE_OP`, which may wake those at a second futex.
+const WAKE_OP: u32 = 5;
+
+/// Operations that wake: `FUTEX_WAKE`, `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE`, `FUTEX_WAKE_OP`, `FUTEX_UNLOCK_PI`, `FUTEX_WAKE_BITSET`
+/// and `FUTEX_CMP_REQUEUE_PI`.
+const WAKES: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << WAKE_OP | 1 << 7 | 1 << 10 | 1 << 12;
+
+/// Whether a thread in this system call, with these first two arguments, wakes who waits at this futex, which is its own process's unless
+/// `elsewhere`: an interrupt, which wakes in its name, may have come in any call.
+#[inline(always)]
+#[must_use]
+pub const fn wakes(system_call: u32, [second, first]: [u64; 2], lock: u64, elsewhere: bool) -> bool {
+    if system_call == FUTEX_WAKE {
+        return elsewhere || first == lock;
+    }
+    let operation = second as u32 & COMMAND;
+    let is_wake = system_call == FUTEX && operation < 32 && WAKES & 1 << operation != 0;
+    is_wake && (elsewhere || first == lock || operation == WAKE_OP)
 }
 
 #[cfg(test)]
@@ -207,5 +251,20 @@ mod tests {
             assert!(at.word() < LOCK_WORDS);
         }
         assert_eq!(owner_at(how(9, 0)), OwnerAt::Nowhere);
+    }
+
+    #[test]
+    fn who_is_in_another_call_wakes_nobody() {
+        let private = u64::from(PRIVATE);
+        assert!(wakes(FUTEX, [1 | private, 64], 64, false) && wakes(FUTEX, [7, 64], 64, false));
+        assert!(!wakes(FUTEX, [private, 64], 64, false), "it waits itself");
+        assert!(!wakes(FUTEX, [1 | private, 128], 64, false) && wakes(FUTEX, [1, 128], 64, true));
+        assert!(wakes(FUTEX, [5 | private, 128], 64, false) && wakes(FUTEX_WAKE, [0, 64], 64, false));
+        assert!(!wakes(1, [1, 64], 64, false));
+    }
+
+    #[test]
+    fn what_mutexes_have_in_their_word_is_no_thread() {
+        assert_eq!([0, 1, 2, 3, 0x8000_0002, 0x4000_1000].map(owner_in_word), [0, 0, 0, 3, 2, 0x1000]);
     }
 }

@@ -54,6 +54,8 @@ pub struct Thread {
     pub fp: u64,
     /// For how long it had run, by the kernel's own account, when it last left the CPU; [`UNKNOWN_EXEC`] if that is not known.
     pub exec_ns: u64,
+    /// [`crate::lock::LockState::born_ns`] of where it is counted as waiting.
+    pub lock_born_ns: u64,
     /// [`State`].
     pub state: u32,
     /// [`AtLock`].
@@ -72,7 +74,7 @@ pub enum AtLock {
     Waits = 1,
     /// Another woke it, by the lock.
     Woken = 2,
-    /// Its time was over, or a signal came.
+    /// Its time was over, or a signal came; or it is not counted.
     GaveUp = 3,
 }
 

@@ -16,6 +16,8 @@ pub struct Lock {
     pub waits: u64,
     /// The time of waits.
     pub wait_ns: u64,
+    /// Of that, in waits that ended because they had lasted long enough.
+    pub timeout_ns: u64,
     /// The longest.
     #[serde(default)]
     pub max_wait_ns: u64,

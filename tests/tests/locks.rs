@@ -143,6 +143,19 @@ fn deadlocks_are_named_also_when_they_are_older_than_the_recording() {
     assert_eq!(recording.report.deadlocks[0].since_ns / 1_000_000_000, 0);
 }
 
+#[test]
+fn who_gives_up_is_in_no_deadlock_and_blames_who_has_it() {
+    let Some(lab) = Lab::open() else { return };
+    let Some(recording) = record(&lab, &["timed"]) else { return };
+    assert!(recording.report.deadlocks.is_empty(), "they go on: {:?}", recording.report.deadlocks);
+    let lock = recording.report.locks.iter().find(|lock| lock.name.starts_with("hot_lock")).expect("it is waited for");
+    assert!(lock.timeout_ns * 10 >= lock.wait_ns * 9 && lock.waits > 60, "{lock:?}");
+    let owner = lock.holders.first().expect("somebody has it");
+    assert!(!owner.inferred && owner.blamed_ns * 10 >= lock.wait_ns * 9, "{:#?}", lock.holders);
+    let blamed_ns = lock.blamed(|_| true);
+    assert!(blamed_ns <= lock.wait_ns + lock.wait_ns / 50, "{blamed_ns} of {}: {:#?}", lock.wait_ns, lock.holders);
+}
+
 fn assert_deadlock(lab: &Lab, recording: &Recording, threads: usize) {
     let deadlocks = &recording.report.deadlocks;
     assert_eq!(deadlocks.len(), 1, "{deadlocks:?} {:#?}", recording.report.locks);
@@ -207,7 +220,8 @@ fn pythons_global_lock_has_its_name() {
         assert!(lock.wait_ns > 1_000_000_000 && lock.wait_ns < 4_500_000_000, "{version}: {} ns", lock.wait_ns);
         let joined = recording.report.no_locks.iter().find(|wait| wait.why == "end of a thread");
         assert!(joined.is_some_and(|wait| wait.value > 1_000_000_000), "{version}: {:?}", recording.report.no_locks);
+        // Who gives up, as Python's threads do every 5 ms, comes back to another futex of it at times, of which nobody lets go.
         let known_ns = lock.blamed(|holder| holder.inferred);
-        assert!(known_ns * 10 >= lock.wait_ns * 9, "{version}: {known_ns} of {}", lock.wait_ns);
+        assert!(known_ns * 2 >= lock.wait_ns, "{version}: {known_ns} of {}", lock.wait_ns);
     }
 }

@@ -9,6 +9,8 @@
 //   synced:    two threads, of which one syncs a file while it has the lock
 //   shared:    two processes and a mutex in a file that both map, its path behind KIND
 //   cycle2:    two threads of which each waits for the lock that the other has; cycle3: three
+//   timed:     one thread has the lock all the time, another gives up after 20 ms, again and again; two more want one another's for
+//              200 ms each, and go on
 //   signs:     threads that wait for no lock: at a barrier, and for the end of others
 // The threads' own sums, by their clock, are `waits COUNT` and `waited_ns NS`, of calls that took longer than 100 us.
 #include "work.h"
@@ -185,6 +187,46 @@ static void *in_cycle(void *argument) {
     return NULL;
 }
 
+KEEP void give_up(pthread_mutex_t *lock, int milliseconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += milliseconds * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    long long before = clock_ns(CLOCK_MONOTONIC);
+    if (!pthread_mutex_timedlock(lock, &until))
+        pthread_mutex_unlock(lock);
+    waited_since(before);
+    NO_TAIL_CALL;
+}
+
+static void *has_it_all_the_time(void *argument) {
+    pthread_mutex_lock(&hot_lock);
+    while (going())
+        nap(50000);
+    pthread_mutex_unlock(&hot_lock);
+    return argument;
+}
+
+static void *gives_up(void *argument) {
+    nap(20000);
+    while (going())
+        give_up(&hot_lock, 20);
+    return argument;
+}
+
+static void *wants_another(void *argument) {
+    long own = (long)argument;
+    while (going()) {
+        pthread_mutex_lock(&cycle_locks[own]);
+        nap(5000);
+        give_up(&cycle_locks[1 - own], 200);
+        pthread_mutex_unlock(&cycle_locks[own]);
+        nap(1000 * (own + 1));
+    }
+    return NULL;
+}
+
 static pthread_barrier_t every_time;
 
 static void *meets(void *argument) {
@@ -268,6 +310,14 @@ int main(int argc, char **argv) {
         while (going())
             nap(50000);
         return finish();
+    }
+    if (!strcmp(kind, "timed")) {
+        pthread_t threads[4];
+        void *(*each[])(void *) = {has_it_all_the_time, gives_up, wants_another, wants_another};
+        for (long at = 0; at < 4; at++)
+            pthread_create(&threads[at], NULL, each[at], (void *)(at & 1));
+        for (int at = 0; at < 4; at++)
+            pthread_join(threads[at], NULL);
     }
     if (!strcmp(kind, "signs")) {
         pthread_barrier_init(&every_time, NULL, 2);

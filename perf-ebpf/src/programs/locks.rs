@@ -3,7 +3,9 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_NOEXIST,
-    helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as bpf_probe_read_user_into},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_probe_read_user as bpf_probe_read_user_into,
+    },
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray},
 };
@@ -12,14 +14,16 @@ use perf_ebpf::{
     counters::Counter,
     histogram::{BUCKETS, bucket},
     lock::{
-        Blame, FUTEX, FUTEX_WAIT, FUTEX_WAITV, HolderKey, LOCK_WORDS, LockKey, LockState, LockSum, OwnerAt, PRIVATE,
-        TID_BITS, WAIT_MANY, how, is_futex,
+        Blame, FUTEX, FUTEX_WAIT, FUTEX_WAITV, HolderKey, LOCK_WORDS, LockKey, LockState, LockSum, MOMENT_NS, OwnerAt,
+        PRIVATE, WAIT_MANY, how, is_futex, owner_in_word, wakes,
     },
-    sched::{AtLock, TASK_INTERRUPTIBLE, Thread},
+    sched::{AtLock, State, TASK_INTERRUPTIBLE, Thread},
 };
 
 use super::{
-    counters::{count, counters, generation, sum_of},
+    counters::{count, counters, generation},
+    system_call::Entry,
+    target::exec_count,
     threads::{THREADS, known},
 };
 
@@ -55,18 +59,19 @@ pub(super) fn is_wait(state: u32, system_call: u32) -> bool {
 
 /// The thread waits at a lock, in a system call with these first two arguments.
 #[inline(always)]
-pub(super) fn waits(thread: &Thread, system_call: u32, [second, first]: [u64; 2]) {
-    lock_waits(thread.wait.key.tid, first, second, system_call);
+pub(super) fn waits(tid: u32, system_call: u32, [second, first]: [u64; 2]) {
+    lock_waits(tid, first, second, system_call);
 }
 
-/// The thread was woken, if it waited at a lock: by this thread, in this system call, which is a waker of this id and has been off the
-/// CPU for so long meanwhile.
+/// The thread was woken, if it waited at a lock: by this thread, which came into the kernel so, and is a waker of this id.
 #[inline(always)]
-pub(super) fn woken(thread: &Thread, tid: u32, system_call: u32, [id, off_ns]: [u64; 2], now_ns: u64) {
+pub(super) fn woken(thread: &Thread, pid_tgid: u64, from: &Entry, id: u64, now_ns: u64) {
     if thread.at_lock == AtLock::Waits as u32 {
         // What else ends such a wait: a timeout, or a signal.
-        let tid = if is_futex(system_call) { tid } else { 0 };
-        lock_woken(thread.wait.key.tid, tid, id, off_ns, now_ns);
+        let elsewhere = (pid_tgid >> 32) as u32 != thread.wait.key.tgid;
+        let is_wake = wakes(from.system_call, from.arguments, thread.wait.lock, elsewhere);
+        let tid = if is_wake { pid_tgid as u32 } else { 0 };
+        lock_woken(thread.wait.key.tid, tid, id, now_ns);
     }
 }
 
@@ -111,7 +116,7 @@ extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) ->
         }
     }
     let shared = operation & PRIVATE == 0;
-    let tgid = thread.wait.key.tgid;
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let is_owner = |candidate: u32| {
         candidate != 0
             && candidate != tid
@@ -119,7 +124,7 @@ extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) ->
             && known(candidate).is_some_and(|other| shared || unsafe { (*other).wait.key.tgid } == tgid)
     };
     let [word, _, mutex, writers, readers] = words;
-    let word = word & TID_BITS;
+    let word = owner_in_word(word);
     let (owner, at) = if is_owner(word) {
         (word, OwnerAt::Word)
     } else if is_owner(mutex) {
@@ -131,11 +136,14 @@ extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) ->
     } else {
         (0, OwnerAt::Nowhere)
     };
-    (thread.wait.lock, thread.wait.owner, thread.wait.how) = (lock, owner, how(operation, at as u32));
-    thread.at_lock = AtLock::Waits as u32;
+    let wait = &mut thread.wait;
+    (wait.lock, wait.owner, wait.how) = (lock, owner, how(operation, at as u32));
+    (wait.key.tgid, wait.key.tid, wait.key.exec_count) = (tgid, tid, exec_count());
+    thread.at_lock = AtLock::GaveUp as u32;
     let (key, now_ns) = (key(thread), thread.off_ns);
     let state = LOCK_STATES.get_ptr_mut(&key).or_else(|| {
-        let _ = LOCK_STATES.insert(&key, &LockState::default(), u64::from(BPF_NOEXIST));
+        let new = LockState { born_ns: now_ns, ..LockState::default() };
+        let _ = LOCK_STATES.insert(&key, &new, u64::from(BPF_NOEXIST));
         LOCK_STATES.get_ptr_mut(&key)
     });
     let Some(state) = state else { return 1 };
@@ -145,55 +153,75 @@ extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) ->
         add(&raw mut (*state).waiting, 1);
         let waiting = (&raw const (*state).waiting).read_volatile();
         if waiting == 1 {
+            // Nobody knows for how long it was free.
+            (*state).holder = 0;
+            if now_ns.saturating_sub((*state).empty_ns) > MOMENT_NS {
+                // What those who gave up had waited for is told of none.
+                (*state).began_ns = now_ns;
+                (*state).blamed_ns = (*state).balance_ns.wrapping_add(now_ns);
+            }
+        }
+        if (*state).since_ns == 0 {
             (*state).since_ns = now_ns;
         }
         if waiting > (*state).most_waiting {
             (*state).most_waiting = waiting;
         }
+        thread.lock_born_ns = (*state).born_ns;
     }
+    // Last: who wakes it takes away what was added.
+    // SAFETY: of the map; volatile, so that the writes stay in their order.
+    unsafe { (&raw mut thread.at_lock).write_volatile(AtLock::Waits as u32) };
     0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lock_woken(tid: u32, waker: u32, id: u64, off_ns: u64, now_ns: u64) -> i64 {
+extern "C" fn lock_woken(tid: u32, waker: u32, id: u64, now_ns: u64) -> i64 {
     let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
     // SAFETY: see `threads::change`: only who wakes it changes this now.
     let thread = unsafe { &mut *thread };
     thread.at_lock = if waker == 0 { AtLock::GaveUp as u32 } else { AtLock::Woken as u32 };
-    let key = key(thread);
-    let generation = generation();
+    let (key, generation) = (key(thread), generation());
     let Some(state) = LOCK_STATES.get_ptr_mut(&key) else { return 1 };
-    if waker == 0 && thread.wait.owner != 0 {
-        // For whom it waited its own record tells.
-        // SAFETY: as above.
-        unsafe {
-            let from_ns = if (*state).let_go_ns > thread.off_ns { (*state).let_go_ns } else { thread.off_ns };
-            (*state).blamed_ns = (*state).blamed_ns.wrapping_add(now_ns.saturating_sub(from_ns));
-        }
-    } else if waker != 0 {
+    // SAFETY: of the map, and as in `lock_waits`.
+    let state = unsafe { &mut *state };
+    if state.born_ns != thread.lock_born_ns {
+        return 1;
+    }
+    if waker != 0 {
         // Who had it when the wait began is of no moment any more.
         thread.wait.owner = 0;
-        // SAFETY: as above.
-        blame(unsafe { &mut *state }, HolderKey { key, waker: id }, [thread.off_ns, off_ns, now_ns], generation);
+        blame(state, HolderKey { key, waker: id }, waker, [thread.off_ns, now_ns], generation);
+    } else if state.let_go_ns > thread.off_ns {
+        thread.wait.owner = 0;
+    } else if thread.wait.owner != 0 {
+        // For whom it waited its own record tells.
+        state.blamed_ns = state.blamed_ns.wrapping_add(now_ns.saturating_sub(thread.off_ns));
     }
     // SAFETY: as above.
-    let (left, since_ns) = unsafe {
-        add(&raw mut (*state).balance_ns, now_ns);
-        add(&raw mut (*state).waiting, u64::MAX);
-        ((&raw const (*state).waiting).read_volatile(), (*state).since_ns)
+    let left = unsafe {
+        add(&raw mut state.balance_ns, now_ns);
+        add(&raw mut state.waiting, u64::MAX);
+        (&raw const state.waiting).read_volatile()
     };
+    let since_ns = state.since_ns;
+    state.since_ns = if left > 0 { now_ns } else { 0 };
+    if left == 0 {
+        state.empty_ns = now_ns;
+    }
     let Some(sum) = sum(&key, generation) else { return 1 };
     // SAFETY: of the map.
     unsafe {
-        if left > 0 {
-            add(&raw mut (*sum).handed_on, 1);
-        } else {
+        if since_ns != 0 {
             add(&raw mut (*sum).contended_ns, now_ns.saturating_sub(since_ns));
         }
-        if waker != 0 && (*state).holder == waker {
-            (*state).holder = 0;
-            let hold_ns = now_ns.saturating_sub((*state).acquired_ns);
+        if left > 0 {
+            add(&raw mut (*sum).handed_on, 1);
+        }
+        if waker != 0 && state.holder == waker {
+            state.holder = 0;
+            let hold_ns = now_ns.saturating_sub(state.acquired_ns);
             add(&raw mut (*sum).holds, 1);
             add(&raw mut (*sum).hold_ns, hold_ns);
             if hold_ns > (*sum).hold_max_ns {
@@ -212,7 +240,7 @@ extern "C" fn lock_ran(tid: u32, blocked_ns: u64, now_ns: u64, generation: u32) 
     let thread = unsafe { &mut *thread };
     // Nobody was seen to wake it.
     if thread.at_lock == AtLock::Waits as u32 {
-        lock_woken(tid, 0, 0, 0, now_ns);
+        lock_woken(tid, 0, 0, now_ns);
     }
     let has_it = thread.at_lock == AtLock::Woken as u32;
     thread.at_lock = AtLock::Not as u32;
@@ -247,18 +275,31 @@ extern "C" fn lock_ran(tid: u32, blocked_ns: u64, now_ns: u64, generation: u32) 
 }
 
 /// Who lets go of a lock had it since that was done last, and all that waited meanwhile waited for it. One of them has waited since
-/// `began_ns`, and `off_ns` of that time who had it was off the CPU itself.
+/// `began_ns`.
 #[inline(always)]
-fn blame(state: &mut LockState, key: HolderKey, [began_ns, off_ns, now_ns]: [u64; 3], generation: u32) {
-    let waited_ns = state.balance_ns.wrapping_add(state.waiting.wrapping_mul(now_ns));
+fn blame(state: &mut LockState, key: HolderKey, waker: u32, [began_ns, now_ns]: [u64; 2], generation: u32) {
+    let waiting = state.waiting;
+    let waited_ns = state.balance_ns.wrapping_add(waiting.wrapping_mul(now_ns));
     let ns = waited_ns.wrapping_sub(state.blamed_ns);
     let from_ns = if state.let_go_ns > began_ns { state.let_go_ns } else { began_ns };
-    (state.blamed_ns, state.let_go_ns) = (waited_ns, now_ns);
-    // Several CPUs may let go of what several have.
-    if ns == 0 || ns as i64 <= 0 {
+    let last_ns = if state.let_go_ns > state.began_ns { state.let_go_ns } else { state.began_ns };
+    // One that begins to wait meanwhile is in one of the two sums and not in the other; then the next one who lets go tells.
+    let most_ns = (waiting + 1).wrapping_mul(now_ns.saturating_sub(last_ns));
+    if ns as i64 <= 0 || ns > most_ns {
         return;
     }
+    (state.blamed_ns, state.let_go_ns) = (waited_ns, now_ns);
     let had_ns = now_ns.saturating_sub(from_ns);
+    let mut off_ns = 0;
+    if let Some(thread) = THREADS.get_ptr(&waker) {
+        // SAFETY: the running thread's, and only read.
+        let thread = unsafe { &*thread };
+        let gone_ns = if thread.off_ns > from_ns { thread.off_ns } else { from_ns };
+        // A wait for the same lock was before it had that.
+        if thread.state == State::Running as u32 && thread.wait.lock != key.key.lock {
+            off_ns = thread.since_ns.saturating_sub(gone_ns);
+        }
+    }
     let off_ns = if off_ns < had_ns { off_ns } else { had_ns };
     let thousandths = if had_ns == 0 { 0 } else { off_ns * 1_000 / had_ns };
     let own = Blame { ns, waited_ns: ns / 1_000 * thousandths };
@@ -276,12 +317,22 @@ fn blame(state: &mut LockState, key: HolderKey, [began_ns, off_ns, now_ns]: [u64
     }
 }
 
-/// What is counted of a lock.
+/// What is counted of a lock, which another CPU may begin at the same time.
 #[inline(always)]
 fn sum(key: &LockKey, generation: u32) -> Option<*mut LockSum> {
     let sums = if generation == 0 { &LOCKS_0 } else { &LOCKS_1 };
-    let counters = counters(generation)?;
-    sum_of(sums, key, &NO_LOCK, counters, [Counter::LocksMissed, Counter::LocksMissed])
+    if let Some(sum) = sums.get_ptr_mut(key) {
+        return Some(sum);
+    }
+    // SAFETY: memory of the map, which is never written to.
+    let _ = sums.insert(key, unsafe { &*NO_LOCK.get_ptr(0)? }, u64::from(BPF_NOEXIST));
+    let sum = sums.get_ptr_mut(key);
+    if sum.is_none()
+        && let Some(counters) = counters(generation)
+    {
+        count(counters, Counter::LocksMissed);
+    }
+    sum
 }
 
 /// Adds to what several CPUs add to.

@@ -189,12 +189,17 @@ fn switch(
     thread.wait.leave_lock();
     thread.turn(now_ns, State::Running, if state == 0 { State::Runnable } else { State::Blocked });
     let entry = entry();
+    // Before stacks are taken, too: whoever has it may let go of it meanwhile.
+    if locks::is_wait(state, entry.system_call) {
+        locks::waits(tid, entry.system_call, entry.arguments);
+    }
     // For how long it has to wait for a CPU does not hang on where it was when that was taken from it.
     let is_preempted = state == 0 && entry.system_call == INTERRUPTED;
     let at = match entry.place {
         0 => 0,
         _ if is_preempted => mix(u64::from(INTERRUPTED), u64::from(exec_count())),
-        place => mix(place, u64::from(state)),
+        // Runtimes wait for all kinds of things at one place of theirs, each at a futex of its own.
+        place => mix(mix(place, u64::from(state)), thread.wait.lock),
     };
     let sides = if WAITS_TOLD.load() == 0 { 0 } else { BOTH_SIDES };
     let asked = Asked { memory: TRACEPOINT, sides, tid, at, now_ns, generation };
@@ -219,9 +224,6 @@ fn switch(
         (key.user_stack, key.kernel_stack, key.python_stack) = (0, 0, 0);
     }
     (*at, thread.fp) = (place, first_fp());
-    if locks::is_wait(state, entry.system_call) {
-        locks::waits(thread, entry.system_call, entry.arguments);
-    }
     end_change(thread);
     0
 }

@@ -74,9 +74,8 @@ fn waking(
     if WAKERS.load() != 0 {
         let pid_tgid = bpf_get_current_pid_tgid();
         let from = if pid_tgid as u32 == 0 { Entry::UNKNOWN } else { entry() };
-        let system_call = from.system_call;
-        (waker, off_ns) = waker_of(ctx, thread.off_ns, now_ns, pid_tgid, from, take).unwrap_or((0, 0));
-        locks::woken(thread, pid_tgid as u32, system_call, [waker, off_ns], now_ns);
+        (waker, off_ns) = waker_of(ctx, thread.off_ns, now_ns, pid_tgid, &from, take).unwrap_or((0, 0));
+        locks::woken(thread, pid_tgid, &from, waker, now_ns);
     }
     change(thread, |thread| {
         (thread.wait.waker, thread.waker_off_ns) = (waker, off_ns);
@@ -94,7 +93,7 @@ fn waker_of(
     off_ns: u64,
     now_ns: u64,
     pid_tgid: u64,
-    from: Entry,
+    from: &Entry,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
 ) -> Option<(u64, u64)> {
     let generation = generation();

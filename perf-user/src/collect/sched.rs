@@ -19,7 +19,7 @@ use zerocopy::IntoBytes as _;
 use super::{
     AttachError, EventKind,
     before::{self, stack_of},
-    locks,
+    locks::LockFinder,
     maps::size,
     session::{SessionOptions, Unwind},
     target::{Target, comm_from},
@@ -104,13 +104,14 @@ impl SchedCollector {
     }
 
     /// Attaches its programs, then tells them of the threads that are there already. What these wait for in the kernel is asked, if
-    /// stacks are kept `of_kernel`; why that is not known, if it is not.
+    /// stacks are kept `of_kernel`, and at which lock, if those are looked for; why that is not known, if it is not.
     pub(super) fn attach(
         &mut self,
         bpf: &mut Ebpf,
         target: &Target,
         of_kernel: bool,
         now_ns: u64,
+        mut locks: Option<LockFinder>,
     ) -> Result<Option<AttachError>, AttachError> {
         set_window_start(bpf, 0, now_ns)?;
         for &(program, tracepoint) in &self.programs {
@@ -131,7 +132,7 @@ impl SchedCollector {
         let map = bpf.map_mut(MAPS[0].0).ok_or(AttachError::Missing(MAPS[0].0))?;
         let Map::HashMap(map) = map else { return Err(AttachError::Missing(MAPS[0].0)) };
         for (tgid, tid) in found {
-            let Some(mut thread) = seen(tgid, tid) else { continue };
+            let Some(mut thread) = seen(tgid, tid, &mut locks) else { continue };
             if let Some(before) = befores.get(&tid).filter(|_| thread.state == State::Blocked as u32) {
                 thread.fp = before.fp;
                 let (id, frames) = stack_of(&before.kernel);
@@ -167,7 +168,7 @@ pub(super) fn set_window_start(bpf: &mut Ebpf, generation: u32, start_ns: u64) -
 }
 
 /// A thread as `/proc` shows it; `None` when it is gone.
-fn seen(tgid: u32, tid: u32) -> Option<Thread> {
+fn seen(tgid: u32, tid: u32, locks: &mut Option<LockFinder>) -> Option<Thread> {
     let (stat, comm) = (proc::thread_stat(tgid, tid)?, proc::thread_comm(tgid, tid)?);
     let (state, task_state) = match stat.state() {
         b'R' => (State::Unheard, 0),
@@ -181,7 +182,9 @@ fn seen(tgid: u32, tid: u32) -> Option<Thread> {
     let system_call = call.map_or(NO_SYSTEM_CALL, |(number, _)| number);
     let key = Key { tgid, tid, comm: comm_from(&comm), why: why(task_state, system_call), ..Key::default() };
     let mut wait = WaitKey { key, ..WaitKey::default() };
-    if let Some(found) = call.and_then(|(number, arguments)| locks::found(tgid, tid, number, arguments)) {
+    if let (Some(locks), Some((number, arguments))) = (locks, call)
+        && let Some(found) = locks.found(tgid, tid, number, arguments)
+    {
         (wait.lock, wait.owner, wait.how) = (found.lock, found.owner, found.how);
     }
     // It was not seen to begin, and is not among those of whom it is counted how many wait.

@@ -39,6 +39,7 @@ use super::{
     faults::FaultsCollector,
     file_calls::FileCallsCollector,
     links::{attach_raw, load_raw},
+    locks::LockFinder,
     maps::fill,
     object::{follows, load},
     sched::{self, SchedCollector},
@@ -205,7 +206,8 @@ impl Session {
         // Last: what threads do counts from here on.
         let Some(sched) = &mut self.sched else { return Ok(None) };
         let of_kernel = self.options.sides != Sides::User;
-        sched.attach(&mut self.bpf, &self.options.target, of_kernel, sys::monotonic_ns())
+        let locks = self.options.records(EventKind::Locks).then(LockFinder::default);
+        sched.attach(&mut self.bpf, &self.options.target, of_kernel, sys::monotonic_ns(), locks)
     }
 
     /// Stacks, by their ids, of threads that waited before the recording.

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use perf_ebpf::{
     comm::Comm,
     counters::Counter,
-    lock::{Blame, HolderKey, LockKey, LockSum},
+    lock::{Blame, HolderKey, LockKey, LockState, LockSum},
     sample::Key,
-    sched::{State, Thread, Waker},
+    sched::{State, Thread, WaitKey, Waker},
 };
 use zerocopy::FromBytes as _;
 
@@ -15,7 +15,7 @@ use super::{DrainError, RawKind, read_map};
 use crate::{
     collect::{
         Did, EventKind, RawSample,
-        locks::{FoundLock, found_now},
+        locks::{FoundLock, LockFinder},
         session::Session,
     },
     host::sys::Reading,
@@ -29,6 +29,9 @@ const BATCH: usize = 256;
 
 /// Threads that wait for a lock for less are in no deadlock yet.
 const HELD_UP_NS: u64 = 100_000_000;
+
+/// So many threads that still wait are told.
+const MOST_TOLD: usize = 256;
 
 /// Of so many threads that wait at once it is looked for whom.
 const MOST_HELD_UP: usize = 4_096;
@@ -59,6 +62,10 @@ pub struct HeldUp {
     pub lock: u64,
     /// Since when, `CLOCK_MONOTONIC`.
     pub since_ns: u64,
+    /// Who has it, as far as its own process tells without being asked for other names; else 0.
+    pub owner: u32,
+    /// [`perf_ebpf::lock::how`] it waits, as far as is known.
+    pub how: u32,
 }
 
 impl HeldUp {
@@ -68,7 +75,8 @@ impl HeldUp {
         let is_long = now_ns.saturating_sub(thread.off_ns) >= HELD_UP_NS;
         let is_held_up = lock != 0 && thread.state == State::Blocked as u32 && is_long;
         let Thread { off_ns: since_ns, .. } = *thread;
-        is_held_up.then_some(Self { tgid: key.tgid, tid: key.tid, comm: key.comm, lock, since_ns })
+        let WaitKey { owner, how, .. } = thread.wait;
+        is_held_up.then_some(Self { tgid: key.tgid, tid: key.tid, comm: key.comm, lock, since_ns, owner, how })
     }
 }
 
@@ -80,6 +88,8 @@ pub struct RawLocks {
     /// Threads of which each waits for a lock that the next one has, and the last one for one of the first's: as the locks say,
     /// though what is no lock of such a kind may say anything.
     pub deadlocks: Vec<Vec<HeldUp>>,
+    /// Threads that have waited for a while, and still do; those that have longest, if there are many.
+    pub held_up: Vec<HeldUp>,
 }
 
 /// What is known of deadlocks from the windows before.
@@ -103,38 +113,50 @@ impl Locks {
                 found.sums.push((key, sum));
             }
         })?;
-        found.deadlocks = self.deadlocks(held_up, found_now);
+        found.held_up = held_up.to_vec();
+        found.held_up.sort_by_key(|thread| (thread.since_ns, thread.tid));
+        found.held_up.truncate(MOST_TOLD);
+        // Whoever has a lock has it by a word of it that may name a thread, or names it by another id.
+        let mut finder = LockFinder::default();
+        let held_up: Vec<HeldUp> =
+            held_up.iter().filter(|thread| thread.owner != 0 || finder.is_apart(thread.tgid)).copied().collect();
+        found.deadlocks = self.deadlocks(&held_up, |tgid, tid| finder.found_now(tgid, tid));
         Ok(found)
     }
 
     /// Deadlocks that have not been told, among threads whose locks are found by asking.
-    fn deadlocks(&mut self, held_up: &[HeldUp], ask: impl Fn(u32, u32) -> Option<FoundLock>) -> Vec<Vec<HeldUp>> {
+    fn deadlocks(
+        &mut self,
+        held_up: &[HeldUp],
+        mut ask: impl FnMut(u32, u32) -> Option<FoundLock>,
+    ) -> Vec<Vec<HeldUp>> {
         // One alone waits for nobody that waits.
         if held_up.len() < 2 {
             return Vec::new();
         }
         let held_up = &held_up[..held_up.len().min(MOST_HELD_UP)];
         let waits: HashMap<u32, &HeldUp> = held_up.iter().map(|thread| (thread.tid, thread)).collect();
-        // A lock that has been let go of since is not asked for any more.
-        let owner = |thread: &HeldUp| {
-            let found = ask(thread.tgid, thread.tid).filter(|found| found.lock == thread.lock)?;
-            waits.contains_key(&found.owner).then_some(found.owner)
+        // A lock that has been let go of since is not asked for any more, and who gives up after a while goes on.
+        let mut found = |thread: &HeldUp| {
+            let found = ask(thread.tgid, thread.tid).filter(|found| found.lock == thread.lock && !found.is_timed)?;
+            waits.contains_key(&found.owner).then_some(found)
         };
-        let owners: HashMap<u32, u32> =
-            held_up.iter().filter_map(|thread| Some((thread.tid, owner(thread)?))).collect();
+        let owners: HashMap<u32, FoundLock> =
+            held_up.iter().filter_map(|thread| Some((thread.tid, found(thread)?))).collect();
         let mut deadlocks = Vec::new();
         let mut looked_at: HashSet<u32> = HashSet::new();
         for thread in held_up {
             let (mut path, mut at) = (Vec::new(), Some(thread.tid));
             while let Some(tid) = at.filter(|tid| looked_at.insert(*tid)) {
                 path.push(tid);
-                at = owners.get(&tid).copied();
+                at = owners.get(&tid).map(|found| found.owner);
             }
             // It ends where this path has been, or another.
             let Some(begin) = at.and_then(|tid| path.iter().position(|other| *other == tid)) else { continue };
-            let cycle: Vec<HeldUp> = path[begin..].iter().filter_map(|tid| waits.get(tid).copied().copied()).collect();
+            let told = |tid: &u32| Some(HeldUp { how: owners.get(tid)?.how, ..**waits.get(tid)? });
+            let cycle: Vec<HeldUp> = path[begin..].iter().filter_map(told).collect();
             // What each waited for while the others were asked is what it waits for still.
-            let is_still = |thread: &HeldUp| owner(thread) == owners.get(&thread.tid).copied();
+            let is_still = |thread: &HeldUp| found(thread) == owners.get(&thread.tid).copied();
             let mut id: Vec<(u32, u64)> = cycle.iter().map(|thread| (thread.tid, thread.since_ns)).collect();
             id.sort_unstable();
             if cycle.iter().all(is_still) && self.told.insert(id) {
@@ -144,6 +166,21 @@ impl Locks {
         deadlocks
     }
 }
+
+/// When locks were let go of last, by process and address.
+pub(super) fn let_go(session: &Session) -> Result<HashMap<(u32, u64), u64>, DrainError> {
+    let mut found = HashMap::new();
+    let bytes = (size_of::<LockKey>(), size_of::<LockState>());
+    read_map(session, "LOCK_STATES", Reading::Look, bytes, BATCH, |key, state| {
+        if let (Ok(key), Ok(state)) = (LockKey::read_from_bytes(key), LockState::read_from_bytes(state)) {
+            found.insert((key.tgid, key.lock), state.let_go_ns);
+        }
+    })?;
+    Ok(found)
+}
+
+/// In place of how a lock is waited for: who has it is told, of a lock of this process.
+pub const OF_PROCESS: u32 = u32::MAX;
 
 /// Who made others wait for locks in a window that ended at `end_ns`, where that thread let go of them, or had waited itself; of these
 /// `wakers`. Samples name `places`.
@@ -167,7 +204,8 @@ pub(super) fn holders(
             unknown += blame.ns;
             return;
         };
-        let place = LockPlace { tgid: key.key.tgid, lock: key.key.lock, owner: 0, how: 0 };
+        // Where the lock is, and whose.
+        let place = LockPlace { tgid: key.key.tgid, lock: key.key.lock, owner: 0, how: OF_PROCESS };
         let lock = Some(*known.entry(place).or_insert_with(|| {
             places.push(place);
             (places.len() - 1) as u32
@@ -191,16 +229,18 @@ mod tests {
     use super::*;
 
     fn waits(tid: u32) -> HeldUp {
-        HeldUp { tgid: 1, tid, comm: [0; 16], lock: u64::from(tid) * 16, since_ns: 5 }
+        HeldUp { tgid: 1, tid, comm: [0; 16], lock: u64::from(tid) * 16, since_ns: 5, owner: 1, how: 0 }
+    }
+
+    fn at(lock: u64, owner: u32) -> FoundLock {
+        FoundLock { lock, owner, how: 0, is_timed: false }
     }
 
     #[test]
     fn threads_that_wait_for_one_another_are_told_once() {
         // 10 -> 11 -> 12 -> 10, 13 -> 10, and 20 -> 21, which waits for nobody that waits.
         let owners = HashMap::from([(10, 11), (11, 12), (12, 10), (13, 10), (20, 21), (21, 99)]);
-        let ask = |_: u32, tid: u32| {
-            owners.get(&tid).map(|owner| FoundLock { lock: u64::from(tid) * 16, owner: *owner, how: 0 })
-        };
+        let ask = |_: u32, tid: u32| owners.get(&tid).map(|owner| at(u64::from(tid) * 16, *owner));
         let held_up: Vec<HeldUp> = [13, 10, 11, 12, 20, 21].map(waits).to_vec();
         let mut locks = Locks::default();
         let deadlocks = locks.deadlocks(&held_up, ask);
@@ -217,10 +257,12 @@ mod tests {
             asked.set(asked.get() + 1);
             // From the third time on, the first thread waits for another lock.
             let lock = if tid == 10 && asked.get() > 2 { 1 } else { u64::from(tid) * 16 };
-            Some(FoundLock { lock, owner: 21 - tid, how: 0 })
+            Some(at(lock, 21 - tid))
         };
         assert!(Locks::default().deadlocks(&[waits(10), waits(11)], ask).is_empty());
-        let elsewhere = |_: u32, tid: u32| Some(FoundLock { lock: 7, owner: 21 - tid, how: 0 });
+        let elsewhere = |_: u32, tid: u32| Some(at(7, 21 - tid));
         assert!(Locks::default().deadlocks(&[waits(10), waits(11)], elsewhere).is_empty());
+        let a_while = |_: u32, tid: u32| Some(FoundLock { is_timed: tid == 11, ..at(u64::from(tid) * 16, 21 - tid) });
+        assert!(Locks::default().deadlocks(&[waits(10), waits(11)], a_while).is_empty(), "it gives up one day");
     }
 }

@@ -43,7 +43,7 @@ use file_names::FileNames;
 pub use found::SHARED_NS;
 use locks::Locks;
 
-pub use locks::{HeldUp, LockPlace, RawLocks};
+pub use locks::{HeldUp, LockPlace, OF_PROCESS, RawLocks};
 pub use run_queue::RawQueues;
 pub use tally::Tally;
 use timeline::Timeline;

@@ -17,7 +17,7 @@ use super::{
     read_map,
 };
 use crate::{
-    collect::{Did, RawSample, session::Session},
+    collect::{Did, EventKind, RawSample, session::Session},
     host::{proc, sys::Reading},
 };
 
@@ -131,6 +131,11 @@ impl Threads {
             self.tell(&mut found, &was.thread, was.thread.times(was.until_ns));
             self.told.remove(&(was.thread.wait.key.tid, was.thread.first_ns));
         }
+        let let_go = if is_last && session.options().records(EventKind::Locks) {
+            super::locks::let_go(session)?
+        } else {
+            HashMap::new()
+        };
         let mut open = HashMap::new();
         self.again.begin();
         for thread in look(session)?.values_mut() {
@@ -143,6 +148,11 @@ impl Threads {
                 let walked = self.again.complete(thread, known, walk);
                 stacks.extend(walked);
                 found.at_lock.extend(HeldUp::of(thread, end_ns));
+                // Who had the lock when the wait began has let go of it: whoever did so last is told of that time.
+                let key = &thread.wait.key;
+                if let_go.get(&(key.tgid, thread.wait.lock)).is_some_and(|let_go_ns| *let_go_ns > thread.off_ns) {
+                    thread.wait.owner = 0;
+                }
                 let before = self.open.remove(&id).unwrap_or_default();
                 open.insert(id, found.interval(thread, end_ns, before, false));
             }

@@ -58,6 +58,11 @@ pub(super) fn unit(series: &Series) -> &str {
 
 /// How to read a picture that is not like the others.
 fn notes(series: &Series, options: &ExportOptions) -> Vec<String> {
+    if series.event == EventKind::Holders.name() {
+        let what =
+            "What threads did that had a lock, and which. A width is the time that others waited for it meanwhile.";
+        return vec![what.into()];
+    }
     if !is_of_wakers(series) {
         return Vec::new();
     }

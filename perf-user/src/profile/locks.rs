@@ -30,10 +30,13 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// What happened at either of two futexes of one lock.
+    /// Waits at either of two futexes of one lock; what else happened only if it is the lock's own, as that of several says nothing of it.
     #[must_use]
-    pub fn with(mut self, other: &Self) -> Self {
+    pub fn with(mut self, other: &Self, is_own: bool) -> Self {
         self.waits.add(&other.waits);
+        if !is_own {
+            return self;
+        }
         for (sum, more) in [
             (&mut self.handed_on, other.handed_on),
             (&mut self.holds, other.holds),
@@ -61,6 +64,8 @@ pub struct Deadlocked {
     pub address: u64,
     /// What lies there.
     pub lock: String,
+    /// [`perf_ebpf::lock::how`] it waits, and where the lock says who has it.
+    pub how: u32,
     /// Since when, nanoseconds after the start of the recording.
     pub since_ns: u64,
 }
@@ -92,6 +97,8 @@ pub enum LockKind {
     Monitor,
     /// A futex in no function that is known.
     Futex,
+    /// The same, where the callers are not known.
+    Unknown,
     /// A condition variable: a wait for a sign, and not for a lock.
     Condition,
     /// A wait for all others to come.
@@ -125,6 +132,7 @@ impl LockKind {
             Self::Gil => "GIL",
             Self::Monitor => "monitor",
             Self::Futex => "futex",
+            Self::Unknown => "not known, as their callers are not",
             Self::Condition => "condition variable",
             Self::Barrier => "barrier",
             Self::Join => "end of a thread",
@@ -146,7 +154,8 @@ struct Made {
 
 /// Functions that wait at something that others made for them; a part of the name of each. They are looked for before those that
 /// they call.
-const RUNTIMES: [(&str, LockKind, bool); 15] = [
+const RUNTIMES: [(&str, LockKind, bool); 16] = [
+    ("PosixSemaphore::wait", LockKind::Park, true),
     ("take_gil", LockKind::Gil, false),
     ("Thread.join", LockKind::Join, true),
     ("Condition.wait", LockKind::Condition, true),
@@ -195,6 +204,12 @@ const WAITERS: [(&str, LockKind, bool); 27] = [
     ("absl::Mutex", LockKind::Mutex, false),
 ];
 
+/// Both parts are in the name of what parks a thread that waits for one of Java's locks.
+const JAVA_LOCK: [&str; 2] = ["AbstractQueuedSynchronizer", "acquire"];
+
+/// How what stands for callers begins that could not be reached.
+const CUT_OFF: &str = "[unwound no further";
+
 /// Frames, from the innermost one on, in which these are looked for.
 const LOOKED_AT: usize = 24;
 
@@ -211,6 +226,7 @@ pub struct LockWait<'a> {
     pub at_lock: bool,
     /// Whether it says who has it, who then lets go of it himself.
     pub tells_owner: bool,
+    made: Made,
     /// The stack of who waits, without what stands for why.
     pub stack: Vec<FrameId>,
     /// Who had it when the wait began, of a wait that has not ended and a lock that tells: `name (tid)`.
@@ -228,6 +244,8 @@ pub struct LockHold<'a> {
     pub address: u64,
     /// What lies there.
     pub name: &'a str,
+    /// The process that waited for it.
+    pub tgid: u32,
     /// Where the thread let go of it, or had waited itself.
     pub stack: Vec<FrameId>,
     /// Why it waited itself in this part of the time; `None` if it ran, or could have.
@@ -265,6 +283,7 @@ impl Profile {
             kind: made.kind,
             at_lock: made.at_lock,
             tells_owner: made.tells_owner(0, OwnerAt::Mutex),
+            made,
             stack: ids[..why].to_vec(),
             owner: owner_name,
             is_timeout: woke.any(|frame| frame.kind == FrameKind::Kernel && TIMERS.contains(&text(frame))),
@@ -282,6 +301,7 @@ impl Profile {
         Some(LockHold {
             address: lock.address,
             name: self.strings.get(lock.function),
+            tgid: frames.get(why + 2)?.address as u32,
             stack: ids[..why].to_vec(),
             waited: Some(did).filter(|did| *did != did_name(Did::Ran)),
         })
@@ -295,6 +315,8 @@ impl Profile {
         let name = |frame: &Frame| self.strings.get(frame.function);
         for frame in &frames {
             if let Some((_, kind, at_lock)) = RUNTIMES.into_iter().find(|(part, ..)| name(frame).contains(part)) {
+                let is_lock = |frame: &&Frame| JAVA_LOCK.into_iter().all(|part| name(frame).contains(part));
+                let kind = if kind == LockKind::Park && frames.iter().any(is_lock) { LockKind::Mutex } else { kind };
                 return Made { kind, by_libc: false, at_lock };
             }
         }
@@ -316,7 +338,9 @@ impl Profile {
             }
             return Made { kind, by_libc, at_lock: kind != LockKind::Park };
         }
-        Made { kind: LockKind::Futex, by_libc: false, at_lock: true }
+        let is_cut = frames.last().is_none_or(|outermost| name(outermost).starts_with(CUT_OFF));
+        let kind = if is_cut { LockKind::Unknown } else { LockKind::Futex };
+        Made { kind, by_libc: false, at_lock: true }
     }
 
     /// Of waits at futexes, those for locks: what is no contention is left out.
@@ -329,6 +353,14 @@ impl Profile {
         let mut series = series.clone();
         series.samples.retain(|sample| is_contention(sample));
         series
+    }
+}
+
+impl LockWait<'_> {
+    /// Whether such a lock keeps who has it where it was found, by [`perf_ebpf::lock::how`].
+    #[must_use]
+    pub fn tells_owner_at(&self, how: u32) -> bool {
+        self.made.tells_owner(operation(how), owner_at(how))
     }
 }
 

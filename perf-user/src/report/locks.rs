@@ -33,9 +33,9 @@ pub struct LocksReport {
     pub no_locks: Vec<WaitReport>,
     /// Threads that wait for one another for ever.
     pub deadlocks: Vec<DeadlockReport>,
-    /// How long threads waited for locks, and how many did.
+    /// How long threads waited for locks, how many did, and how long these lived.
     #[serde(skip)]
-    pub waited: (u64, usize),
+    pub waited: (u64, usize, u64),
     /// Times that something happened at a lock that there was no room for.
     #[serde(rename = "locks_full")]
     pub full: u64,
@@ -147,8 +147,10 @@ struct Sum<'a> {
     /// Who has it of whom waits still: `name (tid)`.
     owners: HashMap<&'a str, u64>,
     holders: HashMap<Holder<'a>, u64>,
-    /// By thread: how long it waited for this lock, or for others while their holders waited for one.
+    /// By thread: how long it waited for this lock.
     threads: HashMap<u32, u64>,
+    /// Of that, while its holder waited for one.
+    in_turn: HashMap<u32, u64>,
 }
 
 /// Who had a lock: the thread and its name, why it waited itself, and its stack.
@@ -167,7 +169,7 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     let mut waiting: BTreeSet<u32> = BTreeSet::new();
     // Of each futex, the locks that it was waited at for.
     let mut futexes: HashMap<(u32, u64), HashMap<LockId, u64>> = HashMap::new();
-    // Waits of threads for a lock whose holder waited for another meanwhile.
+    // Waits of threads for locks whose holders waited for one meanwhile.
     let mut in_turn: HashMap<u32, u64> = HashMap::new();
     let mut total = 0;
     for sample in &series.samples {
@@ -195,16 +197,14 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
         }
         if wait.waker_waited == Some("futex") {
             *in_turn.entry(thread.tid).or_default() += sample.value;
+            *sum.in_turn.entry(thread.tid).or_default() += sample.value;
         }
     }
-    // Who had it may be of another process, where the lock lies elsewhere.
-    let by_name: HashMap<&str, u32> = sums.iter().map(|((tgid, ..), sum)| (sum.name, *tgid)).collect();
     let most_of = |of: &HashMap<LockId, u64>| of.iter().max_by_key(|(id, ns)| (**ns, *id)).map(|(id, _)| id.clone());
     for sample in profile.series(EventKind::Holders.name()).map_or(&[][..], |series| &series.samples) {
         let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
         let Some(hold) = profile.lock_hold(sample) else { continue };
-        let other = || futexes.get(&(*by_name.get(hold.name)?, hold.address));
-        let Some(id) = futexes.get(&(thread.tgid, hold.address)).or_else(other).and_then(most_of) else { continue };
+        let Some(id) = futexes.get(&(hold.tgid, hold.address)).and_then(most_of) else { continue };
         let holder = (thread.tid, thread.comm, hold.waited, hold.stack);
         *sums.entry(id).or_default().holders.entry(holder).or_default() += sample.value;
     }
@@ -215,16 +215,26 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     // Waits are counted by futex: of each lock those where threads wait for nothing else.
     let mut counts: HashMap<LockId, Option<Lock>> = HashMap::new();
     for (futex, of) in &futexes {
-        let lock = profile.locks.sums.get(futex).filter(|_| of.len() == 1);
+        let none = Lock::default();
+        let lock = (of.len() == 1).then(|| profile.locks.sums.get(futex).unwrap_or(&none));
         for id in of.keys() {
             let sum = counts.entry(id.clone()).or_insert_with(|| Some(Lock::default()));
-            *sum = sum.take().zip(lock).map(|(sum, lock)| sum.with(lock));
+            *sum = sum.take().zip(lock).map(|(sum, lock)| sum.with(lock, id.1 != 0));
         }
     }
     let told = ranked.into_iter().take(most).map(|(id, sum)| LockReport {
-        counted: counts.get(&id).and_then(Option::as_ref).map(|lock| counted(profile, lock)),
+        counted: counts
+            .get(&id)
+            .and_then(Option::as_ref)
+            .filter(|lock| lock.waits.count > 0)
+            .map(|lock| counted(profile, lock)),
         process: processes.get(&id.0).copied().unwrap_or_default().to_owned(),
-        speedup_at_most: speedup(profile, threads, id.0, &sum, &in_turn),
+        // Of waits that never ended nobody knows what would be behind them.
+        speedup_at_most: counts
+            .get(&id)
+            .and_then(Option::as_ref)
+            .filter(|lock| lock.waits.count > 0)
+            .and_then(|_| speedup(profile, threads, id.0, &sum, &in_turn)),
         ..lock(profile, id, sum, most)
     });
     let mut no_locks: Vec<WaitReport> =
@@ -233,7 +243,8 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     let full = series.counters.get(Counter::LocksMissed.name()).copied().unwrap_or(0);
     let locks = told.collect();
     let deadlocks = deadlocks::deadlocks(profile, &known);
-    Some(LocksReport { locks, omitted, no_locks, deadlocks, waited: (total, waiting.len()), full })
+    let lived_ns = threads.iter().filter(|thread| waiting.contains(&thread.tid)).map(|thread| thread.wall_ns).sum();
+    Some(LocksReport { locks, omitted, no_locks, deadlocks, waited: (total, waiting.len(), lived_ns), full })
 }
 
 /// Waits by process and stack, with the function that waits where the futex is not the lock's own. Where a stack does not tell what is waited
@@ -256,16 +267,19 @@ fn known_waits<'a>(profile: &'a Profile, series: &Series) -> KnownWaits<'a> {
                 unknown.insert((wait, place.unwrap_or_default()))
             }
         };
-        if wait.kind != LockKind::Futex {
+        if !UNNAMED.contains(&wait.kind) {
             *kinds.entry((thread.tgid, wait.address)).or_default().entry(wait.kind).or_default() += sample.value;
         }
     }
-    for ((tgid, _), (wait, _)) in known.iter_mut().filter(|(_, (wait, _))| wait.kind == LockKind::Futex) {
+    for ((tgid, _), (wait, _)) in known.iter_mut().filter(|(_, (wait, _))| UNNAMED.contains(&wait.kind)) {
         let others = kinds.get(&(*tgid, wait.address)).and_then(|kinds| kinds.iter().max_by_key(|(_, ns)| **ns));
         wait.kind = others.map_or(wait.kind, |(kind, _)| *kind);
     }
     known
 }
+
+/// Kinds that say nothing.
+const UNNAMED: [LockKind; 2] = [LockKind::Futex, LockKind::Unknown];
 
 type KnownWaits<'a> = HashMap<(u32, StackId), (LockWait<'a>, String)>;
 
@@ -367,8 +381,8 @@ fn speedup(
     let waited = |thread: &&ThreadTimes| sum.threads.contains_key(&thread.tid);
     let before_ns = of_process().filter(waited).map(|thread| thread.wall_ns).max()?;
     let rest = |thread: &ThreadTimes| {
-        let own = sum.threads.get(&thread.tid).copied().unwrap_or(0);
-        let other = in_turn.get(&thread.tid).copied().unwrap_or(0);
+        let of = |sums: &HashMap<u32, u64>| sums.get(&thread.tid).copied().unwrap_or(0);
+        let (own, other) = (of(&sum.threads), of(in_turn).saturating_sub(of(&sum.in_turn)));
         thread.wall_ns.saturating_sub(own.saturating_add(other))
     };
     let rest_ns = of_process().filter(waited).map(rest).max()?;

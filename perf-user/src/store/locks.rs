@@ -27,7 +27,7 @@ pub(super) fn write(
         let (count, total_ns, max_ns, buckets) = lengths::columns(&sum.waits);
         let [handed_on, holds, hold_ns, hold_max_ns, contended_ns, most_waiting] =
             [sum.handed_on, sum.holds, sum.hold_ns, sum.hold_max_ns, sum.contended_ns, sum.most_waiting]
-                .map(|value| value as i64);
+                .map(|value| i64::try_from(value).unwrap_or(0));
         let row = params![
             window,
             tgid,
@@ -51,8 +51,8 @@ pub(super) fn write(
         for (step, (thread, comm, lock)) in (0_u32..).zip(threads) {
             let [comm, lock] = interner.texts(transaction, [comm.as_str(), lock])?;
             let (address, since_ns) = (thread.lock as i64, thread.since_ns as i64);
-            let row = params![window, thread.tgid, cycle, step, thread.tid, comm, address, lock, since_ns];
-            let sql = "INSERT INTO deadlock VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+            let row = params![window, thread.tgid, cycle, step, thread.tid, comm, address, lock, thread.how, since_ns];
+            let sql = "INSERT INTO deadlock VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
             transaction.prepare_cached(sql)?.execute(row)?;
         }
     }
@@ -82,7 +82,8 @@ pub(super) fn load(rows: &Rows<'_>, start_ns: u64) -> Result<Locks, Unreadable> 
             comm: rows.text(row, 5)?,
             address: row.get::<_, i64>(6)? as u64,
             lock: rows.text(row, 7)?,
-            since_ns: number(row.get(8)?)?.saturating_sub(start_ns),
+            how: row.get(8)?,
+            since_ns: number(row.get(9)?)?.saturating_sub(start_ns),
         };
         cycles.entry((row.get(0)?, row.get(2)?)).or_default().push(thread);
         Ok(())
@@ -124,7 +125,8 @@ mod tests {
             let mut waits = Lengths { count: 2, total_ns: 2_000, max_ns: 1_500 + second, ..Lengths::NONE };
             waits.buckets[bucket(1_000)] = 2;
             let sum = LockSum { waits, holds: 3, hold_max_ns: 40 - second, most_waiting: second, ..LockSum::NONE };
-            let held_up = |tid| HeldUp { tgid: 7, tid, comm: [0; 16], lock: 0x1000, since_ns: START + 5 };
+            let held_up =
+                |tid| HeldUp { tgid: 7, tid, comm: [0; 16], lock: 0x1000, since_ns: START + 5, owner: 0, how: 0 };
             let cycle = [7, 8].map(|tid| (held_up(tid), format!("thread {tid}"), "a".to_owned())).to_vec();
             let deadlocks = if second == 1 { vec![cycle] } else { Vec::new() };
             let sums = vec![((7, u64::MAX), "a".to_owned(), sum), ((9, 0x1000), "b".to_owned(), sum)];

@@ -22,7 +22,8 @@ CREATE TABLE lock (
 );
 
 -- Threads that waited for one another when a window ended, of the first window in which they did. cycle: which of several; step:
--- each waits for a lock that the next has, the last for one of the first. comm, lock: rows of the table string. since_ns: CLOCK_MONOTONIC.
+-- each waits for a lock that the next has, the last for one of the first. comm, lock: rows of the table string. how:
+-- perf_ebpf::lock::how. since_ns: CLOCK_MONOTONIC.
 CREATE TABLE deadlock (
     window INTEGER NOT NULL,
     tgid INTEGER NOT NULL,
@@ -32,5 +33,6 @@ CREATE TABLE deadlock (
     comm INTEGER NOT NULL,
     address INTEGER NOT NULL,
     lock INTEGER NOT NULL,
+    how INTEGER NOT NULL,
     since_ns INTEGER NOT NULL
 );

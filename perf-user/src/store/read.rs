@@ -13,7 +13,10 @@ use super::{
     rows::Rows,
     run_queue, stacks, timeline,
 };
-use crate::profile::{Profile, Sample, StackId, Thread, ThreadIndex};
+use crate::{
+    collect::EventKind,
+    profile::{Profile, Sample, StackId, Thread, ThreadIndex},
+};
 
 /// Which part of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +115,12 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
         if selection.tgid.is_some_and(|tgid| row.get(2) != Ok(tgid)) {
             return Ok(());
         }
-        let Some(series) = series.get_mut(&row.get::<_, String>(1)?) else { return Ok(()) };
+        let event: String = row.get(1)?;
+        // Who had the locks that a thread waited for was another.
+        if selection.tid.is_some() && event == EventKind::Holders.name() {
+            return Ok(());
+        }
+        let Some(series) = series.get_mut(&event) else { return Ok(()) };
         let data: Vec<u8> = row.get(3)?;
         let entries = decode(&data).ok_or(Unreadable::Insane("a window's samples are no samples"))?;
         decoded += entries.len();

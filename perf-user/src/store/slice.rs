@@ -10,7 +10,10 @@ use super::{
     open::{meta, open},
     timeline,
 };
-use crate::host::files::{PRIVATE, Place};
+use crate::{
+    collect::EventKind,
+    host::files::{PRIVATE, Place},
+};
 
 /// Copies the selected part of the recording `from` to `to`, which is replaced. Windows keep their times, and their counts
 /// of what was taken and lost: those are not known for single threads.
@@ -70,6 +73,8 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         }
     }
     if let Some(tid) = selection.tid {
+        // Who had the locks that it waited for was another.
+        transaction.execute("DELETE FROM sample WHERE event = ?1", [EventKind::Holders.name()])?;
         // Which thread made a call, or asked for a request, is told of the slowest only.
         for table in ["call", "call_error", "lock", "deadlock", "io", "io_file", "file_call", "peer"] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;

@@ -1,8 +1,10 @@
 //! What lies where locks are: a variable of a program or a library, a place in a file that processes share, or memory.
 
-use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, fs::File, path::Path, sync::Arc};
 
-use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SymbolKind};
+use object::{
+    Object as _, ObjectSegment as _, ObjectSymbol as _, ObjectSymbolTable as _, ReadCache, SymbolIndex, SymbolKind,
+};
 
 use crate::{
     host::{
@@ -17,11 +19,15 @@ use crate::{
 const MOST: usize = 65_536;
 const MOST_PROCESSES: usize = 4_096;
 
-/// Files of so many are the variables remembered.
-const MOST_FILES: usize = 64;
+/// Of so many files are the variables remembered.
+const MOST_FILES: usize = 32;
 
-/// Of files with more symbols it is not asked what they are called.
-const MOST_SYMBOLS: usize = 4_000_000;
+/// Of larger files, and of those with more variables, it is not asked what these are called.
+const MOST_BYTES: u64 = 1 << 30;
+const MOST_SYMBOLS: usize = 500_000;
+
+/// Longer names are cut.
+const MOST_CHARACTERS: usize = 256;
 
 /// The names of locks, each found out once.
 #[derive(Debug, Default)]
@@ -64,23 +70,20 @@ impl LockNames {
 }
 
 fn name(tgid: u32, lock: u64, mappings: &[MapEvent], files: &mut HashMap<(u64, u64), Arc<Variables>>) -> String {
-    let holds = |mapping: &&MapEvent| lock.wrapping_sub(mapping.start) < mapping.bytes;
-    let Some(mapping) = mappings.iter().find(holds) else { return format!("{lock:#x}") };
+    // They are in the order of their addresses.
+    let at = mappings.partition_point(|mapping| mapping.start <= lock).checked_sub(1);
+    let holds = |at: &usize| lock.wrapping_sub(mappings[*at].start) < mappings[*at].bytes;
+    let Some(at) = at.filter(holds) else { return format!("{lock:#x}") };
+    let mapping = &mappings[at];
     let is_file = |mapping: &MapEvent| mapping.path.starts_with('/') && mapping.inode != 0;
     if mapping.path == "[heap]" || mapping.path.starts_with("[stack") {
         return format!("{lock:#x} ({})", mapping.path.trim_matches(['[', ']']));
     }
     // Variables that begin as zeros lie in memory without a file, behind what is mapped of theirs.
-    let mut file = mapping;
-    while file.path == ANONYMOUS
-        && let Some(before) = mappings.iter().find(|before| before.start + before.bytes == file.start)
-    {
-        file = before;
-        if !is_file(file) && file.path != ANONYMOUS {
-            break;
-        }
-    }
-    if !is_file(file) || (file.start != mapping.start && file.path == ANONYMOUS) {
+    let before = at.checked_sub(1).map(|at| &mappings[at]);
+    let before = before.filter(|before| mapping.path == ANONYMOUS && before.start + before.bytes == mapping.start);
+    let file = before.unwrap_or(mapping);
+    if !is_file(file) {
         return format!("{lock:#x} (memory)");
     }
     let variables = files.get(&(file.device, file.inode)).cloned().unwrap_or_else(|| {
@@ -111,8 +114,10 @@ fn name(tgid: u32, lock: u64, mappings: &[MapEvent], files: &mut HashMap<(u64, u
 struct Variables {
     /// Where its segments are, of those that are loaded: offset in the file, address, size in memory.
     segments: Vec<[u64; 3]>,
-    /// Address, size and name, in the order of their addresses.
-    symbols: Vec<(u64, u64, String)>,
+    /// Address, size, in the order of their addresses; and where the name is: whether among those of dynamic linking.
+    symbols: Vec<(u64, u64, SymbolIndex, bool)>,
+    /// The file, for the names.
+    file: Option<File>,
 }
 
 impl Variables {
@@ -120,25 +125,25 @@ impl Variables {
         let path = mapping.path.trim_end_matches(DELETED);
         let opened = open_regular(&proc::map_file(tgid, mapping))
             .or_else(|_| open_regular(Path::new(&format!("/proc/{tgid}/root{path}"))));
-        Self::read(&opened.ok()?)
+        let file = opened.ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() <= MOST_BYTES))?;
+        Some(Self { file: Some(file.try_clone().ok()?), ..Self::read(&file)? })
     }
 
     fn read(file: &File) -> Option<Self> {
         let cache = ReadCache::new(file);
         let elf = object::File::parse(&cache).ok()?;
         let segments = elf.segments().map(|segment| [segment.file_range().0, segment.address(), segment.size()]);
-        let mut symbols: Vec<(u64, u64, String)> = Vec::new();
-        for symbol in elf.symbols().chain(elf.dynamic_symbols()).take(MOST_SYMBOLS) {
-            if symbol.kind() == SymbolKind::Data
-                && symbol.is_definition()
-                && let Ok(name) = symbol.name()
-            {
-                symbols.push((symbol.address(), symbol.size().max(1), name.to_owned()));
-            }
-        }
-        symbols.sort_unstable();
+        let own = elf.symbols().map(|symbol| (symbol, false));
+        let variables = own.chain(elf.dynamic_symbols().map(|symbol| (symbol, true)));
+        let variables = variables.filter(|(symbol, _)| symbol.kind() == SymbolKind::Data && symbol.is_definition());
+        let place = |(symbol, dynamic): (object::Symbol<'_, '_, _>, bool)| {
+            (symbol.address(), symbol.size().max(1), symbol.index(), dynamic)
+        };
+        let mut symbols: Vec<(u64, u64, SymbolIndex, bool)> = variables.map(place).take(MOST_SYMBOLS).collect();
+        // Of several at one address the largest.
+        symbols.sort_by_key(|(address, size, ..)| (*address, Reverse(*size)));
         symbols.dedup_by_key(|(address, ..)| *address);
-        Some(Self { segments: segments.collect(), symbols })
+        Some(Self { segments: segments.collect(), symbols, file: None })
     }
 
     /// The address in the file of what lies here, of which this part is mapped.
@@ -156,8 +161,16 @@ impl Variables {
     /// The variable at an address, and how far in it that is.
     fn at(&self, address: u64) -> Option<(String, u64)> {
         let before = self.symbols.partition_point(|(begin, ..)| *begin <= address);
-        let (begin, size, name) = self.symbols.get(before.checked_sub(1)?)?;
-        (address - begin < *size).then(|| (demangled(name), address - begin))
+        let (begin, size, index, dynamic) = self.symbols.get(before.checked_sub(1)?)?;
+        if address - begin >= *size {
+            return None;
+        }
+        let cache = ReadCache::new(self.file.as_ref()?);
+        let elf = object::File::parse(&cache).ok()?;
+        let table = if *dynamic { elf.dynamic_symbol_table() } else { elf.symbol_table() };
+        let symbol = table?.symbol_by_index(*index).ok()?;
+        let name: String = demangled(symbol.name().ok()?).chars().take(MOST_CHARACTERS).collect();
+        Some((name, address - begin))
     }
 }
 

@@ -10,7 +10,7 @@ use perf_ebpf::lock::LockSum;
 use super::{Module, Tasks};
 use crate::{
     collect::target::comm_text,
-    drain::{HeldUp, LockPlace, RawWindow},
+    drain::{HeldUp, LockPlace, OF_PROCESS, RawWindow},
     host::proc,
 };
 
@@ -24,6 +24,8 @@ pub struct LocatedLocks {
     /// Threads of which each waits for a lock that the next one has, and the last one for one of the first's; with the names of
     /// threads and of locks.
     pub deadlocks: Vec<Vec<(HeldUp, String, String)>>,
+    /// Threads that have waited for a while and still do; for who looks on, and not stored.
+    pub held_up: Vec<(HeldUp, String, String)>,
 }
 
 /// What stands for a lock in stacks, and for who has it, if that is known.
@@ -31,7 +33,7 @@ pub struct LocatedLocks {
 pub(super) struct PlacedLock {
     /// The lock, and its address.
     pub(super) lock: (Arc<Module>, u64),
-    /// Who has it: the thread, and how the lock is waited for, as [`owner_address`] puts them.
+    /// Who has it: the thread, and how the lock is waited for, as [`owner_address`] puts them; of who had it, the lock's process.
     pub(super) owner: Option<(Arc<Module>, u64)>,
 }
 
@@ -56,11 +58,14 @@ impl Tasks {
         let place = |place: &LockPlace| {
             let name = self.lock_names.name(place.tgid, place.lock);
             let lock = (self.modules.lock(&name), place.lock);
+            // Who had it may be of another process than who waited.
+            let of_process = (place.how == OF_PROCESS)
+                .then(|| (self.modules.lock(&format!("of process {}", place.tgid)), u64::from(place.tgid)));
             let owner = (place.owner != 0).then(|| {
                 let comm = names.entry(place.owner).or_insert_with(|| thread_name(place.owner));
                 (self.modules.lock(&format!("{HELD_BY}{comm} ({})", place.owner)), owner_address(place))
             });
-            PlacedLock { lock, owner }
+            PlacedLock { lock, owner: of_process.or(owner) }
         };
         places.map(place).collect()
     }
@@ -73,10 +78,11 @@ impl Tasks {
         let sums = locks.sums.iter().map(|(key, sum)| ((key.tgid, key.lock), name(key.tgid, key.lock), *sum)).collect();
         let mut told = |thread: &HeldUp| (*thread, comm_text(&thread.comm), name(thread.tgid, thread.lock));
         let deadlocks = locks.deadlocks.iter().map(|cycle| cycle.iter().map(&mut told).collect()).collect();
+        let held_up = locks.held_up.iter().map(&mut told).collect();
         self.lock_names.end_window();
         let tgids: HashSet<u32> = locks.sums.iter().map(|(key, _)| key.tgid).collect();
         let processes = tgids.into_iter().map(|tgid| (tgid, self.process_name(tgid, window.end_ns))).collect();
-        Some(LocatedLocks { sums, processes, deadlocks })
+        Some(LocatedLocks { sums, processes, deadlocks, held_up })
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    drain::HeldUp,
     profile::Lengths,
     report::human::{bytes, duration, line, percent, shorten, shorten_path, thousands},
     symbolize::{call_label, operation_label},
@@ -17,6 +18,8 @@ use crate::{
 const CALLS: usize = 20;
 /// Requests to disks.
 const REQUESTS: usize = 5;
+/// Locks at which threads have waited for a while.
+const STUCK: usize = 10;
 /// The width of a call with its file, which ends lines.
 const CALL: usize = 40;
 
@@ -81,6 +84,20 @@ fn table_of_locks(window: &LocatedWindow, locks: &LocatedLocks) -> String {
     }
     if rows.len() > CALLS {
         let _ = writeln!(out, "          and {} more", rows.len() - CALLS);
+    }
+    let mut stuck: Vec<(&HeldUp, &str, usize)> = Vec::new();
+    for (thread, _, lock) in &locks.held_up {
+        match stuck.iter_mut().find(|(first, ..)| (first.tgid, first.lock) == (thread.tgid, thread.lock)) {
+            Some((.., count)) => *count += 1,
+            None => stuck.push((thread, lock, 1)),
+        }
+    }
+    for (first, lock, count) in stuck.iter().take(STUCK) {
+        let (waits, since) = (if *count == 1 { "waits" } else { "wait" }, window.end_ns.saturating_sub(first.since_ns));
+        let whose = locks.processes.get(&first.tgid).map_or(String::new(), |process| format!(" of {process}"));
+        let threads = if *count == 1 { "1 thread".into() } else { format!("{count} threads") };
+        let told = format!("{:>9}  {threads}{whose} ({}) still {waits} at {lock}", duration(since), first.tgid);
+        let _ = writeln!(out, "{}", shorten(&line(&told), 100));
     }
     for cycle in &locks.deadlocks {
         let threads: Vec<String> = cycle.iter().map(|(thread, comm, _)| format!("{comm} ({})", thread.tid)).collect();
@@ -150,25 +167,25 @@ mod tests {
     use perf_ebpf::{block::FileKey, file_calls::FileCalls, histogram, lock::LockSum};
 
     use super::*;
-    use crate::{
-        drain::HeldUp,
-        task::{FileText, LocatedFileCalls},
-    };
+    use crate::task::{FileText, LocatedFileCalls};
 
     #[test]
     fn locks_are_told_with_who_is_stuck() {
         let mut waits = histogram::Lengths { count: 4, total_ns: 4_000, max_ns: 1_000, ..histogram::Lengths::NONE };
         waits.buckets[histogram::bucket(1_000)] = 4;
         let sum = LockSum { waits, most_waiting: 3, ..LockSum::NONE };
-        let held_up = |tid| HeldUp { tgid: 7, tid, comm: [0; 16], lock: 1, since_ns: 0 };
+        let held_up = |tid| HeldUp { tgid: 7, tid, comm: [0; 16], lock: 1, since_ns: 0, owner: 0, how: 0 };
+        let stuck = |tid, lock| (HeldUp { lock, ..held_up(tid) }, "a".to_owned(), format!("lock {lock}"));
         let locks = LocatedLocks {
             sums: (0..30).map(|at| ((7, at), format!("a_very_long_name_of_a_lock_{at} in server"), sum)).collect(),
             processes: HashMap::from([(7, "server".to_owned())]),
+            held_up: [(8, 2), (9, 2), (10, 3)].map(|(tid, lock)| stuck(tid, lock)).to_vec(),
             deadlocks: vec![[8, 9].map(|tid| (held_up(tid), "a\u{1b}".to_owned(), "lock".to_owned())).to_vec()],
         };
         let window = LocatedWindow { end_ns: 2_000_000_000, locks: Some(locks), ..LocatedWindow::default() };
         let told = table(&window);
         assert!(told.contains("   4.0 us         2 ") && told.contains("and 10 more"), "{told}");
+        assert!(told.contains("    2.0 s  2 threads of server (7) still wait at lock 2\n"), "{told}");
         assert!(told.contains("in a deadlock: a") && told.contains("(9)"), "{told}");
         for line in told.lines() {
             assert!(line.chars().count() <= 100 && !line.chars().any(char::is_control), "{line}");

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{super::places::label_of, KnownWaits};
 use crate::{
     collect::EventKind,
-    profile::{Deadlocked, LockKind, LockWait, Profile},
+    profile::{Deadlocked, LockWait, Profile},
 };
 
 /// Threads each of which waits for a lock that the next one has, and the last one for one that the first has.
@@ -58,7 +58,7 @@ pub(super) fn deadlocks(profile: &Profile, known: &KnownWaits<'_>) -> Vec<Deadlo
     let told = |cycle: &Vec<Deadlocked>| {
         let threads = cycle.iter().map(|thread| {
             let (wait, _) = waits.get(&(thread.tid, thread.address))?;
-            (wait.tells_owner || wait.kind == LockKind::RwLock).then(|| DeadlockedReport {
+            wait.tells_owner_at(thread.how).then(|| DeadlockedReport {
                 tgid: thread.tgid,
                 tid: thread.tid,
                 comm: thread.comm.clone(),

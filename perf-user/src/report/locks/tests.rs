@@ -30,6 +30,7 @@ const WAKER: Place = ("woken by b (2)", "woken by b (2)", FrameKind::Waker, 0);
 const FSYNC: Place = ("fsync", "/lib/libc.so.6", FrameKind::User, 0);
 const DISK: Place = ("disk", "[scheduler]", FrameKind::Wait, 1);
 const RAN: Place = ("running", "[scheduler]", FrameKind::Wait, 2);
+const PROCESS: Place = ("of process 1", "of process 1", FrameKind::Wait, 1);
 const OTHER: Place = ("other in server", "other in server", FrameKind::Wait, 0x2000);
 const TIMER: Place = ("hrtimer_wakeup", "[kernel]", FrameKind::Kernel, 0);
 
@@ -79,7 +80,7 @@ fn who_has_a_lock_is_believed_where_such_a_lock_says_so() {
 
 #[test]
 fn holders_are_told_with_what_they_did() {
-    let held = [(vec![MAIN, FSYNC, DISK, LOCK], 700), (vec![MAIN, SERVE, RAN, LOCK], 300)];
+    let held = [(vec![MAIN, FSYNC, DISK, LOCK, PROCESS], 700), (vec![MAIN, SERVE, RAN, LOCK, PROCESS], 300)];
     for (made, inferred) in [(MUTEX, false), (RUST, true)] {
         let report = report_of(&[(vec![MAIN, SERVE, made, FUTEX, LOCK, WAKER], 1_000)], &held);
         let told: Vec<_> = report.locks[0].holders.iter().collect();
@@ -118,7 +119,7 @@ fn waits_are_for_locks_by_kind_and_signs_are_none() {
     let first = &report.locks[0];
     assert_eq!((first.timeout_ns, first.waiters.len()), (100, 2));
     assert_eq!((report.no_locks[0].why.as_str(), report.no_locks[0].value), ("condition variable", 5_000));
-    assert_eq!(report.waited, (850, 1));
+    assert_eq!(report.waited, (850, 1, 0));
 }
 
 #[test]
@@ -129,8 +130,15 @@ fn the_text_fits_and_tells_deadlocks_first() {
     let sum = Lock { waits, handed_on: 990, contended_ns: 2_900_000_000, holds: 7, hold_ns: 70_000, ..Lock::default() };
     profile.locks.sums.insert((1, 0x1000), sum);
     profile.recording.duration_ns = 3_000_000_000;
-    let thread =
-        |tid| Deadlocked { tgid: 1, tid, comm: "a".into(), address: 0x1000, lock: "b".repeat(60), since_ns: 5 };
+    let thread = |tid| Deadlocked {
+        tgid: 1,
+        tid,
+        comm: "a".into(),
+        address: 0x1000,
+        lock: "b".repeat(60),
+        how: how(0, OwnerAt::Mutex as u32),
+        since_ns: 5,
+    };
     profile.locks.deadlocks = vec![vec![thread(1), thread(1)], vec![thread(1), thread(9)]];
     let report = locks(&profile, &[], &ReportOptions { top: None }).unwrap();
     assert_eq!(report.deadlocks.len(), 1, "of the other nothing is known: it may be no lock");
@@ -156,6 +164,8 @@ fn the_text_fits_and_tells_deadlocks_first() {
 fn what_a_free_lock_would_gain_has_a_bound() {
     let mut profile = profile(&[(vec![MAIN, MUTEX, FUTEX, LOCK, WAKER], 800)], &[]);
     profile.recording.cpus = 2;
+    let waits = Lengths { count: 1, ..Lengths::default() };
+    profile.locks.sums.insert((1, 0x1000), Lock { waits, ..Lock::default() });
     let thread = |tid, running_ns| ThreadTimes { tgid: 1, tid, wall_ns: 1_000, running_ns, ..ThreadTimes::default() };
     let of = |threads: &[ThreadTimes]| {
         locks(&profile, threads, &ReportOptions { top: None }).unwrap().locks[0].speedup_at_most

@@ -83,7 +83,7 @@ impl Display for Report {
         if let Some(calls) = &self.calls {
             calls.write(f)?;
         }
-        if self.series.is_empty() && self.threads.is_empty() && self.wakes.is_empty() {
+        if self.series.is_empty() && self.threads.is_empty() && self.wakes.is_empty() && self.locks.is_none() {
             writeln!(f, "\nThe recording holds no events.")?;
         }
         writeln!(f)?;
