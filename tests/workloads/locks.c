@@ -11,15 +11,20 @@
 //   cycle2:    two threads of which each waits for the lock that the other has; cycle3: three
 //   timed:     one thread has the lock all the time, another gives up after 20 ms, again and again; two more want one another's for
 //              200 ms each, and go on
+//   pingpong, contended, uncontended: for measuring what it costs, as many `rounds` as there is time for: two threads on one CPU that
+//              wake one another by a futex, four that always want one mutex, four that each have one of their own
 //   signs:     threads that wait for no lock: at a barrier, and for the end of others
 // The threads' own sums, by their clock, are `waits COUNT` and `waited_ns NS`, of calls that took longer than 100 us.
 #include "work.h"
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -227,6 +232,47 @@ static void *wants_another(void *argument) {
     return NULL;
 }
 
+static int turn;
+static long long rounds;
+
+static void take_turns(int own) {
+    long long done = 0;
+    for (; going(); done++) {
+        while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) != own && going()) {
+            struct timespec a_while = {0, 100000000};
+            syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, !own, &a_while, NULL, 0);
+        }
+        __atomic_store_n(&turn, !own, __ATOMIC_RELEASE);
+        syscall(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+    __atomic_add_fetch(&rounds, done, __ATOMIC_RELAXED);
+}
+
+static void *takes_turns(void *argument) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    sched_setaffinity(0, sizeof one, &one);
+    take_turns((int)(long)argument);
+    return NULL;
+}
+
+static void *locks_and_unlocks(void *argument) {
+    pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER, *lock = argument ? argument : &own;
+    long long done = 0;
+    while (going())
+        for (int times = 0; times < 1000; times++, done++) {
+            pthread_mutex_lock(lock);
+            for (volatile int step = 0; step < 100; step++)
+                ;
+            pthread_mutex_unlock(lock);
+            for (volatile int step = 0; step < 100; step++)
+                ;
+        }
+    __atomic_add_fetch(&rounds, done, __ATOMIC_RELAXED);
+    return NULL;
+}
+
 static pthread_barrier_t every_time;
 
 static void *meets(void *argument) {
@@ -311,6 +357,17 @@ int main(int argc, char **argv) {
             nap(50000);
         return finish();
     }
+    if (!strcmp(kind, "pingpong"))
+        run(takes_turns, 2, NULL);
+    if (strstr(kind, "contended")) {
+        pthread_t threads[4];
+        for (int at = 0; at < 4; at++)
+            pthread_create(&threads[at], NULL, locks_and_unlocks, strcmp(kind, "contended") ? NULL : &hot_lock);
+        for (int at = 0; at < 4; at++)
+            pthread_join(threads[at], NULL);
+    }
+    if (rounds)
+        note("rounds %lld", rounds);
     if (!strcmp(kind, "timed")) {
         pthread_t threads[4];
         void *(*each[])(void *) = {has_it_all_the_time, gives_up, wants_another, wants_another};

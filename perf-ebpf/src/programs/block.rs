@@ -247,7 +247,7 @@ fn keep(
     entry: impl FnOnce() -> Entry,
     argument: impl FnOnce() -> u64,
 ) -> Option<()> {
-    let Entry { system_call, place, .. } = entry();
+    let Entry { system_call, place } = entry();
     block_open(request, pid_tgid, system_call, argument(), generation);
     // SAFETY: this CPU's, and it is claimed.
     let open = unsafe { &mut *OPENING.get_ptr_mut(0)? };

@@ -20,9 +20,11 @@ use perf_ebpf::{
     sched::{AtLock, State, TASK_INTERRUPTIBLE, Thread},
 };
 
+#[cfg(bpf_target_arch = "x86_64")]
+use super::system_call::arguments_by_helper;
 use super::{
     counters::{count, counters, generation},
-    system_call::Entry,
+    system_call::arguments_by_offset,
     target::exec_count,
     threads::{THREADS, known},
 };
@@ -57,22 +59,57 @@ pub(super) fn is_wait(state: u32, system_call: u32) -> bool {
     LOCKS.load() != 0 && state & TASK_INTERRUPTIBLE != 0 && is_futex(system_call)
 }
 
-/// The thread waits at a lock, in a system call with these first two arguments.
-#[inline(always)]
-pub(super) fn waits(tid: u32, system_call: u32, [second, first]: [u64; 2]) {
-    lock_waits(tid, first, second, system_call);
+/// The thread of this id, which runs, waits at a lock: at which, its system call tells.
+pub(super) type Waits = extern "C" fn(u32) -> i64;
+
+/// Who runs has woken the thread of this id, which waited at a lock: as a waker of this id, at this time.
+pub(super) type Wakes = extern "C" fn(u32, u64, u64) -> i64;
+
+/// Functions of their own, of numbers alone, so that verifiers look at each once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn lock_waits_by_offset(tid: u32) -> i64 {
+    waits(tid, arguments_by_offset())
 }
 
-/// The thread was woken, if it waited at a lock: by this thread, which came into the kernel so, and is a waker of this id.
+/// The same, for kernels with `bpf_task_pt_regs` (5.15).
+#[cfg(bpf_target_arch = "x86_64")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn lock_waits_by_helper(tid: u32) -> i64 {
+    waits(tid, arguments_by_helper())
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn lock_wakes_by_offset(tid: u32, id: u64, now_ns: u64) -> i64 {
+    wakes_from(tid, arguments_by_offset(), id, now_ns)
+}
+
+/// The same, for kernels with `bpf_task_pt_regs`.
+#[cfg(bpf_target_arch = "x86_64")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn lock_wakes_by_helper(tid: u32, id: u64, now_ns: u64) -> i64 {
+    wakes_from(tid, arguments_by_helper(), id, now_ns)
+}
+
 #[inline(always)]
-pub(super) fn woken(thread: &Thread, pid_tgid: u64, from: &Entry, id: u64, now_ns: u64) {
-    if thread.at_lock == AtLock::Waits as u32 {
-        // What else ends such a wait: a timeout, or a signal.
-        let elsewhere = (pid_tgid >> 32) as u32 != thread.wait.key.tgid;
-        let is_wake = wakes(from.system_call, from.arguments, thread.wait.lock, elsewhere);
-        let tid = if is_wake { pid_tgid as u32 } else { 0 };
-        lock_woken(thread.wait.key.tid, tid, id, now_ns);
-    }
+fn wakes_from(tid: u32, [second, first, call]: [u64; 3], id: u64, now_ns: u64) -> i64 {
+    let Some(thread) = THREADS.get_ptr(&tid) else { return 1 };
+    // SAFETY: only read.
+    let wait = unsafe { &(*thread).wait };
+    let pid_tgid = bpf_get_current_pid_tgid();
+    // What else ends such a wait: a timeout, or a signal.
+    let elsewhere = (pid_tgid >> 32) as u32 != wait.key.tgid;
+    let is_wake = wakes(call as u32, [second, first], wait.lock, elsewhere);
+    lock_woken(tid, if is_wake { pid_tgid as u32 } else { 0 }, id, now_ns)
+}
+
+/// Whether the thread waits at a lock.
+#[inline(always)]
+pub(super) fn is_at_lock(thread: &Thread) -> bool {
+    thread.at_lock == AtLock::Waits as u32
 }
 
 /// The thread came to run, if it had waited at a lock.
@@ -88,14 +125,12 @@ fn key(thread: &Thread) -> LockKey {
     LockKey { tgid: key.tgid, exec_count: key.exec_count, lock: thread.wait.lock }
 }
 
-/// Functions of their own, of numbers alone, so that verifiers look at each once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lock_waits(tid: u32, first: u64, second: u64, system_call: u32) -> i64 {
+#[inline(always)]
+fn waits(tid: u32, [second, first, call]: [u64; 3]) -> i64 {
     let Some(thread) = THREADS.get_ptr_mut(&tid) else { return 1 };
     // SAFETY: see `threads::change`, which has begun.
     let thread = unsafe { &mut *thread };
-    let (lock, operation) = match system_call {
+    let (lock, operation) = match call as u32 {
         FUTEX => (first, second as u32),
         // An array of what is waited for, of which the first stands for all; its second word is the address.
         // SAFETY: the helper fails rather than faults.
@@ -184,7 +219,7 @@ extern "C" fn lock_woken(tid: u32, waker: u32, id: u64, now_ns: u64) -> i64 {
     thread.at_lock = if waker == 0 { AtLock::GaveUp as u32 } else { AtLock::Woken as u32 };
     let (key, generation) = (key(thread), generation());
     let Some(state) = LOCK_STATES.get_ptr_mut(&key) else { return 1 };
-    // SAFETY: of the map, and as in `lock_waits`.
+    // SAFETY: of the map, and as in `waits`.
     let state = unsafe { &mut *state };
     if state.born_ns != thread.lock_born_ns {
         return 1;

@@ -83,14 +83,15 @@ static SCHED_MEMORY: PerCpuArray<PastThread> = PerCpuArray::with_max_entries(1, 
 /// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next[, unsigned int prev_state])`; runs in `prev`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset)
+    switch(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset, locks::lock_waits_by_offset)
 }
 
 /// The same, with user stacks walked by tables, with Python frames and system calls: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(super) fn sched_walk(ctx: RawTracePointContext) -> i32 {
-    switch(&ctx, |ctx, memory| super::place::stacks_by_tables(ctx, memory), super::system_call::by_helper)
+    let take = |ctx, memory| super::place::stacks_by_tables(ctx, memory);
+    switch(&ctx, take, super::system_call::by_helper, locks::lock_waits_by_helper)
 }
 
 /// `sched_wakeup_new(struct task_struct *p)`; runs in the thread that has made `p`.
@@ -133,6 +134,7 @@ fn switch(
     ctx: &RawTracePointContext,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
+    waits: locks::Waits,
 ) -> i32 {
     // Before anything is looked up: on a CPU that was idle that takes microseconds, which are the next thread's.
     let now_ns = now();
@@ -191,7 +193,7 @@ fn switch(
     let entry = entry();
     // Before stacks are taken, too: whoever has it may let go of it meanwhile.
     if locks::is_wait(state, entry.system_call) {
-        locks::waits(tid, entry.system_call, entry.arguments);
+        waits(tid);
     }
     // For how long it has to wait for a CPU does not hang on where it was when that was taken from it.
     let is_preempted = state == 0 && entry.system_call == INTERRUPTED;

@@ -16,13 +16,11 @@ pub(super) struct Entry {
     /// A number made of the call, and of where its user code and its user stack were: calls by different ways have different
     /// ones, as far as they have stacks of different depth. 0 where that is not known.
     pub(super) place: u64,
-    /// Its second argument, and its first.
-    pub(super) arguments: [u64; 2],
 }
 
 impl Entry {
     /// Of which nothing is known.
-    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, place: 0, arguments: [0; 2] };
+    pub(super) const UNKNOWN: Self = Self { system_call: NO_SYSTEM_CALL, place: 0 };
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -103,6 +101,27 @@ mod x86_64 {
         first_argument(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs)
     }
 
+    /// The second and the first argument of the call that the running thread is in, and its number; zeros if they cannot be read.
+    #[inline(always)]
+    pub(in super::super) fn arguments_by_offset() -> [u64; 3] {
+        // SAFETY: takes no pointer.
+        let task = unsafe { bpf_get_current_task() } as *const c_void;
+        at_the_end_of_the_stack(task).map_or([0; 3], first_arguments)
+    }
+
+    /// The same, for kernels with `bpf_task_pt_regs`.
+    #[inline(always)]
+    pub(in super::super) fn arguments_by_helper() -> [u64; 3] {
+        // SAFETY: the task is the running one.
+        first_arguments(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs)
+    }
+
+    #[inline(always)]
+    fn first_arguments(registers: *const pt_regs) -> [u64; 3] {
+        // SAFETY: the helper fails rather than faults; they lie one behind another.
+        unsafe { bpf_probe_read_kernel((&raw const (*registers).rsi).cast()) }.unwrap_or([0; 3])
+    }
+
     #[inline(always)]
     fn first_argument(registers: *const pt_regs) -> u64 {
         // SAFETY: the helper fails rather than faults.
@@ -113,15 +132,14 @@ mod x86_64 {
     /// None: the helper fails rather than faults.
     #[inline(always)]
     unsafe fn entry(registers: *const pt_regs) -> Entry {
-        // The first two arguments lie before the number; behind it the instruction pointer, the code segment, the flags and the
-        // stack pointer.
-        let mut words = [0_u64; 7];
+        // The instruction pointer, the code segment, the flags and the stack pointer lie behind the number.
+        let mut words = [0_u64; 5];
         // SAFETY: as above. Not through what returns the words: there is no room for two of them.
         let failed = unsafe {
-            let from = (&raw const (*registers).rsi).cast();
+            let from = (&raw const (*registers).orig_rax).cast();
             bpf_probe_read_kernel_into((&raw mut words).cast(), size_of_val(&words) as u32, from)
         };
-        let [second, first, number, ip, code_segment, _, sp] = words;
+        let [number, ip, code_segment, _, sp] = words;
         // The kernel's own threads have not come from anywhere.
         if failed != 0 || code_segment & 3 != 3 {
             return Entry::UNKNOWN;
@@ -131,12 +149,15 @@ mod x86_64 {
         if system_call != INTERRUPTED && number >= u64::from(NO_SYSTEM_CALL) {
             return Entry::UNKNOWN;
         }
-        Entry { system_call, place: mix(mix(number, ip), sp), arguments: [second, first] }
+        Entry { system_call, place: mix(mix(number, ip), sp) }
     }
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
-pub(super) use x86_64::{argument_by_helper, argument_by_offset, by_helper, by_offset, frame_pointer_of};
+pub(super) use x86_64::{
+    argument_by_helper, argument_by_offset, arguments_by_helper, arguments_by_offset, by_helper, by_offset,
+    frame_pointer_of,
+};
 
 /// What stands for none: where the registers are is not known of this architecture.
 #[cfg(not(bpf_target_arch = "x86_64"))]
@@ -158,4 +179,11 @@ pub(super) fn frame_pointer_of(_task: *const core::ffi::c_void) -> Option<u64> {
 #[inline(always)]
 pub(super) fn argument_by_offset() -> u64 {
     0
+}
+
+/// As [`by_offset`].
+#[cfg(not(bpf_target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn arguments_by_offset() -> [u64; 3] {
+    [0; 3]
 }

@@ -45,14 +45,15 @@ static WAKER_MEMORY: PerCpuArray<Waker> = PerCpuArray::with_max_entries(1, 0);
 /// `sched_waking(struct task_struct *p)`: something wakes `p`, which is blocked.
 #[raw_tracepoint(tracepoint = "sched_waking")]
 pub(super) fn sched_waking(ctx: RawTracePointContext) -> i32 {
-    waking(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset)
+    waking(&ctx, |ctx, memory| stacks_by_pointers(ctx, memory), by_offset, locks::lock_wakes_by_offset)
 }
 
 /// The same, with user stacks walked by tables and with Python frames: for kernels with `bpf_loop` (5.17).
 #[cfg(bpf_target_arch = "x86_64")]
 #[raw_tracepoint(tracepoint = "sched_waking")]
 pub(super) fn sched_waking_walk(ctx: RawTracePointContext) -> i32 {
-    waking(&ctx, |ctx, memory| super::place::stacks_by_tables(ctx, memory), super::system_call::by_helper)
+    let take = |ctx, memory| super::place::stacks_by_tables(ctx, memory);
+    waking(&ctx, take, super::system_call::by_helper, locks::lock_wakes_by_helper)
 }
 
 #[inline(always)]
@@ -60,6 +61,7 @@ fn waking(
     ctx: &RawTracePointContext,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
     entry: impl FnOnce() -> Entry,
+    wakes: locks::Wakes,
 ) -> i32 {
     let tid = read_u32(ctx.arg(0), TASK_PID_OFFSET.load());
     let Some(thread) = known(tid) else { return 0 };
@@ -74,8 +76,10 @@ fn waking(
     if WAKERS.load() != 0 {
         let pid_tgid = bpf_get_current_pid_tgid();
         let from = if pid_tgid as u32 == 0 { Entry::UNKNOWN } else { entry() };
-        (waker, off_ns) = waker_of(ctx, thread.off_ns, now_ns, pid_tgid, &from, take).unwrap_or((0, 0));
-        locks::woken(thread, pid_tgid, &from, waker, now_ns);
+        (waker, off_ns) = waker_of(ctx, thread.off_ns, now_ns, pid_tgid, from, take).unwrap_or((0, 0));
+        if locks::is_at_lock(thread) {
+            wakes(read_u32(ctx.arg(0), TASK_PID_OFFSET.load()), waker, now_ns);
+        }
     }
     change(thread, |thread| {
         (thread.wait.waker, thread.waker_off_ns) = (waker, off_ns);
@@ -93,7 +97,7 @@ fn waker_of(
     off_ns: u64,
     now_ns: u64,
     pid_tgid: u64,
-    from: &Entry,
+    from: Entry,
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
 ) -> Option<(u64, u64)> {
     let generation = generation();

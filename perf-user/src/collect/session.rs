@@ -191,9 +191,7 @@ impl Session {
     pub fn attach(&mut self, host: &Host) -> Result<Option<AttachError>, AttachError> {
         self.timing = Some(Timing::start(|| counted(&self.bpf), sys::monotonic_ns()));
         self.calls.iter_mut().try_for_each(|calls| calls.attach(&mut self.bpf))?;
-        if let Some(block) = &mut self.block {
-            block.attach(&mut self.bpf)?;
-        }
+        self.block.iter_mut().try_for_each(|block| block.attach(&mut self.bpf))?;
         if let Some(file_calls) = &mut self.file_calls {
             file_calls.attach(&mut self.bpf)?;
         }
