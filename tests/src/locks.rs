@@ -83,15 +83,6 @@ pub struct Deadlocked {
     pub waits_for: String,
 }
 
-/// Waits at futexes that are for no lock.
-#[derive(Debug, Deserialize)]
-pub struct NoLock {
-    /// What for.
-    pub why: String,
-    /// For how long.
-    pub value: u64,
-}
-
 impl Lock {
     /// The time for which holders are known that pass a check.
     #[must_use]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Block, Calls, Deadlock, FileCalls, Lock, NoLock, PageFaults, RunQueue};
+use crate::{Block, Calls, Deadlock, FileCalls, Lock, PageFaults, RunQueue};
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Report {
     pub locks: Vec<Lock>,
     /// What threads wait for that is no lock.
     #[serde(default)]
-    pub no_locks: Vec<NoLock>,
+    pub no_locks: Vec<Wait>,
     /// Threads that wait for one another.
     #[serde(default)]
     pub deadlocks: Vec<Deadlock>,

@@ -4,13 +4,22 @@
 
 use tests::{Doctor, Lab, Lock, Program, Python, Recording, in_guest, perfprobe};
 
-fn record(lab: &Lab, kind: &[&str]) -> Option<Recording> {
+/// A recording of a program with its locks, where stacks can be followed through the libraries that make these.
+fn record_program(lab: &Lab, program: &Program, arguments: &[&str]) -> Option<Recording> {
     if !Doctor::walks_by_tables(lab) {
         Lab::leave_out("this kernel cannot walk stacks by tables");
         return None;
     }
-    let arguments = [&["2"], kind].concat();
-    Some(lab.record().frequency(99).option("--event", "+locks").command(&Program::c("locks.c"), &arguments).run())
+    Some(lab.record().frequency(99).option("--event", "+locks").command(program, arguments).run())
+}
+
+fn record(lab: &Lab, kind: &[&str]) -> Option<Recording> {
+    record_program(lab, &Program::c("locks.c"), &[&["2"], kind].concat())
+}
+
+/// How long threads waited for something that is no lock.
+fn waited_for(recording: &Recording, why: &str) -> u64 {
+    recording.report.no_locks.iter().find(|wait| wait.why == why).map_or(0, |wait| wait.value)
 }
 
 /// The lock for which threads waited longest.
@@ -108,8 +117,7 @@ fn who_waits_for_signs_waits_for_no_lock() {
         let locked_ns: u64 = recording.report.locks.iter().map(|lock| lock.wait_ns).sum();
         assert!(locked_ns < 50_000_000, "{:#?}", recording.report.locks);
         for why in whys {
-            let told = recording.report.no_locks.iter().find(|wait| wait.why == *why);
-            assert!(told.is_some_and(|wait| wait.value > 200_000_000), "{why}: {:?}", recording.report.no_locks);
+            assert!(waited_for(&recording, why) > 200_000_000, "{why}: {:?}", recording.report.no_locks);
         }
     }
 }
@@ -180,11 +188,8 @@ fn assert_deadlock(lab: &Lab, recording: &Recording, threads: usize) {
 #[test]
 fn locks_of_rusts_standard_library_are_told() {
     let Some(lab) = Lab::open() else { return };
-    if !Doctor::walks_by_tables(&lab) {
-        return Lab::leave_out("this kernel cannot walk stacks by tables");
-    }
     let program = Program::rust("stdlocks.rs", "stdlocks", &[]);
-    let recording = lab.record().frequency(99).option("--event", "+locks").command(&program, &["2"]).run();
+    let Some(recording) = record_program(&lab, &program, &["2"]) else { return };
     let lock = first(&recording);
     assert!(lock.name.contains("CACHE") && lock.kind == "mutex", "{lock:?}");
     assert_waited(&recording, lock);
@@ -197,40 +202,32 @@ fn locks_of_rusts_standard_library_are_told() {
         "{book:?}"
     );
     for why in ["condition variable", "parked"] {
-        let told = recording.report.no_locks.iter().find(|wait| wait.why == why);
-        assert!(told.is_some_and(|wait| wait.value > 1_000_000_000), "{why}: {:?}", recording.report.no_locks);
+        assert!(waited_for(&recording, why) > 1_000_000_000, "{why}: {:?}", recording.report.no_locks);
     }
 }
 
 #[test]
 fn threads_of_go_without_work_wait_for_no_lock() {
     let Some(lab) = Lab::open_with(&["go"]) else { return };
-    if !Doctor::walks_by_tables(&lab) {
-        return Lab::leave_out("this kernel cannot walk stacks by tables");
-    }
     let program = Program::go("gosplit.go", "gosplit_locks", &[]);
-    let recording = lab.record().frequency(99).option("--event", "+locks").command(&program, &["2"]).run();
+    let Some(recording) = record_program(&lab, &program, &["2"]) else { return };
     let locked_ns: u64 = recording.report.locks.iter().map(|lock| lock.wait_ns).sum();
     assert!(locked_ns < 50_000_000, "{:#?}", recording.report.locks);
-    let idle = recording.report.no_locks.iter().find(|wait| wait.why == "idle: no work");
-    assert!(idle.is_some_and(|wait| wait.value > 1_000_000_000), "{:?}", recording.report.no_locks);
+    assert!(waited_for(&recording, "idle: no work") > 1_000_000_000, "{:?}", recording.report.no_locks);
 }
 
 #[test]
 fn pythons_global_lock_has_its_name() {
     let Some(lab) = Lab::open() else { return };
-    if !Doctor::walks_by_tables(&lab) {
-        return Lab::leave_out("this kernel cannot walk stacks by tables");
-    }
     for Python { version, program } in Python::all() {
-        let recording = lab.record().frequency(99).option("--event", "+locks");
-        let recording = recording.command(&program, &Python::arguments("gil", "2")).run();
+        let arguments = Python::arguments("gil", "2");
+        let Some(recording) = record_program(&lab, &program, &arguments) else { return };
         let lock = first(&recording);
         assert_eq!(lock.kind, "GIL", "{version}: {:#?}", recording.report.locks);
         // Three threads run in turn, each for a third of two seconds; on a busy machine they wait for a CPU, too.
         assert!(lock.wait_ns > 1_000_000_000 && lock.wait_ns < 4_500_000_000, "{version}: {} ns", lock.wait_ns);
-        let joined = recording.report.no_locks.iter().find(|wait| wait.why == "end of a thread");
-        assert!(joined.is_some_and(|wait| wait.value > 1_000_000_000), "{version}: {:?}", recording.report.no_locks);
+        let joined_ns = waited_for(&recording, "end of a thread");
+        assert!(joined_ns > 1_000_000_000, "{version}: {:?}", recording.report.no_locks);
         // Who gives up, as Python's threads do every 5 ms, comes back to another futex of it at times, of which nobody lets go.
         let known_ns = lock.blamed(|holder| holder.inferred);
         assert!(known_ns * 2 >= lock.wait_ns, "{version}: {known_ns} of {}", lock.wait_ns);

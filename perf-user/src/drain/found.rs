@@ -170,11 +170,11 @@ impl Found {
         let off = RawKind { samples, undecodable, tally, ..RawKind::new(EventKind::OffCpu) };
         let all = |taken| Tally { taken, ..Tally::default() };
         let did = RawKind { samples: did, tally: all(told), ..RawKind::new(EventKind::Sched) };
-        let samples = off_wake(&waits, &known, wakers);
+        let mut wakers = NamedWakers::new(&known, wakers);
+        let samples = off_wake(&waits, &mut wakers);
         let taken = samples.iter().map(|sample| sample.value).sum();
         let wake = RawKind { samples, tally: all(taken), ..RawKind::new(EventKind::OffWake) };
-        let samples =
-            if options.records(EventKind::Locks) { at_locks(&waits, &known, wakers, locks) } else { Vec::new() };
+        let samples = if options.records(EventKind::Locks) { at_locks(&waits, &mut wakers, locks) } else { Vec::new() };
         let taken = samples.iter().map(|sample| sample.value).sum();
         let locks = RawKind { samples, tally: all(taken), ..RawKind::new(EventKind::Locks) };
         [off, did, wake, locks].into_iter().filter(|kind| options.records(kind.kind)).collect()
@@ -200,19 +200,42 @@ fn off(waits: &[Wait]) -> Vec<RawSample> {
     samples
 }
 
-/// Waits that ended, with who ended them: as samples name `wakers`, of which ids are `known`.
-fn off_wake(waits: &[Wait], known: &HashMap<u64, Waker>, wakers: &mut Vec<Key>) -> Vec<RawSample> {
-    let mut indices: HashMap<u64, u32> = HashMap::new();
+/// Who ended waits, each put once into what samples name by its index.
+struct NamedWakers<'a> {
+    known: &'a HashMap<u64, Waker>,
+    named: &'a mut Vec<Key>,
+    /// Of those that were put there, as they woke others or as they had waited themselves.
+    indices: HashMap<(u64, bool), u32>,
+}
+
+impl<'a> NamedWakers<'a> {
+    fn new(known: &'a HashMap<u64, Waker>, named: &'a mut Vec<Key>) -> Self {
+        Self { known, named, indices: HashMap::new() }
+    }
+
+    /// The waker of this id, where it woke another, or where it had `waited` itself; `None` if nothing is known of it.
+    fn index(&mut self, id: u64, waited: bool) -> Option<u32> {
+        let Waker { key, waited_stack, waited_python } = *self.known.get(&id)?;
+        let named = &mut *self.named;
+        Some(*self.indices.entry((id, waited)).or_insert_with(|| {
+            let there = Key { user_stack: waited_stack, kernel_stack: 0, python_stack: waited_python, ..key };
+            named.push(if waited { there } else { key });
+            (named.len() - 1) as u32
+        }))
+    }
+
+    /// What it had waited for itself.
+    fn waited(&self, id: u64) -> Option<Did> {
+        self.known.get(&id).map(|found| Did::Waited(found.key.why))
+    }
+}
+
+/// Waits that ended, with who ended them.
+fn off_wake(waits: &[Wait], wakers: &mut NamedWakers<'_>) -> Vec<RawSample> {
     let mut samples = Vec::new();
     for Wait { wait: WaitKey { key, waker, .. }, ended, first_ns, .. } in waits {
-        let index = known.get(waker).map(|found| {
-            *indices.entry(*waker).or_insert_with(|| {
-                wakers.push(found.key);
-                (wakers.len() - 1) as u32
-            })
-        });
-        let waited = known.get(waker).map(|found| Did::Waited(found.key.why));
-        for (value, waker_did) in ended.iter().zip([waited, None]) {
+        let index = wakers.index(*waker, false);
+        for (value, waker_did) in ended.iter().zip([wakers.waited(*waker), None]) {
             if *value > 0 {
                 let sample = RawSample::of(key, Some(Did::Waited(key.why)), *value, *first_ns);
                 samples.push(RawSample { waker: index, waker_did, ..sample });
@@ -224,14 +247,8 @@ fn off_wake(waits: &[Wait], known: &HashMap<u64, Waker>, wakers: &mut Vec<Key>) 
 
 /// Waits for locks, each whole in the window in which it ended, or the recording did: with who had the lock, and where that thread
 /// was: where it woke the other, and where it had waited itself meanwhile.
-fn at_locks(
-    waits: &[Wait],
-    known: &HashMap<u64, Waker>,
-    wakers: &mut Vec<Key>,
-    locks: &mut Vec<LockPlace>,
-) -> Vec<RawSample> {
+fn at_locks(waits: &[Wait], wakers: &mut NamedWakers<'_>, locks: &mut Vec<LockPlace>) -> Vec<RawSample> {
     let mut places: HashMap<LockPlace, u32> = HashMap::new();
-    let mut indices: HashMap<(u64, bool), u32> = HashMap::new();
     let mut samples = Vec::new();
     for Wait { wait, ended, open_ns, first_ns, .. } in waits.iter().filter(|wait| wait.wait.lock != 0) {
         let WaitKey { key, waker, lock, owner, how, .. } = wait;
@@ -240,17 +257,11 @@ fn at_locks(
             locks.push(place);
             (locks.len() - 1) as u32
         });
-        let found = known.get(waker);
-        let mut index = |waited: bool| {
-            let Waker { key, waited_stack, waited_python } = *found?;
-            Some(*indices.entry((*waker, waited)).or_insert_with(|| {
-                let there = Key { user_stack: waited_stack, kernel_stack: 0, python_stack: waited_python, ..key };
-                wakers.push(if waited { there } else { key });
-                (wakers.len() - 1) as u32
-            }))
-        };
-        let waited = found.map(|found| Did::Waited(found.key.why));
-        let parts = [(ended[0], index(true), waited), (ended[1], index(false), None), (*open_ns, None, None)];
+        let parts = [
+            (ended[0], wakers.index(*waker, true), wakers.waited(*waker)),
+            (ended[1], wakers.index(*waker, false), None),
+            (*open_ns, None, None),
+        ];
         for (value, waker, waker_did) in parts.into_iter().filter(|(value, ..)| *value > 0) {
             let sample = RawSample::of(key, Some(Did::Waited(key.why)), value, *first_ns);
             samples.push(RawSample { lock: Some(place), waker, waker_did, ..sample });
@@ -345,7 +356,7 @@ mod tests {
         let known = HashMap::from([(9, waker)]);
         let mut wakers = Vec::new();
         let waits = [Wait { ended: [70, 30], ..wait(1, How::Own, 9, 100) }, wait(1, How::Own, 5, 40)];
-        let samples = off_wake(&waits, &known, &mut wakers);
+        let samples = off_wake(&waits, &mut NamedWakers::new(&known, &mut wakers));
         let told: Vec<_> = samples.iter().map(|sample| (sample.value, sample.waker, sample.waker_did)).collect();
         assert_eq!(told, [(70, Some(0), Some(Did::Waited(4))), (30, Some(0), None), (40, None, None)]);
         assert_eq!(wakers, [waker.key]);
@@ -364,7 +375,7 @@ mod tests {
             wait(1, How::Own, 9, 100),
         ];
         let (mut wakers, mut locks) = (Vec::new(), Vec::new());
-        let samples = at_locks(&waits, &known, &mut wakers, &mut locks);
+        let samples = at_locks(&waits, &mut NamedWakers::new(&known, &mut wakers), &mut locks);
         let told: Vec<_> = samples.iter().map(|sample| (sample.value, sample.lock, sample.waker)).collect();
         assert_eq!(told, [(70, Some(0), Some(0)), (30, Some(0), Some(1)), (500, Some(1), None)]);
         assert_eq!(locks.iter().map(|place| place.owner).collect::<Vec<_>>(), [9, 8]);

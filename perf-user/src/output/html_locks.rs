@@ -57,12 +57,8 @@ fn each<T>(
     parts: impl Fn(&LockReport) -> &Vec<T>,
     row: impl Fn(&T) -> Vec<String>,
 ) -> Vec<Vec<String>> {
-    let of = |lock| parts(lock).iter().map(&row).map(move |row| row.into_iter().chain([name(lock)]).collect());
+    let of = |lock| parts(lock).iter().map(&row).map(move |row| row.into_iter().chain([lock.label()]).collect());
     locks.locks.iter().flat_map(of).collect()
-}
-
-fn name(lock: &LockReport) -> String {
-    format!("{} {}", lock.kind, lock.name)
 }
 
 fn lock(lock: &LockReport) -> Vec<String> {
@@ -91,7 +87,7 @@ fn deadlock(deadlock: &DeadlockReport) -> Vec<Vec<String>> {
     let threads = deadlock.threads.iter();
     let row = threads.map(|thread| {
         let place = thread.place.clone().unwrap_or_default();
-        vec![format!("{} ({})", thread.comm, thread.tid), thread.waits_for.clone(), place]
+        vec![thread.thread(), thread.waits_for.clone(), place]
     });
     row.collect()
 }

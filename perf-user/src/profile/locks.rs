@@ -229,8 +229,8 @@ pub struct LockWait<'a> {
     made: Made,
     /// The stack of who waits, without what stands for why.
     pub stack: Vec<FrameId>,
-    /// Who had it when the wait began, of a wait that has not ended and a lock that tells: `name (tid)`.
-    pub owner: Option<&'a str>,
+    /// Who had it when the wait began, of a wait that has not ended and a lock that tells: the thread, and `name (tid)`.
+    pub owner: Option<(u32, &'a str)>,
     /// Whether the wait ended because it had lasted long enough.
     pub is_timeout: bool,
     /// What the thread that ended it waited for itself, in this part of the time.
@@ -242,8 +242,6 @@ pub struct LockWait<'a> {
 pub struct LockHold<'a> {
     /// The lock's address.
     pub address: u64,
-    /// What lies there.
-    pub name: &'a str,
     /// The process that waited for it.
     pub tgid: u32,
     /// Where the thread let go of it, or had waited itself.
@@ -271,7 +269,6 @@ impl Profile {
             let how = (owner.address >> 32) as u32;
             made.tells_owner(operation(how), owner_at(how))
         };
-        let owner_name = owner.filter(told).map(|owner| text(owner).trim_start_matches(HELD_BY));
         // Then the stack of who woke it.
         let at = why + 2 + usize::from(owner.is_some());
         let waker = (at..ids.len()).find(|at| is(*at, FrameKind::Waker));
@@ -285,7 +282,7 @@ impl Profile {
             tells_owner: made.tells_owner(0, OwnerAt::Mutex),
             made,
             stack: ids[..why].to_vec(),
-            owner: owner_name,
+            owner: owner.filter(told).map(|owner| (owner.address as u32, text(owner).trim_start_matches(HELD_BY))),
             is_timeout: woke.any(|frame| frame.kind == FrameKind::Kernel && TIMERS.contains(&text(frame))),
             waker_waited: waker.and_then(|waker| frame(waker + 1)).map(text),
         })
@@ -300,7 +297,6 @@ impl Profile {
         let (did, lock) = (self.strings.get(frames[why].function), frames.get(why + 1)?);
         Some(LockHold {
             address: lock.address,
-            name: self.strings.get(lock.function),
             tgid: frames.get(why + 2)?.address as u32,
             stack: ids[..why].to_vec(),
             waited: Some(did).filter(|did| *did != did_name(Did::Ran)),

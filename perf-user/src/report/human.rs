@@ -16,6 +16,12 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// So many of them: `1 thread`, `12 threads`.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// `part` of `whole` with one decimal, `12.3%`; what is there but too small for that is `<0.1%`.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {

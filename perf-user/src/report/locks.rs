@@ -74,6 +74,14 @@ pub struct LockReport {
     pub speedup_at_most: Option<f64>,
 }
 
+impl LockReport {
+    /// What it is, and what lies there: `mutex cache_lock in server`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+}
+
 /// Waits for a lock, counted one by one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CountedWaits {
@@ -144,8 +152,8 @@ struct Sum<'a> {
     wait_ns: u64,
     timeout_ns: u64,
     waiters: HashMap<Vec<FrameId>, u64>,
-    /// Who has it of whom waits still: `name (tid)`.
-    owners: HashMap<&'a str, u64>,
+    /// Who has it of whom waits still.
+    owners: HashMap<(u32, &'a str), u64>,
     holders: HashMap<Holder<'a>, u64>,
     /// By thread: how long it waited for this lock.
     threads: HashMap<u32, u64>,
@@ -222,20 +230,15 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
             *sum = sum.take().zip(lock).map(|(sum, lock)| sum.with(lock, id.1 != 0));
         }
     }
-    let told = ranked.into_iter().take(most).map(|(id, sum)| LockReport {
-        counted: counts
-            .get(&id)
-            .and_then(Option::as_ref)
-            .filter(|lock| lock.waits.count > 0)
-            .map(|lock| counted(profile, lock)),
-        process: processes.get(&id.0).copied().unwrap_or_default().to_owned(),
-        // Of waits that never ended nobody knows what would be behind them.
-        speedup_at_most: counts
-            .get(&id)
-            .and_then(Option::as_ref)
-            .filter(|lock| lock.waits.count > 0)
-            .and_then(|_| speedup(profile, threads, id.0, &sum, &in_turn)),
-        ..lock(profile, id, sum, most)
+    let told = ranked.into_iter().take(most).map(|(id, sum)| {
+        let counted_waits = counts.get(&id).and_then(Option::as_ref).filter(|lock| lock.waits.count > 0);
+        LockReport {
+            counted: counted_waits.map(|lock| counted(profile, lock)),
+            process: processes.get(&id.0).copied().unwrap_or_default().to_owned(),
+            // Of waits that never ended nobody knows what would be behind them.
+            speedup_at_most: counted_waits.and_then(|_| speedup(profile, threads, id.0, &sum, &in_turn)),
+            ..lock(profile, id, sum, most)
+        }
     });
     let mut no_locks: Vec<WaitReport> =
         no_locks.into_iter().map(|(why, value)| WaitReport { why: why.into(), value }).collect();
@@ -311,14 +314,8 @@ fn lock(profile: &Profile, (tgid, address, place, kind): LockId, sum: Sum<'_>, m
         told.blamed_ns += blamed_ns;
     }
     let mut holders: Vec<HolderReport> = holders.into_values().collect();
-    for (owner, blamed_ns) in sum.owners {
-        let tid = owner.rsplit('(').next().and_then(|end| end.trim_end_matches(')').parse().ok());
-        holders.extend(tid.map(|tid| HolderReport {
-            tid,
-            thread: owner.to_owned(),
-            blamed_ns,
-            ..HolderReport::default()
-        }));
+    for ((tid, owner), blamed_ns) in sum.owners {
+        holders.push(HolderReport { tid, thread: owner.to_owned(), blamed_ns, ..HolderReport::default() });
     }
     holders.sort_by(|a, b| (Reverse(a.blamed_ns), a.tid, &a.stack).cmp(&(Reverse(b.blamed_ns), b.tid, &b.stack)));
     let (waiters_omitted, holders_omitted) = (waiters.len().saturating_sub(most), holders.len().saturating_sub(most));

@@ -95,35 +95,22 @@ pub(super) fn load(rows: &Rows<'_>, start_ns: u64) -> Result<Locks, Unreadable> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use std::path::Path;
+    use std::path::PathBuf;
 
-    use perf_ebpf::{
-        histogram::{Lengths, bucket},
-        lock::LockSum,
-    };
-    use rusqlite::Connection;
+    use perf_ebpf::lock::LockSum;
 
     use super::super::{
-        Selection, StoreError, Writer,
+        Selection,
         read::read,
         slice,
-        tests::{SECOND, START, sample, window},
+        tests::{SECOND, START, assert_damage, lengths, recorded_seconds, sample, window},
     };
-    use crate::{
-        drain::HeldUp,
-        profile::{Overhead, Recording},
-        symbolize::Names,
-        task::LocatedLocks,
-    };
+    use crate::{collect::EventKind, drain::HeldUp, task::LocatedLocks};
 
-    fn recorded(path: &Path) {
-        let mut writer = Writer::create(path).unwrap();
-        writer.event("locks", "nanoseconds", 1, "scheduler").unwrap();
-        writer.describe(&Recording::default(), &Overhead::default(), START).unwrap();
-        for second in 0..2 {
+    fn recorded() -> (tempfile::TempDir, PathBuf) {
+        recorded_seconds(EventKind::Locks, |second| {
             let mut window = window(second, 1, 0, vec![sample(7, "main", &[0x10], 1)]);
-            let mut waits = Lengths { count: 2, total_ns: 2_000, max_ns: 1_500 + second, ..Lengths::NONE };
-            waits.buckets[bucket(1_000)] = 2;
+            let waits = lengths(&[500, 1_500 + second]);
             let sum = LockSum { waits, holds: 3, hold_max_ns: 40 - second, most_waiting: second, ..LockSum::NONE };
             let held_up =
                 |tid| HeldUp { tgid: 7, tid, comm: [0; 16], lock: 0x1000, since_ns: START + 5, owner: 0, how: 0 };
@@ -131,15 +118,13 @@ mod tests {
             let deadlocks = if second == 1 { vec![cycle] } else { Vec::new() };
             let sums = vec![((7, u64::MAX), "a".to_owned(), sum), ((9, 0x1000), "b".to_owned(), sum)];
             window.locks = Some(LocatedLocks { sums, deadlocks, ..LocatedLocks::default() });
-            writer.window(&window, &mut Names::default()).unwrap();
-        }
+            window
+        })
     }
 
     #[test]
     fn windows_add_up_and_are_cut() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.perfprobe");
-        recorded(&path);
+        let (directory, path) = recorded();
         let all = read(&path, Selection::default()).unwrap().locks;
         let lock = &all.sums[&(7, u64::MAX)];
         assert_eq!((lock.name.as_str(), lock.waits.count, lock.waits.max_ns), ("a", 4, 1_501));
@@ -164,11 +149,8 @@ mod tests {
         for sql in
             ["UPDATE lock SET count = -1", "UPDATE lock SET hold_max_ns = -1", "UPDATE deadlock SET since_ns = -5"]
         {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("a.perfprobe");
-            recorded(&path);
-            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-            assert!(matches!(read(&path, Selection::default()), Err(StoreError::Damaged { .. })), "{sql}");
+            let (_directory, path) = recorded();
+            assert_damage(&path, sql);
         }
     }
 }

@@ -45,37 +45,27 @@ pub(super) fn load(rows: &Rows<'_>) -> Result<RunQueues, Unreadable> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use std::path::Path;
+    use std::path::PathBuf;
 
     use perf_ebpf::{
-        histogram::{Lengths, bucket},
+        histogram::bucket,
         run_queue::{QueueKey, TakerKey},
     };
 
     use super::super::{
-        Selection, StoreError, Writer,
+        Selection,
         read::read,
         slice,
-        tests::{SECOND, START, sample, window},
+        tests::{SECOND, assert_damage, lengths, recorded_seconds, sample, window},
     };
-    use rusqlite::Connection;
+    use crate::collect::EventKind;
 
-    use crate::{
-        profile::{Overhead, Recording},
-        symbolize::Names,
-    };
-
-    fn recorded(path: &Path) {
-        let mut writer = Writer::create(path).unwrap();
-        writer.event("sched", "nanoseconds", 1, "scheduler").unwrap();
-        writer.describe(&Recording::default(), &Overhead::default(), START).unwrap();
-        for second in 0..2 {
+    fn recorded() -> (tempfile::TempDir, PathBuf) {
+        recorded_seconds(EventKind::Sched, |second| {
             let mut window = window(second, 1, 0, vec![sample(7, "main", &[0x10], 1)]);
             for (tid, ns) in [(7, 1_000), (8, 4_000)] {
                 let key = QueueKey { tgid: 7, tid, cpu: 1, reserved: 0 };
-                let mut times = Lengths { count: 2, total_ns: 2 * ns, max_ns: ns, ..Lengths::NONE };
-                times.buckets[bucket(ns)] = 2;
-                window.queues.queues.push((key, times));
+                window.queues.queues.push((key, lengths(&[ns; 2])));
                 let taker = TakerKey {
                     tgid: 7,
                     tid,
@@ -85,15 +75,13 @@ mod tests {
                 };
                 window.queues.takers.push((taker, ns / 2));
             }
-            writer.window(&window, &mut Names::default()).unwrap();
-        }
+            window
+        })
     }
 
     #[test]
     fn windows_add_up_and_are_cut() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.perfprobe");
-        recorded(&path);
+        let (directory, path) = recorded();
         let all = read(&path, Selection::default()).unwrap().run_queues;
         let of = &all.waits[&(7, 8, 1)];
         assert_eq!((of.count, of.total_ns, of.max_ns, of.buckets[bucket(4_000)]), (4, 16_000, 4_000, 4));
@@ -113,11 +101,8 @@ mod tests {
         for sql in
             ["UPDATE run_queue SET count = -1", "UPDATE taker SET ns = -5", "UPDATE run_queue SET lengths = x'ff01'"]
         {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("a.perfprobe");
-            recorded(&path);
-            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-            assert!(matches!(read(&path, Selection::default()), Err(StoreError::Damaged { .. })), "{sql}");
+            let (_directory, path) = recorded();
+            assert_damage(&path, sql);
         }
     }
 }

@@ -260,8 +260,15 @@ fn a_recording_of_another_version_is_refused_not_misread() {
     }
 }
 
-fn connection(path: &std::path::Path, sql: &str) {
+pub(super) fn change(path: &std::path::Path, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Asserts that a recording is refused after this change.
+pub(super) fn assert_damage(path: &std::path::Path, sql: &str) {
+    change(path, sql);
+    let refused = read(path, Selection::default());
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{sql}: {refused:?}");
 }
 
 #[test]
@@ -278,7 +285,7 @@ fn a_file_that_is_more_than_its_tables_is_no_recording() {
         "DROP TABLE window",
     ] {
         let (_directory, path) = recorded(true);
-        connection(&path, sql);
+        change(&path, sql);
         assert!(matches!(read(&path, Selection::default()), Err(StoreError::Foreign { .. })), "{sql}");
         assert!(matches!(
             slice(&path, &path.with_extension("copy"), Selection::default()),
@@ -291,7 +298,7 @@ fn a_file_that_is_more_than_its_tables_is_no_recording() {
 fn a_page_that_is_used_twice_is_damage_not_an_endless_file() {
     let (_directory, path) = recorded(true);
     // The root page of one table becomes that of another.
-    connection(
+    change(
         &path,
         "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage =
             (SELECT rootpage FROM sqlite_master WHERE name = 'frame') WHERE name = 'stack'",
@@ -310,9 +317,7 @@ fn numbers_that_cannot_be_are_damage() {
         "UPDATE meta SET value = '{}' WHERE key = 'recording'",
     ] {
         let (_directory, path) = recorded(true);
-        connection(&path, sql);
-        let refused = read(&path, Selection::default());
-        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{sql}: {refused:?}");
+        assert_damage(&path, sql);
     }
     let (_directory, path) = recorded(true);
     set_samples(&path, &[(1, 1 << 63), (2, 1 << 63)]);
@@ -332,13 +337,13 @@ fn set_samples(path: &std::path::Path, samples: &[(u32, u64)]) {
 fn stacks_that_go_round_or_on_forever_end() {
     let (_directory, path) = recorded(true);
     for lost in ["kept = 9", "kept = 0", "caller = 3"] {
-        connection(&path, &format!("UPDATE stack SET {lost} WHERE id = 2"));
+        change(&path, &format!("UPDATE stack SET {lost} WHERE id = 2"));
         assert!(read(&path, Selection::default()).is_ok());
     }
     let chain = "WITH RECURSIVE n(i) AS (VALUES(100) UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
         INSERT INTO stack SELECT i, i - 1, i - 99, x'02', 0 FROM n;
         INSERT INTO stack VALUES (99, 0, 0, x'02', 0)";
-    connection(&path, chain);
+    change(&path, chain);
     set_samples(&path, &[(9000, 1)]);
     let refused = read(&path, Selection::default());
     assert!(matches!(&refused, Err(StoreError::Damaged { why, .. }) if why.contains("deep")), "{refused:?}");

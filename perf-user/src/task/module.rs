@@ -3,11 +3,11 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd},
-        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+        unix::fs::{FileExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -16,6 +16,7 @@ use std::{
 use super::named::Named;
 use crate::{
     host::{
+        files::open_regular,
         perf_ring::MapEvent,
         proc::{self, ANONYMOUS, DELETED},
         sys,
@@ -352,7 +353,7 @@ fn open_if(path: &Path, check: impl Fn(&Metadata) -> bool) -> io::Result<File> {
     let other = || io::Error::from(io::ErrorKind::NotFound);
     let wanted = |metadata: &Metadata| metadata.is_file() && check(metadata);
     Some(fs::metadata(path)?).filter(wanted).ok_or_else(other)?;
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = open_regular(path)?;
     Some(file.metadata()?).filter(wanted).ok_or_else(other)?;
     Some(file).filter(|file| !sys::is_last_descriptor(file.as_fd())).ok_or_else(other)
 }

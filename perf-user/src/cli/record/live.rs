@@ -9,7 +9,7 @@ use std::{
 use crate::{
     drain::HeldUp,
     profile::Lengths,
-    report::human::{bytes, duration, line, percent, shorten, shorten_path, thousands},
+    report::human::{bytes, counted, duration, line, percent, shorten, shorten_path, thousands},
     symbolize::{call_label, operation_label},
     task::{LocatedLocks, LocatedWindow},
 };
@@ -95,7 +95,7 @@ fn table_of_locks(window: &LocatedWindow, locks: &LocatedLocks) -> String {
     for (first, lock, count) in stuck.iter().take(STUCK) {
         let (waits, since) = (if *count == 1 { "waits" } else { "wait" }, window.end_ns.saturating_sub(first.since_ns));
         let whose = locks.processes.get(&first.tgid).map_or(String::new(), |process| format!(" of {process}"));
-        let threads = if *count == 1 { "1 thread".into() } else { format!("{count} threads") };
+        let threads = counted(*count, "thread");
         let told = format!("{:>9}  {threads}{whose} ({}) still {waits} at {lock}", duration(since), first.tgid);
         let _ = writeln!(out, "{}", shorten(&line(&told), 100));
     }

@@ -36,7 +36,9 @@ pub struct DeadlockedReport {
 }
 
 impl DeadlockedReport {
-    pub(super) fn thread(&self) -> String {
+    /// `name (tid)`.
+    #[must_use]
+    pub fn thread(&self) -> String {
         format!("{} ({})", self.comm, self.tid)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     super::{
-        human::{duration, line, percent, shorten, thousands},
+        human::{counted, duration, line, percent, shorten, thousands},
         text::{labelled, write_more},
     },
     DeadlockedReport, LockReport, LocksReport,
@@ -50,11 +50,12 @@ impl LocksReport {
     pub(in super::super) fn write(&self, f: &mut Formatter<'_>, covered_ns: u64) -> fmt::Result {
         let (waited_ns, threads, lived_ns) = self.waited;
         let count = self.locks.len() + self.omitted;
-        let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         writeln!(f)?;
         let mut told = match count {
             0 => "nobody waited for one".into(),
-            _ => format!("{} waited {} for {}", of(threads, "thread"), duration(waited_ns), of(count, "lock")),
+            _ => {
+                format!("{} waited {} for {}", counted(threads, "thread"), duration(waited_ns), counted(count, "lock"))
+            }
         };
         if count > 0 && lived_ns > 0 {
             told += &format!(", {} of their time", percent(waited_ns.min(lived_ns), lived_ns));
@@ -85,7 +86,7 @@ impl LocksReport {
 impl LockReport {
     fn write(&self, f: &mut Formatter<'_>, covered_ns: u64) -> fmt::Result {
         let waited = duration(self.wait_ns);
-        let name = shorten(&format!("{} {}", self.kind, line(&self.name)), 42);
+        let name = shorten(&line(&self.label()), 42);
         match &self.counted {
             Some(of) => {
                 let [p50, p99, max] = [of.p50_ns, of.p99_ns, of.max_wait_ns].map(duration);

@@ -10,7 +10,7 @@ use std::{
 
 use perf_ebpf::{counters::Counter, sched::STORM_SHARE};
 
-use super::human::{bytes, duration, file_name, line, percent, shorten, thousands, utc};
+use super::human::{bytes, counted, duration, file_name, line, percent, shorten, thousands, utc};
 use super::warnings::reason;
 use super::{Report, SeriesReport, places};
 use crate::{
@@ -52,7 +52,7 @@ impl Display for Report {
             labelled(f, "WARNING", warning)?;
         }
         for (at, (why, hidden)) in self.hidden.iter().enumerate() {
-            let threads = if hidden.threads == 1 { "1 thread".into() } else { format!("{} threads", hidden.threads) };
+            let threads = counted(hidden.threads, "thread");
             let text = format!("{} of {threads} in waits for `{why}`, left out as asked", duration(hidden.ns));
             labelled(f, if at == 0 { "Hidden" } else { "" }, &text)?;
         }
@@ -100,7 +100,7 @@ impl Report {
     #[must_use]
     pub fn header(&self) -> String {
         let recording = &self.recording;
-        let cpus = if recording.cpus == 1 { "1 CPU".into() } else { format!("{} CPUs", recording.cpus) };
+        let cpus = counted(recording.cpus as usize, "CPU");
         format!(
             "{}, Linux {}, {cpus}, {}, {}",
             recording.host,

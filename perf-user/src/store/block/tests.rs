@@ -18,8 +18,8 @@ use crate::{
     drain::Tally,
     profile::Block,
     store::{
-        Selection, StoreError, read, slice,
-        tests::{SECOND, START, lengths, recorded_seconds, window},
+        Selection, read, slice,
+        tests::{SECOND, START, assert_damage, lengths, recorded_seconds, window},
     },
     task::{FileText, LocatedBlock, LocatedKind, LocatedWindow},
 };
@@ -141,8 +141,6 @@ fn numbers_that_cannot_be_are_damage() {
         "UPDATE counter SET value = -1 WHERE event = 'requests'",
     ] {
         let (_directory, path) = recorded();
-        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let refused = read(&path, Selection::default());
-        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{sql}: {refused:?}");
+        assert_damage(&path, sql);
     }
 }

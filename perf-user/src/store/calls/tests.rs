@@ -17,8 +17,8 @@ use crate::{
     drain::Tally,
     profile::Calls,
     store::{
-        Selection, StoreError, read, slice,
-        tests::{self, SECOND, START, lengths, recorded_seconds},
+        Selection, read, slice,
+        tests::{self, SECOND, START, assert_damage, change, lengths, recorded_seconds},
     },
     task::{LocatedCall, LocatedCalls, LocatedKind, LocatedOpen, LocatedWindow},
 };
@@ -99,10 +99,6 @@ fn parts_hold_their_part_in_place_and_as_copies() {
     }
 }
 
-fn change(path: &Path, sql: &str) {
-    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
-}
-
 #[test]
 fn numbers_that_cannot_be_are_damage() {
     for sql in [
@@ -114,9 +110,7 @@ fn numbers_that_cannot_be_are_damage() {
         "UPDATE counter SET value = -1 WHERE event = 'calls'",
     ] {
         let (_directory, path) = recorded();
-        change(&path, sql);
-        let refused = read(&path, Selection::default());
-        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{sql}: {refused:?}");
+        assert_damage(&path, sql);
     }
     // A bucket, a time and a name of which there are none.
     let (_directory, path) = recorded();

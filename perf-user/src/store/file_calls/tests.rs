@@ -12,15 +12,13 @@ use perf_ebpf::{
     file_calls::{Connections, FileCalls as Sum},
 };
 
-use rusqlite::Connection;
-
 use super::*;
 use crate::{
     drain::Tally,
     profile::{Overhead, Recording},
     store::{
-        Selection, StoreError, Writer, read, slice,
-        tests::{SECOND, START, lengths, recorded_seconds, window},
+        Selection, Writer, read, slice,
+        tests::{SECOND, START, assert_damage, lengths, recorded_seconds, window},
     },
     task::{FileKind, LocatedKind, Peer},
 };
@@ -107,9 +105,7 @@ fn what_cannot_be_is_refused() {
         ["UPDATE file_call SET bytes = -1", "UPDATE peer SET connects = -1", "UPDATE file_call SET lengths = x'00ff'"]
     {
         let (_directory, path) = recorded();
-        Connection::open(&path).unwrap().execute_batch(change).unwrap();
-        let found = read(&path, Selection::default()).map(|_| ());
-        assert!(matches!(found, Err(StoreError::Damaged { .. })), "{change}: {found:?}");
+        assert_damage(&path, change);
     }
 }
 
