@@ -40,6 +40,8 @@ enum Subject {
     Calls,
     /// Requests to disks, calls on files and sockets, and page faults
     Files,
+    /// Locks
+    Locks,
 }
 
 /// Options of `cargo xtask bench`.
@@ -48,7 +50,7 @@ pub(crate) struct Args {
     /// The tables to make; default: all
     #[arg(value_enum)]
     subjects: Vec<Subject>,
-    /// How often everything is measured; tables show medians; default: 7, and 4 for waits and calls
+    /// How often everything is measured; tables show medians; default: 7 for samples, else 4
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: Option<u32>,
     /// Short runs and few pairs: to see that it works, not how fast it is
@@ -132,6 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Subject::Waits => slowdown::measure(&slowdown::WAITS, &settings)?,
             Subject::Calls => slowdown::measure(&slowdown::CALLS, &settings)?,
             Subject::Files => slowdown::measure(&slowdown::FILES, &settings)?,
+            Subject::Locks => slowdown::measure(&slowdown::LOCKS, &settings)?,
         };
         let page = format!("{}\n{}", machine(args, &settings, &measured.tools)?, measured.table);
         println!("{page}");

@@ -193,6 +193,33 @@ http { access_log off; keepalive_requests 1000000000; server { listen 127.0.0.1:
     },
 ];
 
+/// Work at locks, of a program that does nothing else, `locks.c`.
+const fn locks(name: &'static str, work: &'static str, amount: u64, step: Option<Step>) -> Load {
+    Load {
+        name,
+        packages: &["gcc", "libc6-dev"],
+        prepare: concat!(
+            "cat >locks.c <<'END'\n",
+            include_str!("locks.c"),
+            "END\ncc -O2 -fno-omit-frame-pointer -pthread -o locks locks.c"
+        ),
+        server: None,
+        work,
+        amount,
+        rate: |text| before(text, "rounds/sec"),
+        unit: "rounds",
+        step,
+        is_one_process: true,
+    }
+}
+
+/// What waits for locks, and what does not.
+pub(super) const LOCKS: &[Load] = &[
+    locks("futex, in turns", "./locks turns $N", 100_000, step("a wait more, ns", 2.0, "its CPU time")),
+    locks("one mutex, four threads", "./locks one $N", 100_000, None),
+    locks("a mutex each", "./locks own $N", 200_000, None),
+];
+
 /// Of `fio --minimal`: how many reads a second, the eighth of its fields.
 fn reads(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.contains(";fio-"))?;
@@ -225,7 +252,7 @@ fn copied(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CALLS, FILES, Load, WAITS};
+    use super::{CALLS, FILES, LOCKS, Load, WAITS};
 
     fn rate(load: &Load, text: &str) -> Option<f64> {
         (load.rate)(text)
@@ -256,8 +283,13 @@ mod tests {
     }
 
     #[test]
+    fn what_locks_prints() {
+        assert_eq!(rate(&LOCKS[0], "1234.5 rounds/sec\n"), Some(1234.5));
+    }
+
+    #[test]
     fn what_failed_has_no_rate() {
-        for load in WAITS.iter().chain(CALLS).chain(FILES) {
+        for load in WAITS.iter().chain(CALLS).chain(FILES).chain(LOCKS) {
             assert_eq!(rate(load, "cannot connect\n"), None, "{}", load.name);
         }
     }

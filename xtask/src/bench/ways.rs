@@ -88,6 +88,33 @@ pub(super) const FILES: &[Way] = &[
     Way { is_slow: true, ..way(Tool::Perf, "`perf trace -s -p`", "PROGRAM trace -s -p TARGET") },
 ];
 
+pub(super) const LOCKS: &[Way] = &[
+    way(Tool::Nothing, "A/A: nothing", ""),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** of another process: `record -e locks`",
+        "PROGRAM record -q -e locks -p OTHER -o out.perfprobe",
+    ),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** `record -e offcpu,offwake`, for comparison",
+        "PROGRAM record -q -e offcpu,offwake -p TARGET -o out.perfprobe",
+    ),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** `record -e locks --unwind fp`",
+        "PROGRAM record -q -e locks --unwind fp -p TARGET -o out.perfprobe",
+    ),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** `record -e locks`, tables",
+        "PROGRAM record -q -e locks -p TARGET -o out.perfprobe",
+    ),
+    way(Tool::Perf, "`perf lock record`, the whole machine", "PROGRAM lock record"),
+    Way { is_of_one_process: true, ..way(Tool::Offcputime, "`offcputime -p`", "PROGRAM -p TARGET") },
+    Way { is_slow: true, ..way(Tool::Strace, "`strace -c -f -e futex -p`", "PROGRAM -c -f -e futex -p TARGET") },
+];
+
 impl Way {
     /// The command that records until SIGINT, or until its target ends. None where nothing is to be started.
     pub(super) fn command(&self, tool: &Ready, target: u32, other: u32) -> Option<Command> {
