@@ -162,6 +162,22 @@ pub enum Counter {
     FaultTimeLostBusy,
     /// Page faults whose stack found no place.
     FaultStackless,
+    /// Waits for locks of the kernel that ended.
+    KernelLocksTaken,
+    /// Of those, the ones for which the map of them was full.
+    KernelLocksLostFull,
+    /// Of those, the ones for which the CPU was busy with another program.
+    KernelLocksLostBusy,
+    /// Of those, the ones within which an interrupt waited.
+    KernelLocksLostNested,
+    /// Nanoseconds in waits for locks of the kernel, of those that were taken with their stacks: what they stand for.
+    KernelLockTime,
+    /// Of those, the ones for which the map of stacks was full.
+    KernelLockTimeLostFull,
+    /// Of those, the ones for which the CPU, or the map, was busy.
+    KernelLockTimeLostBusy,
+    /// Waits for locks of the kernel whose stack found no place.
+    KernelLockStackless,
     /// Answers of peers that found no place in their map.
     PeersMissed,
     /// Names of files that found no place in their map.
@@ -252,6 +268,14 @@ impl Counter {
         Self::FaultTimeLostFull,
         Self::FaultTimeLostBusy,
         Self::FaultStackless,
+        Self::KernelLocksTaken,
+        Self::KernelLocksLostFull,
+        Self::KernelLocksLostBusy,
+        Self::KernelLocksLostNested,
+        Self::KernelLockTime,
+        Self::KernelLockTimeLostFull,
+        Self::KernelLockTimeLostBusy,
+        Self::KernelLockStackless,
         Self::PeersMissed,
         Self::NamesMissed,
     ];
@@ -332,6 +356,14 @@ impl Counter {
             Self::FaultTimeLostFull => "file_stacks_full",
             Self::FaultTimeLostBusy => "map_busy",
             Self::FaultStackless => "stacks_full",
+            Self::KernelLocksTaken => "taken",
+            Self::KernelLocksLostFull => "kernel_locks_full",
+            Self::KernelLocksLostBusy => "cpu_busy",
+            Self::KernelLocksLostNested => "nested",
+            Self::KernelLockTime => "taken",
+            Self::KernelLockTimeLostFull => "kernel_lock_stacks_full",
+            Self::KernelLockTimeLostBusy => "cpu_busy",
+            Self::KernelLockStackless => "stacks_full",
             Self::PeersMissed => "peers_full",
             Self::NamesMissed => "names_full",
         }

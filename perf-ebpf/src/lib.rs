@@ -12,6 +12,7 @@ pub mod counters;
 pub mod cpu;
 pub mod file_calls;
 pub mod histogram;
+pub mod kernel_lock;
 pub mod lock;
 pub mod python;
 pub mod run_queue;

@@ -5,7 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::sample::Key;
+use crate::{kernel_lock::KernelWait, sample::Key};
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +56,10 @@ pub struct Thread {
     pub exec_ns: u64,
     /// [`crate::lock::LockState::born_ns`] of where it is counted as waiting.
     pub lock_born_ns: u64,
+    /// The lock of the kernel for which it waits, whether it sleeps meanwhile or not.
+    pub sleeps: KernelWait,
+    /// The one for which it waits on its CPU, or an interrupt in its name does: within the other wait, or by itself.
+    pub spins: KernelWait,
     /// [`State`].
     pub state: u32,
     /// [`AtLock`].
@@ -370,3 +374,5 @@ pub const TASK_DEAD: u32 = 0x80;
 pub const TASK_WAKEKILL: u32 = 0x100;
 /// Waits for nothing that counts as load.
 pub const TASK_NOLOAD: u32 = 0x400;
+/// In the place of a state that no thread leaves a CPU in (`TASK_NEW`): it waits for a lock of the kernel.
+pub const AT_KERNEL_LOCK: u32 = 0x800;

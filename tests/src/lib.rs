@@ -50,7 +50,7 @@ pub use finished::Finished;
 pub use folded::{Folded, Line};
 pub use lab::Lab;
 pub use launcher::Launcher;
-pub use locks::{Deadlock, Deadlocked, Lock, LockHolder, LockWaiter};
+pub use locks::{Deadlock, Deadlocked, KernelLock, KernelLocks, KernelPlace, Lock, LockHolder, LockWaiter};
 pub use loop_device::LoopDevice;
 pub use machine::{MovedClock, OfflineCpu, Setting, in_guest, may_be_changed};
 pub use memory_limit::MemoryLimit;

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::Accounting;
+
 /// A lock.
 #[derive(Debug, Deserialize)]
 pub struct Lock {
@@ -81,6 +83,11 @@ pub struct Deadlocked {
     pub tid: u32,
     /// The lock.
     pub waits_for: String,
+    /// Who has it.
+    pub owner: u32,
+    /// Where it waits.
+    #[serde(default)]
+    pub place: String,
 }
 
 impl Lock {
@@ -95,5 +102,60 @@ impl Lock {
     pub fn waited_in(&self, function: &str) -> u64 {
         let there = self.waiters.iter().filter(|waiter| waiter.stack.iter().any(|frame| frame == function));
         there.map(|waiter| waiter.wait_ns).sum()
+    }
+}
+
+/// Waits for the kernel's own locks.
+#[derive(Debug, Deserialize)]
+pub struct KernelLocks {
+    /// What became of all waits.
+    pub accounting: Accounting,
+    /// By process and lock.
+    pub locks: Vec<KernelLock>,
+    /// Where threads waited.
+    pub places: Vec<KernelPlace>,
+}
+
+/// A lock of the kernel.
+#[derive(Debug, Deserialize)]
+pub struct KernelLock {
+    /// What it is.
+    pub lock: String,
+    /// How many waited.
+    pub waits: u64,
+    /// For how long.
+    pub total_ns: u64,
+    /// Half of them no longer than this.
+    pub p50_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+/// A place where threads waited for a lock of the kernel.
+#[derive(Debug, Deserialize)]
+pub struct KernelPlace {
+    /// The kernel's function.
+    pub kernel: String,
+    /// The program's.
+    pub function: String,
+    /// What kind of lock.
+    pub why: String,
+    /// For how long.
+    pub value: u64,
+}
+
+impl KernelLocks {
+    /// Waits for locks whose name begins so: how many, and for how long.
+    #[must_use]
+    pub fn of(&self, beginning: &str) -> (u64, u64) {
+        let found = self.locks.iter().filter(|lock| lock.lock.starts_with(beginning));
+        found.fold((0, 0), |(waits, ns), lock| (waits + lock.waits, ns + lock.total_ns))
+    }
+
+    /// The time waited for locks of a kind in a function of the program.
+    #[must_use]
+    pub fn waited_in(&self, function: &str, kind: &str) -> u64 {
+        let there = self.places.iter().filter(|place| place.function == function && place.why.starts_with(kind));
+        there.map(|place| place.value).sum()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Block, Calls, Deadlock, FileCalls, Lock, PageFaults, RunQueue};
+use crate::{Block, Calls, Deadlock, FileCalls, KernelLocks, Lock, PageFaults, RunQueue};
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Report {
     /// Threads that wait for one another.
     #[serde(default)]
     pub deadlocks: Vec<Deadlock>,
+    /// Locks of the kernel.
+    pub kernel_locks: Option<KernelLocks>,
     /// The CPU samples.
     pub cpu: Cpu,
     /// Where and why threads waited.

@@ -125,3 +125,17 @@ pub const FAULT_TIME: Balance = Balance {
     lost: &[Counter::FaultTimeLostFull, Counter::FaultTimeLostBusy],
     facts: &[Counter::FaultStackless],
 };
+
+/// Of waits for locks of the kernel.
+pub const KERNEL_LOCKS: Balance = Balance {
+    taken: Counter::KernelLocksTaken,
+    lost: &[Counter::KernelLocksLostFull, Counter::KernelLocksLostBusy, Counter::KernelLocksLostNested],
+    facts: &[],
+};
+
+/// Of the time in them, in nanoseconds, by stack.
+pub const KERNEL_LOCK_TIME: Balance = Balance {
+    taken: Counter::KernelLockTime,
+    lost: &[Counter::KernelLockTimeLostFull, Counter::KernelLockTimeLostBusy],
+    facts: &[Counter::KernelLockStackless],
+};

@@ -13,7 +13,6 @@ use perf_ebpf::{
     block::{OpenRequest, Operation},
     counters::Counter,
     sched::NO_SYSTEM_CALL,
-    stack::mix,
     target::BOTH_SIDES,
 };
 
@@ -22,10 +21,10 @@ use super::{
     completed::block_completed,
     counters::{count, counters, generation},
     files::{self, pointer},
-    place::{Asked, put_stacks, stacks_by_pointers},
+    place::{Asked, place_for, put_stacks, stacks_by_pointers},
     stacks::{Busy, PROCESS},
     system_call::{Entry, argument_by_offset, by_offset},
-    target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
+    target::{is_target, now, put_runner, read_u32, read_u64},
     writeback,
 };
 
@@ -251,10 +250,7 @@ fn keep(
     block_open(request, pid_tgid, system_call, argument(), generation);
     // SAFETY: this CPU's, and it is claimed.
     let open = unsafe { &mut *OPENING.get_ptr_mut(0)? };
-    let at = match place {
-        0 => 0,
-        place => mix(place, ASKS | u64::from(open.key.why)),
-    };
+    let at = place_for(place, ASKS | u64::from(open.key.why));
     let (tid, now_ns) = (pid_tgid as u32, open.start_ns);
     let asked = Asked { memory: PROCESS, sides: BOTH_SIDES, tid, at, now_ns, generation };
     put_stacks(&mut open.key, Counter::IoStackless, ctx, asked, take);
@@ -275,10 +271,7 @@ extern "C" fn block_open(request: u64, pid_tgid: u64, call: u32, argument: u64, 
     (open.start_ns, open.issue_ns, open.bytes) = (now(), 0, u64::from(bytes));
     (open.sector, open.device) = (read_u64(at, REQUEST_SECTOR.load()), device(at));
     (open.requeues, open.failed, open.place_ns) = (0, 0, open.start_ns);
-    let key = &mut open.key;
-    (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
-    (key.exec_count, key.why) = (exec_count(), operation);
-    read_comm(&mut key.comm);
+    put_runner(&mut open.key, pid_tgid, operation);
     open.file = files::file(at, bytes, call, argument, generation);
     calls::take_note_of_request(pid_tgid as u32);
     #[cfg(bpf_target_arch = "x86_64")]

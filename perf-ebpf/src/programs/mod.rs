@@ -13,6 +13,7 @@ mod faults;
 mod file_calls;
 mod files;
 mod follow;
+mod kernel_locks;
 mod locks;
 mod marks;
 mod place;

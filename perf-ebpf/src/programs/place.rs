@@ -25,7 +25,7 @@ use super::{
     counters::{count, counters},
     sched::WINDOW_STARTS,
     stacks::{MEMORIES, PROCESS, StackIds, TRACEPOINT, Walked, take},
-    target::{exec_count, now, read_comm},
+    target::{now, put_runner},
 };
 
 /// The last stacks of threads, by thread and place.
@@ -134,18 +134,18 @@ pub(super) fn put_asked(
     take: impl FnOnce(*mut bpf_raw_tracepoint_args, u32) -> i64,
 ) {
     let tid = pid_tgid as u32;
-    let at = match place {
-        0 => 0,
-        place => mix(place, ASKS | u64::from(call)),
-    };
+    let at = place_for(place, ASKS | u64::from(call));
     let asked = Asked { memory: PROCESS, sides: SIDE_USER, tid, at, now_ns: now(), generation };
     put_stacks(&mut open.key, missing, ctx, asked, take);
-    let key = &mut open.key;
-    (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
-    (key.exec_count, key.why) = (exec_count(), call);
-    read_comm(&mut key.comm);
+    put_runner(&mut open.key, pid_tgid, call);
     // What was done until here is none of its time.
     open.start_ns = now();
+}
+
+/// What tells apart what a thread does `what` for at a place; 0 where that is not known.
+#[inline(always)]
+pub(super) fn place_for(place: u64, what: u64) -> u64 {
+    if place == 0 { 0 } else { mix(place, what) }
 }
 
 /// What tells the places where a thread asks for operations from others.

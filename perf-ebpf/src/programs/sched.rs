@@ -13,7 +13,7 @@ use perf_ebpf::{
     counters::{Counter, Counters},
     sample::Key,
     sched::{
-        INTERRUPTED, Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
+        AT_KERNEL_LOCK, INTERRUPTED, Past, PastThread, State, TASK_DEAD, Thread, WaitFilter, WaitKey, Waits,
         place::{self, How},
         why,
     },
@@ -180,10 +180,13 @@ fn switch(
     let preempted: u64 = ctx.arg(0);
     let state =
         if TELLS_STATE.load() != 0 { ctx.arg::<u64>(3) as u32 } else { read_u32(ctx.arg(1), TASK_STATE_OFFSET.load()) };
-    let state = if preempted as u8 != 0 { 0 } else { state };
+    let mut state = if preempted as u8 != 0 { 0 } else { state };
     if state & TASK_DEAD != 0 {
         sched_end(tid, now_ns, generation);
         return 0;
+    }
+    if state != 0 && thread.sleeps.since_ns != 0 {
+        state |= AT_KERNEL_LOCK;
     }
     // Before stacks are taken, which is long enough to be woken by another CPU meanwhile. It comes to run on none before this ends.
     begin_change(thread);

@@ -9,6 +9,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     comm::{COMM_BYTES, Comm},
+    sample::Key,
     target::TargetKind,
 };
 
@@ -56,6 +57,14 @@ pub(super) fn now() -> u64 {
 pub(super) fn read_comm(comm: &mut Comm) {
     // SAFETY: it is as long as the helper is told; the helper fills all of it, with zeros if it fails.
     unsafe { generated::bpf_get_current_comm(core::ptr::from_mut(comm).cast(), COMM_BYTES as u32) };
+}
+
+/// Writes who runs, and why that is told, into what it is counted under, in place.
+#[inline(always)]
+pub(super) fn put_runner(key: &mut Key, pid_tgid: u64, why: u32) {
+    (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    (key.exec_count, key.why) = (exec_count(), why);
+    read_comm(&mut key.comm);
 }
 
 /// A number in a structure of the kernel; 0 if it cannot be read.

@@ -12,17 +12,16 @@ use core::ffi::c_void;
 use perf_ebpf::{
     block::{DIRTY_PAGES, Dirtier, DirtyKey, LEFT_NS, LastChange, NOTED_NS, Operation, SAME_WAY_NS, WRITTEN_NS},
     counters::Counter,
-    stack::mix,
     target::BOTH_SIDES,
 };
 
 use super::{
     counters::generation,
     files,
-    place::{Asked, put_stacks, stacks_by_pointers},
+    place::{Asked, place_for, put_stacks, stacks_by_pointers},
     stacks::{Busy, PROCESS},
     system_call::{Entry, by_offset},
-    target::{exec_count, is_target, now, read_comm, read_u32, read_u64},
+    target::{is_target, now, put_runner, read_u32, read_u64},
 };
 
 /// Where `folio` of the running kernel, or `page`, keeps its place in its file: from BTF; 0 if that is not known.
@@ -77,10 +76,7 @@ fn changes(
     }
     let inode = files::owner_of(mapping);
     let Entry { place, .. } = entry();
-    let at = match place {
-        0 => 0,
-        place => mix(place, CHANGES),
-    };
+    let at = place_for(place, CHANGES);
     if let Some(known) = DIRTIERS.get_ptr_mut(pages) {
         // SAFETY: memory of the map; all who write this write the same.
         let known = unsafe { &mut *known };
@@ -107,12 +103,9 @@ fn changes(
         let changing = unsafe { &mut *changing };
         (changing.file, changing.at) = (files::key_of(inode, files::system_of(inode)), at);
         (changing.place_ns, changing.written_ns) = (now_ns, 0);
-        let key = &mut changing.key;
-        (key.tgid, key.tid) = ((pid_tgid >> 32) as u32, tid);
-        (key.exec_count, key.why) = (exec_count(), Operation::Writeback as u32);
-        read_comm(&mut key.comm);
+        put_runner(&mut changing.key, pid_tgid, Operation::Writeback as u32);
         let asked = Asked { memory: PROCESS, sides: BOTH_SIDES, tid, at, now_ns, generation: generation() };
-        put_stacks(key, Counter::IoStackless, ctx, asked, take);
+        put_stacks(&mut changing.key, Counter::IoStackless, ctx, asked, take);
         let _ = DIRTIERS.insert(pages, &*changing, u64::from(BPF_ANY));
     }
     busy.give_back();

@@ -11,6 +11,7 @@ use crate::{
     collect::{
         cpu::{Clock, max_frequency},
         faults::are_told,
+        kernel_locks,
         object::{ProgramTrial, Trial, try_load},
         session,
     },
@@ -84,6 +85,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         files(),
         uring(),
         faults(&host),
+        kernel_locks(),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -219,6 +221,15 @@ fn faults(host: &Host) -> Check {
         return Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer (bpf_find_vma)");
     }
     Check::ok(NAME, "page faults can be recorded, by stack and file (-e faults)")
+}
+
+fn kernel_locks() -> Check {
+    const NAME: &str = "kernel locks";
+    if kernel_locks::are_told() {
+        return Check::ok(NAME, "waits for locks of the kernel can be recorded, by lock and stack (-e kernel-locks)");
+    }
+    let detail = "waits for locks of the kernel are not told; those for locks of programs are";
+    Check::lacks(NAME, State::Limited, detail, "Linux 5.19 or newer with BTF")
 }
 
 fn unwind_tables(host: &Host) -> Check {

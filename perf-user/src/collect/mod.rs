@@ -6,6 +6,7 @@ pub mod calls;
 pub mod cpu;
 pub mod faults;
 pub mod file_calls;
+pub mod kernel_locks;
 mod links;
 pub mod locks;
 mod maps;
@@ -103,6 +104,8 @@ pub enum Did {
     Waited(u32),
     /// It was in the system call of this number.
     Called(u32),
+    /// It waited for a lock of the kernel, in this way: bits of [`perf_ebpf::kernel_lock`].
+    AwaitedLock(u32),
     /// It asked a device for this: an [`perf_ebpf::block::Operation`], and the disk as [`perf_ebpf::block::OpenRequest::device`].
     Asked(u32, u32),
 }
@@ -249,11 +252,13 @@ pub enum EventKind {
     Locks,
     /// Who had them meanwhile, where, and for how long others waited for that.
     Holders,
+    /// Waits for the kernel's own locks.
+    KernelLocks,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cpu,
         Self::OffCpu,
         Self::Sched,
@@ -265,6 +270,7 @@ impl EventKind {
         Self::Faults,
         Self::Locks,
         Self::Holders,
+        Self::KernelLocks,
     ];
 
     /// Its name on the command line and in recordings.
@@ -282,6 +288,7 @@ impl EventKind {
             Self::Faults => "faults",
             Self::Locks => "locks",
             Self::Holders => "holders",
+            Self::KernelLocks => "kernel-locks",
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     cpu::{Clock, CpuCollector},
     faults::{self, FaultsCollector},
     file_calls::{self, FileCallsCollector},
+    kernel_locks::{self, KernelLocksCollector},
     maps::size,
     sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python, timeline},
@@ -60,6 +61,8 @@ const PROGRAMS: &[&str] = &[
     "tcp_is_reset",
     "uring_ask",
     "uring_done",
+    "kernel_lock_begins",
+    "kernel_lock_ends",
     #[cfg(target_arch = "x86_64")]
     "fault_user",
     #[cfg(target_arch = "x86_64")]
@@ -76,6 +79,7 @@ const WALKING: &[&str] = &[
     "io_start_walk",
     "page_changes_walk",
     "uring_ask_walk",
+    "kernel_lock_ends_walk",
     #[cfg(target_arch = "x86_64")]
     "fault_user_walk",
     #[cfg(target_arch = "x86_64")]
@@ -97,6 +101,7 @@ pub(super) fn load(
     let io = Globals::of(options)?;
     let file_calls = file_calls::Globals::of(options)?;
     let faults = faults::Globals::of(options)?;
+    let kernel_locks = kernel_locks::Globals::of(options)?;
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -208,6 +213,7 @@ pub(super) fn load(
     }
     FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options);
     FaultsCollector::configure(&mut loader, &faults, host.cpus.len(), options);
+    KernelLocksCollector::configure(&mut loader, &kernel_locks, options);
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
         size(&mut loader, [("PLACES", PLACES)]);
@@ -287,7 +293,11 @@ pub fn try_load() -> Result<Trial, AttachError> {
     ];
     let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
     for target in forms {
-        let is_told = |kind: &EventKind| *kind != EventKind::Faults || faults::are_told();
+        let is_told = |kind: &EventKind| match kind {
+            EventKind::Faults => faults::are_told(),
+            EventKind::KernelLocks => kernel_locks::are_told(),
+            _ => true,
+        };
         let kinds = if inherit { EventKind::ALL.into_iter().filter(is_told).collect() } else { vec![EventKind::Cpu] };
         let trial = SessionOptions::of_trial(kinds);
         let options = SessionOptions { target, inherit, python: true, timeline_min_ns: Some(1), ..trial };

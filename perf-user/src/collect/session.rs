@@ -3,6 +3,7 @@
 mod block;
 mod calls;
 pub(super) mod python;
+mod target;
 pub(super) mod timeline;
 mod timing;
 mod walk;
@@ -10,26 +11,24 @@ mod walk;
 pub use block::try_block;
 pub use calls::try_calls;
 pub use python::try_python;
+pub(super) use target::mark;
+use target::{attach_follow, fill_cgroup, fill_processes, processes};
 pub use timing::Cost;
 use timing::Timing;
 pub use walk::{Unwind, WalkRoom, can_walk, try_walk};
 
 use std::{
     collections::HashSet,
-    fs::File,
     os::fd::{AsFd as _, BorrowedFd},
     sync::Arc,
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, CgroupArray, HashMap, Map, MapData, PerCpuArray},
+    maps::{Map, MapData, PerCpuArray},
     programs::raw_trace_point::RawTracePointLink,
 };
-use perf_ebpf::{
-    sched::WaitFilter,
-    target::{MARK_SLOTS, TargetKind},
-};
+use perf_ebpf::{sched::WaitFilter, target::TargetKind};
 
 use super::{
     AttachError, Collector, EventKind,
@@ -38,14 +37,14 @@ use super::{
     cpu::CpuCollector,
     faults::FaultsCollector,
     file_calls::FileCallsCollector,
-    links::{attach_raw, load_raw},
+    kernel_locks::KernelLocksCollector,
     locks::LockFinder,
     maps::fill,
-    object::{follows, load},
+    object::load,
     sched::{self, SchedCollector},
     target::Target,
 };
-use crate::host::{Host, Unsupported, cgroup::Cgroup, proc, sys};
+use crate::host::{Host, proc, sys};
 
 /// What to keep of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ impl SessionOptions {
     /// Whether the scheduler's events are listened to.
     #[must_use]
     pub fn schedules(&self) -> bool {
-        self.tells_waits() || self.records(EventKind::Sched)
+        self.tells_waits() || self.records(EventKind::Sched) || self.records(EventKind::KernelLocks)
     }
 }
 
@@ -138,6 +137,7 @@ pub struct Session {
     block: Option<BlockCollector>,
     file_calls: Option<FileCallsCollector>,
     faults: Option<FaultsCollector>,
+    kernel_locks: Option<KernelLocksCollector>,
     follow: Vec<RawTracePointLink>,
     timing: Option<Timing>,
     /// Whether the kernel half reads Python frames.
@@ -180,8 +180,25 @@ impl Session {
             .records(EventKind::Faults)
             .then(|| FaultsCollector::load(&mut bpf, host, options.unwind, reads_python));
         let (file_calls, faults) = (file_calls.transpose()?, faults.transpose()?);
+        let kernel_locks = options
+            .records(EventKind::KernelLocks)
+            .then(|| KernelLocksCollector::load(&mut bpf, options.unwind, reads_python))
+            .transpose()?;
         let (options, timing) = (options.clone(), None);
-        Ok(Self { bpf, options, collector, sched, calls, block, file_calls, faults, follow, timing, reads_python })
+        Ok(Self {
+            bpf,
+            options,
+            collector,
+            sched,
+            calls,
+            block,
+            file_calls,
+            faults,
+            kernel_locks,
+            follow,
+            timing,
+            reads_python,
+        })
     }
 
     /// Starts sampling; why it is not known where threads wait already, if it is not.
@@ -201,6 +218,7 @@ impl Session {
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
         }
+        self.kernel_locks.iter_mut().try_for_each(|locks| locks.attach(&mut self.bpf))?;
         // Last: what threads do counts from here on.
         let Some(sched) = &mut self.sched else { return Ok(None) };
         let of_kernel = self.options.sides != Sides::User;
@@ -319,6 +337,7 @@ impl Session {
         self.faults.iter_mut().for_each(FaultsCollector::detach);
         self.file_calls.iter_mut().for_each(FileCallsCollector::detach);
         self.block.iter_mut().for_each(BlockCollector::detach);
+        self.kernel_locks.iter_mut().for_each(KernelLocksCollector::detach);
         self.sched.iter_mut().for_each(SchedCollector::detach);
         self.follow.clear();
     }
@@ -341,59 +360,4 @@ impl Session {
 fn counted(bpf: &Ebpf) -> (u64, u64) {
     let infos = bpf.programs().filter_map(|(_, program)| program.info().ok());
     infos.fold((0, 0), |(ns, runs), info| (ns + info.run_time().as_nanos() as u64, runs + info.run_count()))
-}
-
-const PROCESSES: &str = "PROCESSES";
-
-fn processes(bpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>, AttachError> {
-    let map = bpf.map_mut(PROCESSES).ok_or(AttachError::Missing(PROCESSES))?;
-    map.try_into().map_err(|source| AttachError::Map { map: PROCESSES, source })
-}
-
-/// Marks ids of the target, before they are put into the maps that are only asked for marked ones.
-pub(super) fn mark(bpf: &mut Ebpf, ids: &[u32]) -> Result<(), AttachError> {
-    const MAP: &str = "MARKS";
-    let wrong = |source| AttachError::Map { map: MAP, source };
-    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
-    let mut marks: Array<&mut MapData, u8> = map.try_into().map_err(wrong)?;
-    ids.iter().try_for_each(|id| marks.set(id % MARK_SLOTS, 1, 0)).map_err(wrong)
-}
-
-fn fill_processes(bpf: &mut Ebpf, target: &Target) -> Result<(), AttachError> {
-    // Twice: a process whose parent was not a member yet when it forked shows at the second look.
-    for _ in 0..2 {
-        let found = target.processes();
-        mark(bpf, &found)?;
-        let mut processes = processes(bpf)?;
-        let mut insert = |tgid: &u32| processes.insert(tgid, 1, 0);
-        found.iter().try_for_each(&mut insert).map_err(|source| AttachError::Map { map: PROCESSES, source })?;
-    }
-    Ok(())
-}
-
-fn fill_cgroup(bpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), AttachError> {
-    const MAP: &str = "CGROUPS";
-    let refused = |source| AttachError::Map { map: MAP, source };
-    let folder = File::open(&cgroup.path).map_err(|error| {
-        let what = format!("the cgroup {}", cgroup.path.display());
-        Unsupported::new(what, error.to_string(), "name one that still exists")
-    })?;
-    let map = bpf.map_mut(MAP).ok_or(AttachError::Missing(MAP))?;
-    let mut cgroups: CgroupArray<&mut MapData> = map.try_into().map_err(refused)?;
-    cgroups.set(0, folder, 0).map_err(refused)
-}
-
-fn attach_follow(bpf: &mut Ebpf, options: &SessionOptions) -> Result<Vec<RawTracePointLink>, AttachError> {
-    let mut wanted = Vec::new();
-    if follows(options) {
-        wanted.push(("follow_fork", "sched_process_fork"));
-    }
-    if let Target::Comm(_) = options.target {
-        wanted.push(("follow_rename", "task_rename"));
-    }
-    let mut attach = |(program, tracepoint)| {
-        load_raw(bpf, program)?;
-        attach_raw(bpf, program, tracepoint)
-    };
-    wanted.into_iter().map(&mut attach).collect()
 }

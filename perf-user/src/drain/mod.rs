@@ -7,6 +7,7 @@ mod file_calls;
 mod file_names;
 mod found;
 mod kept;
+mod kernel_locks;
 mod locks;
 mod run_queue;
 mod tally;
@@ -41,6 +42,7 @@ use file_calls::Operations;
 pub use file_calls::RawFileCalls;
 use file_names::FileNames;
 pub use found::SHARED_NS;
+pub use kernel_locks::RawKernelLocks;
 use locks::Locks;
 
 pub use locks::{HeldUp, LockPlace, OF_PROCESS, RawLocks};
@@ -75,6 +77,8 @@ pub struct RawWindow {
     pub block: Option<RawBlock>,
     /// System calls on files and sockets, if they are recorded.
     pub file_calls: Option<RawFileCalls>,
+    /// Waits for locks of the kernel, if they are recorded.
+    pub kernel_locks: Option<RawKernelLocks>,
     /// The names of the files in all these, as far as they are known.
     pub file_names: HashMap<FileKey, FileName>,
     /// Single events, if they are kept.
@@ -294,6 +298,11 @@ impl Drain {
             let (calls, kinds) = self.operations.read(session, full, &counted, last_ns, &mut window.stacks)?;
             window.file_calls = Some(calls);
             window.kinds.extend(kinds);
+        }
+        if session.options().records(EventKind::KernelLocks) {
+            let (locks, kind) = kernel_locks::read(session, full, &counted)?;
+            window.kernel_locks = Some(locks);
+            window.kinds.push(kind);
         }
         if let Some(events) = &mut window.timeline {
             events.count(&counted);

@@ -33,6 +33,10 @@ pub struct BlockOffsets {
     pub uring_tells_result: bool,
     /// The same of what is told of page faults; empty where their beginnings are not told.
     pub faults: Vec<Offset>,
+    /// The same of the lock of a memory's mappings; empty where it is not known.
+    pub mappings_lock: Vec<Offset>,
+    /// Whether it is told when threads wait for locks of the kernel, and when that ends (5.19).
+    pub tells_kernel_locks: bool,
     /// Which argument of the block layer's events is the request: older kernels have the queue before it.
     pub request_argument: u32,
     /// Whether it tells when requests are asked for, and when they are complete: `block_io_start` and `block_io_done` (6.5).
@@ -115,6 +119,9 @@ const FAULTS: [Wanted; 5] = [
     ("AREA_MEMORY", "vm_area_struct", "vm_mm"),
 ];
 
+const MAPPINGS_LOCK: [Wanted; 2] =
+    [("LOCKED_MEMORY", "task_struct", "mm"), ("MAPPINGS_LOCK", "mm_struct", "mmap_lock")];
+
 /// Offsets from the running kernel's BTF: they are read once.
 ///
 /// # Errors
@@ -161,10 +168,13 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     let are_told = ["btf_trace_page_fault_user", "btf_trace_page_fault_kernel"].map(|name| btf.has_name(name));
     let page_changes = ["writeback_dirty_folio", "writeback_dirty_page"];
     let page_changes = page_changes.into_iter().find(|event| btf.has_name(&format!("btf_trace_{event}")));
+    let contends = ["btf_trace_contention_begin", "btf_trace_contention_end"].map(|name| btf.has_name(name));
     let is_told = asked.is_some() && matches!(completes, Some(4 | 8));
     Ok(BlockOffsets {
         uring: uring.filter(|_| is_told).unwrap_or_default(),
         faults: faults.filter(|_| are_told == [true; 2]).unwrap_or_default(),
+        mappings_lock: all(&MAPPINGS_LOCK).unwrap_or_default(),
+        tells_kernel_locks: contends == [true; 2],
         uring_asked: asked.unwrap_or_default(),
         uring_tells_result: completes == Some(8),
         requests: REQUESTS.into_iter().chain([disk]).map(offset).collect::<Result<_, _>>()?,

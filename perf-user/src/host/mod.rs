@@ -7,6 +7,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod files;
 pub mod found_call;
+pub mod kernel_variables;
 pub mod memory;
 pub mod mounts;
 pub mod perf_ring;

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use flamegraphs::{Column, Page, Picture, Section};
 
-use super::{ExportOptions, OutputError, html_block, html_calls, html_files, html_locks, report_of, svg};
+use super::{
+    ExportOptions, OutputError, html_block, html_calls, html_files, html_kernel_locks, html_locks, report_of, svg,
+};
 use crate::collect::{EventKind, NANOSECONDS};
 use crate::profile::{Profile, Series};
 use crate::report::human::{file_name, percent, thousands};
@@ -52,6 +54,7 @@ pub(super) fn write(
     add(report.block.iter().flat_map(html_block::sections).collect(), is_of_disks);
     add(report.file_calls.iter().flat_map(html_files::sections).collect(), is_of(EventKind::Files));
     add(report.locks.iter().flat_map(html_locks::sections).collect(), is_of(EventKind::Locks));
+    add(report.kernel_locks.iter().flat_map(html_kernel_locks::sections).collect(), is_of(EventKind::KernelLocks));
     add(report.page_faults.iter().map(html_files::faults).collect(), is_of(EventKind::Faults));
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
@@ -211,6 +214,7 @@ fn losses(report: &Report, event: &str) -> Section {
     let others = [
         ("requests to disks", report.block.as_ref().map(|block| &block.accounting)),
         ("calls on files", report.file_calls.as_ref().map(|calls| &calls.accounting)),
+        ("locks of the kernel", report.kernel_locks.as_ref().map(|locks| &locks.accounting)),
         ("page faults", report.page_faults.as_ref().map(|faults| &faults.accounting)),
         ("system calls", report.calls.as_ref().map(|calls| &calls.accounting)),
     ];

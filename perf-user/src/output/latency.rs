@@ -16,8 +16,8 @@ const MAPS: usize = 8;
 
 /// Of these the lengths are known. Where none is asked for, the first that has some is drawn: those first that are only recorded on
 /// request.
-pub const WITH_LENGTHS: [EventKind; 5] =
-    [EventKind::Files, EventKind::Faults, EventKind::Syscalls, EventKind::Io, EventKind::Sched];
+pub const WITH_LENGTHS: [EventKind; 6] =
+    [EventKind::Files, EventKind::Faults, EventKind::Syscalls, EventKind::Io, EventKind::KernelLocks, EventKind::Sched];
 
 pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut dyn Write) -> Result<(), OutputError> {
     let latencies = &profile.latencies;
@@ -74,6 +74,7 @@ fn what(event: &str) -> &str {
         _ if event == EventKind::Files.name() => "calls on files and sockets",
         _ if event == EventKind::Faults.name() => "page faults",
         _ if event == EventKind::Syscalls.name() => "system calls",
+        _ if event == EventKind::KernelLocks.name() => "waits for locks of the kernel",
         _ => "the run queue",
     }
 }

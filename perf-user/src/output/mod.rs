@@ -7,6 +7,7 @@ mod html;
 mod html_block;
 mod html_calls;
 mod html_files;
+mod html_kernel_locks;
 mod html_locks;
 mod latency;
 mod pprof;
@@ -161,7 +162,7 @@ pub enum OutputError {
     NoEvents,
     /// Of what is sampled the lengths are not known.
     #[error(
-        "there is no latency heat map of `{event}`: its lengths are not kept; of io, files, faults, syscalls and sched there is"
+        "there is no latency heat map of `{event}`: its lengths are not kept; of io, files, faults, syscalls, kernel-locks and sched there is"
     )]
     NoLatencies {
         /// The event asked for.
@@ -169,7 +170,7 @@ pub enum OutputError {
     },
     /// Nothing has lengths.
     #[error(
-        "a latency heat map shows lengths, and none were recorded: record with -e io, files, faults, syscalls or sched"
+        "a latency heat map shows lengths, and none were recorded: record with -e io, files, faults, syscalls, kernel-locks or sched"
     )]
     NoLengths,
     /// Only sums were kept.

@@ -89,6 +89,7 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
         "faults" => "Page fault",
         "locks" => "Lock contention",
         "holders" => "Lock holder",
+        "kernel-locks" => "Kernel lock",
         "wall" => "Wall-clock",
         other => other,
     };

@@ -5,6 +5,7 @@ mod calls;
 mod file_calls;
 mod fold;
 mod idle;
+mod kernel_locks;
 mod latencies;
 mod lengths;
 mod locks;
@@ -21,6 +22,7 @@ pub use calls::{CallKind, Calls, SingleCall};
 pub use file_calls::{FileCall, FileCalls, Peer};
 pub use fold::FoldOptions;
 pub use idle::{IDLE_POOL, Pools};
+pub use kernel_locks::KernelLocks;
 pub use latencies::{Latencies, Latency};
 pub use lengths::Lengths;
 pub use locks::{Deadlocked, Lock, LockHold, LockKind, LockWait, Locks};
@@ -207,6 +209,8 @@ pub struct Profile {
     pub file_calls: Option<FileCalls>,
     /// Page faults, as calls on what is mapped, if they were recorded.
     pub faults: Option<FileCalls>,
+    /// Waits for locks of the kernel, if they were recorded.
+    pub kernel_locks: Option<KernelLocks>,
     /// How long things took over time, if that was asked for.
     pub latencies: Latencies,
     /// What is known of the timeline, if there is one.

@@ -8,6 +8,7 @@ mod file_calls;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;
+mod kernel_locks;
 mod limit;
 mod locks;
 mod places;
@@ -32,11 +33,13 @@ use places::Places;
 pub use block::{BlockKindReport, BlockReport, FileReport, LengthsReport};
 pub use calls::{CallReport, CallsReport, SlowCallReport};
 pub use file_calls::{ConnectsReport, FaultsReport, FileCallReport, FileCallsReport, PeerReport, ResponsesReport};
+pub use kernel_locks::{KernelLockReport, KernelLocksReport, KernelPlaceReport};
 pub use limit::LimitReport;
 pub use locks::{CountedWaits, DeadlockReport, DeadlockedReport, HolderReport, LockReport, LocksReport, WaiterReport};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use series::{ModuleReport, WalkEndReport};
 pub use text::{accounting_line, amount, frequency_hz};
+pub use wakes::{ChainLink, ChainReport, WakeReport};
 pub use warnings::why_empty;
 
 /// Name and version of the JSON form.
@@ -94,6 +97,9 @@ pub struct Report {
     /// Waits for locks, if they were recorded.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub locks: Option<LocksReport>,
+    /// Waits for locks of the kernel, if they were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_locks: Option<KernelLocksReport>,
     /// Requests to block devices, if they were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<BlockReport>,
@@ -137,55 +143,6 @@ pub struct ThreadTimes {
     /// Where it was blocked longest, and why; absent where no stack of a program is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest: Option<PlaceReport>,
-}
-
-/// Waits of one thread, for one reason, that one thread ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct WakeReport {
-    /// The process.
-    pub tgid: u32,
-    /// The thread that waited.
-    pub tid: u32,
-    /// Its last name.
-    pub comm: String,
-    /// Why it waited.
-    pub why: String,
-    /// Who ended that, `name (tid)`; `null` if nobody was seen.
-    pub waker: Option<String>,
-    /// The time of these waits, as far as it ended.
-    pub waited_ns: u64,
-    /// Of that, the time in which the waker waited itself, by what for: as far as its last wait tells.
-    pub waker_waited_ns: BTreeMap<String, u64>,
-}
-
-impl WakeReport {
-    /// The thread that waited, as wakers are called.
-    #[must_use]
-    pub fn thread(&self) -> String {
-        format!("{} ({})", self.comm, self.tid)
-    }
-}
-
-/// Threads each of which waited for the next one, which waited itself for most of that time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ChainReport {
-    /// The threads; the first one waited for all others.
-    pub links: Vec<ChainLink>,
-}
-
-/// A thread in a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ChainLink {
-    /// The thread; 0 if it was not looked at.
-    pub tid: u32,
-    /// Its name.
-    pub comm: String,
-    /// Why it waited.
-    pub why: String,
-    /// For how long: of all but the first, while the one before waited for it.
-    pub waited_ns: u64,
-    /// Who ended most of that.
-    pub waker: Option<String>,
 }
 
 /// Why threads waited.
@@ -348,7 +305,14 @@ impl SeriesReport {
 #[must_use]
 pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     // What threads did, and for whom they waited, is no matter of functions; bytes are told beside the time that they took.
-    let others = [EventKind::Sched, EventKind::OffWake, EventKind::IoBytes, EventKind::Locks, EventKind::Holders];
+    let others = [
+        EventKind::Sched,
+        EventKind::OffWake,
+        EventKind::IoBytes,
+        EventKind::Locks,
+        EventKind::Holders,
+        EventKind::KernelLocks,
+    ];
     let others = others.map(EventKind::name);
     let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
     let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
@@ -362,6 +326,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let told = Told { block: block.as_ref(), files: file_calls.as_ref(), queue: queue.as_ref(), wakes: &wakes };
     let limit = limit::limit(profile, &threads, &told, &mut known);
     let locks = locks::locks(profile, &threads, options);
+    let kernel_locks = kernel_locks::kernel_locks(profile, options, &mut known);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);
@@ -384,6 +349,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         wakes_omitted,
         chains,
         locks,
+        kernel_locks,
         block,
         calls: calls::calls(profile, options),
         file_calls,

@@ -2,12 +2,62 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::{ChainLink, ChainReport, WakeReport};
+use serde::Serialize;
+
 use crate::{
     collect::EventKind,
     profile::{Frame, FrameKind, Profile, Sample},
     task::WOKEN_BY,
 };
+
+/// Waits of one thread, for one reason, that one thread ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WakeReport {
+    /// The process.
+    pub tgid: u32,
+    /// The thread that waited.
+    pub tid: u32,
+    /// Its last name.
+    pub comm: String,
+    /// Why it waited.
+    pub why: String,
+    /// Who ended that, `name (tid)`; `null` if nobody was seen.
+    pub waker: Option<String>,
+    /// The time of these waits, as far as it ended.
+    pub waited_ns: u64,
+    /// Of that, the time in which the waker waited itself, by what for: as far as its last wait tells.
+    pub waker_waited_ns: BTreeMap<String, u64>,
+}
+
+impl WakeReport {
+    /// The thread that waited, as wakers are called.
+    #[must_use]
+    pub fn thread(&self) -> String {
+        format!("{} ({})", self.comm, self.tid)
+    }
+}
+
+/// Threads each of which waited for the next one, which waited itself for most of that time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// The threads; the first one waited for all others.
+    pub links: Vec<ChainLink>,
+}
+
+/// A thread in a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainLink {
+    /// The thread; 0 if it was not looked at.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Why it waited.
+    pub why: String,
+    /// For how long: of all but the first, while the one before waited for it.
+    pub waited_ns: u64,
+    /// Who ended most of that.
+    pub waker: Option<String>,
+}
 
 /// Chains that are told.
 const CHAINS: usize = 5;

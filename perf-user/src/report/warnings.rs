@@ -44,6 +44,10 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
     if let Some(faults) = &profile.faults {
         warnings.extend(of_accounting("faults", "page faults", &faults.accounting, "counts and times are of the rest"));
     }
+    if let Some(locks) = &profile.kernel_locks {
+        let of = &locks.accounting;
+        warnings.extend(of_accounting("kernel locks", "waits", of, "counts and times are of the rest"));
+    }
     if let Some(block) = &profile.block {
         warnings.extend(of_accounting("disks", "requests", &block.accounting, "counts and times are of the rest"));
     }

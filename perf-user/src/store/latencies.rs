@@ -21,11 +21,12 @@ const MAPS: usize = 2_048;
 
 /// A query of windows, processes, what it was, in two columns, and lengths; by which event that is told, if its name is not that of
 /// a page fault.
-const QUERIES: [(EventKind, &str); 5] = [
+const QUERIES: [(EventKind, &str); 6] = [
     (EventKind::Io, "SELECT window, tgid, operation, disk, count, total_ns, max_ns, lengths FROM io"),
     (EventKind::Files, "SELECT window, tgid, name, NULL, count, total_ns, max_ns, lengths FROM file_call"),
     (EventKind::Files, "SELECT window, tgid, NULL, peer, count, total_ns, max_ns, lengths FROM peer WHERE count > 0"),
     (EventKind::Syscalls, "SELECT window, tgid, name, NULL, count, total_ns, max_ns, lengths FROM call"),
+    (EventKind::KernelLocks, "SELECT window, tgid, name, NULL, count, total_ns, max_ns, lengths FROM kernel_lock"),
     (EventKind::Sched, "SELECT window, tgid, NULL, NULL, count, total_ns, max_ns, lengths FROM run_queue"),
 ];
 

@@ -6,6 +6,7 @@ mod calls;
 mod counts;
 mod file_calls;
 mod intern;
+mod kernel_locks;
 mod latencies;
 mod lengths;
 mod locks;
@@ -30,7 +31,7 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses others.
-pub const SCHEMA_VERSION: u32 = 7;
+pub const SCHEMA_VERSION: u32 = 8;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

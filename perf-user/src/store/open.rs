@@ -102,6 +102,7 @@ pub(super) fn tables(timeline: bool) -> String {
         include_str!("locks.sql"),
         include_str!("block.sql"),
         include_str!("file_calls.sql"),
+        include_str!("kernel_locks.sql"),
         timeline,
     ]
     .concat()

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
-    block, calls, file_calls, latencies, locks,
+    block, calls, file_calls, kernel_locks, latencies, locks,
     open::{damaged, open},
     outline::Outline,
     rows::Rows,
@@ -100,6 +100,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     profile.calls = calls::load(&rows, start_ns)?;
     profile.block = block::load(&rows, start_ns)?;
     [profile.file_calls, profile.faults] = file_calls::load(&rows)?;
+    profile.kernel_locks = kernel_locks::load(&rows)?;
     if selection.latencies {
         profile.latencies = latencies::load(&rows)?;
     }

@@ -35,7 +35,7 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
 }
 
 /// The tables that have rows of a window and a process, beside the samples.
-const COUNTS: [&str; 12] = [
+const COUNTS: [&str; 13] = [
     "call",
     "call_error",
     "slow_call",
@@ -48,6 +48,7 @@ const COUNTS: [&str; 12] = [
     "slow_io",
     "file_call",
     "peer",
+    "kernel_lock",
 ];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
@@ -76,7 +77,7 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         // Who had the locks that it waited for was another.
         transaction.execute("DELETE FROM sample WHERE event = ?1", [EventKind::Holders.name()])?;
         // Which thread made a call, or asked for a request, is told of the slowest only.
-        for table in ["call", "call_error", "lock", "deadlock", "io", "io_file", "file_call", "peer"] {
+        for table in ["call", "call_error", "lock", "deadlock", "io", "io_file", "file_call", "peer", "kernel_lock"] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
         for table in ["slow_call", "slow_io", "run_queue", "taker"] {

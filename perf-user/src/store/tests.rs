@@ -74,6 +74,7 @@ pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSam
         timeline: None,
         block: None,
         file_calls: None,
+        kernel_locks: None,
         files: HashMap::new(),
     }
 }

@@ -14,7 +14,7 @@ use super::{
     blob::{Entry, encode},
     block, calls, counts, file_calls,
     intern::Interner,
-    locks,
+    kernel_locks, locks,
     open::tables,
     run_queue, timeline,
 };
@@ -176,6 +176,9 @@ impl Writer {
         if let Some(calls) = &window.file_calls {
             file_calls::write(&transaction, interner, id, window, calls)?;
         }
+        if let Some(locks) = &window.kernel_locks {
+            kernel_locks::write(&transaction, interner, id, locks)?;
+        }
         if let Some(events) = &window.timeline {
             timeline::write(&transaction, interner, id, events)?;
         }
@@ -222,6 +225,7 @@ fn write_kind(
             | EventKind::Holders
             | EventKind::Io
             | EventKind::IoBytes
+            | EventKind::KernelLocks
     );
     for sample in &kind.samples {
         let stack = interner.stack(transaction, &sample.frames, from_tracepoint)?;

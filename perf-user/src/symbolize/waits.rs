@@ -1,7 +1,8 @@
 //! Why threads wait, in words.
 
 use perf_ebpf::sched::{
-    INTERRUPTED, TASK_INTERRUPTIBLE, TASK_NOLOAD, TASK_STOPPED, TASK_UNINTERRUPTIBLE, system_call, task_state,
+    AT_KERNEL_LOCK, INTERRUPTED, TASK_INTERRUPTIBLE, TASK_NOLOAD, TASK_STOPPED, TASK_UNINTERRUPTIBLE, system_call,
+    task_state,
 };
 
 use crate::collect::Did;
@@ -15,9 +16,13 @@ pub fn name(did: Did) -> &'static str {
         Did::Blocked => "blocked",
         Did::Waited(why) => reason(why),
         Did::Called(call) => super::calls::call_name(call).unwrap_or("unknown system call"),
+        Did::AwaitedLock(how) => super::kernel_locks::kernel_lock_kind(how),
         Did::Asked(operation, _) => super::block::operation_label(operation),
     }
 }
+
+/// A wait for a lock of the kernel's own, where the kernel tells of those.
+const KERNEL_LOCK: &str = "kernel lock";
 
 /// The reason by the task's state and the system call that it was in.
 fn reason(why: u32) -> &'static str {
@@ -28,6 +33,9 @@ fn reason(why: u32) -> &'static str {
     }
     if state & TASK_STOPPED != 0 {
         return "stopped";
+    }
+    if state & AT_KERNEL_LOCK != 0 {
+        return KERNEL_LOCK;
     }
     if system_call(why) == INTERRUPTED {
         return if state & TASK_UNINTERRUPTIBLE != 0 { "page fault" } else { "interrupted" };
@@ -107,6 +115,7 @@ mod tests {
         assert_eq!(reason(TASK_UNINTERRUPTIBLE, libc::SYS_read), "disk or kernel lock");
         assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_WAKEKILL, INTERRUPTED.into()), "page fault");
         assert_eq!(reason(4, libc::SYS_read), "stopped");
+        assert_eq!(reason(TASK_UNINTERRUPTIBLE | AT_KERNEL_LOCK, libc::SYS_munmap), "kernel lock");
         assert_eq!(reason(0, NO_SYSTEM_CALL.into()), "waiting for a CPU");
         assert_eq!(reason(TASK_UNINTERRUPTIBLE | TASK_NOLOAD, NO_SYSTEM_CALL.into()), "blocked");
     }

@@ -7,6 +7,7 @@ mod file_names;
 mod files;
 mod generated;
 mod java;
+mod kernel_locks;
 mod lock_names;
 mod locks;
 mod module;
@@ -17,6 +18,7 @@ mod resolve;
 mod space;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 pub use block::LocatedBlock;
 pub use calls::{File, LocatedCall, LocatedCalls, LocatedOpen};
@@ -24,11 +26,13 @@ pub use file_calls::{LocatedFileCalls, Peer};
 pub use file_names::{FileKind, FileText};
 pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
+pub use kernel_locks::LocatedKernelLocks;
 pub use locks::{HELD_BY, LocatedLocks};
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
-pub use resolve::{LocatedKind, LocatedSample, LocatedTimeline, LocatedWindow, RawFrame, WOKEN_BY, did};
+pub use resolve::{LocatedKind, LocatedSample, LocatedWindow, RawFrame, WOKEN_BY, did};
 pub use space::CodeMapping;
+pub use timeline::LocatedTimeline;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -44,6 +48,7 @@ use pythons::Pythons;
 use space::{AddressSpace, Change, Mapping};
 
 use crate::host::{
+    kernel_variables::KernelVariables,
     perf_ring::{MapEvent, TaskEvent},
     proc,
 };
@@ -69,6 +74,7 @@ pub struct Tasks {
     pythons: Pythons,
     files: files::Files,
     lock_names: LockNames,
+    kernel_variables: KernelVariables,
     lost_events: u64,
     /// Whether events may have been missed since processes were last looked for.
     events_missed: bool,

@@ -12,8 +12,8 @@ use perf_ebpf::{
 };
 
 use super::{
-    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, LocatedLocks, Module, ModuleId, ModuleKind,
-    Tasks, file_names, locks::PlacedLock,
+    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, LocatedKernelLocks, LocatedLocks, Module,
+    ModuleId, ModuleKind, Tasks, file_names, locks::PlacedLock, timeline::LocatedTimeline,
 };
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
@@ -75,23 +75,12 @@ pub struct LocatedWindow {
     pub block: Option<LocatedBlock>,
     /// System calls on files and sockets, if they are recorded.
     pub file_calls: Option<LocatedFileCalls>,
+    /// Waits for locks of the kernel, if they are recorded.
+    pub kernel_locks: Option<LocatedKernelLocks>,
     /// What the files in all these are called.
     pub files: HashMap<FileKey, FileText>,
     /// Single events, if they are kept.
     pub timeline: Option<LocatedTimeline>,
-}
-
-/// Single events of a window.
-#[derive(Debug, Default)]
-pub struct LocatedTimeline {
-    /// What happened, each once. Their values mean nothing.
-    pub places: Vec<(EventKind, LocatedSample)>,
-    /// When it happened; all have a place.
-    pub events: Vec<Moment>,
-    /// What became of the events.
-    pub taken: u64,
-    /// Losses by cause.
-    pub lost: Vec<(&'static str, u64)>,
 }
 
 /// All of one kind in a window.
@@ -138,19 +127,14 @@ impl LocatedWindow {
             calls.tally.absorb(&dropped.tally, reported, cause);
             calls.faults.absorb(&dropped.faults, faults, cause);
         }
+        if let (Some(locks), Some(dropped)) = (&mut self.kernel_locks, &dropped.kernel_locks) {
+            locks.tally.absorb(&dropped.tally, dropped.reported(), cause);
+        }
         if let (Some(timeline), Some(dropped)) = (&mut self.timeline, &dropped.timeline) {
             timeline.taken += dropped.taken;
             timeline.lost.push((cause, dropped.records()));
             timeline.lost.extend(&dropped.lost);
         }
-    }
-}
-
-impl LocatedTimeline {
-    /// How many records its events are of.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        self.events.iter().filter(|event| event.is_record).count() as u64
     }
 }
 
@@ -199,6 +183,7 @@ impl Tasks {
         let generated = sampled.flat_map(|process| process.generated(|id| modules.contains_key(&id))).collect();
         let calls = window.calls.as_ref().map(|calls| self.locate_calls(calls, &window));
         let block = window.block.as_ref().map(|block| self.locate_block(block, &window));
+        let kernel_locks = window.kernel_locks.as_ref().map(|locks| self.locate_kernel_locks(locks, &window));
         let file_calls = window.file_calls.as_ref().map(|calls| self.locate_file_calls(calls, &files, &window));
         let locks = self.locate_locks(&window);
         let RawWindow { start_ns, end_ns, queues, .. } = window;
@@ -213,6 +198,7 @@ impl Tasks {
             calls,
             block,
             file_calls,
+            kernel_locks,
             files,
             timeline,
         }
@@ -374,6 +360,7 @@ fn number(did: Did) -> u64 {
         Did::Blocked => 3,
         Did::Waited(why) => 1 << 32 | u64::from(why),
         Did::Called(call) => 2 << 32 | u64::from(call),
+        Did::AwaitedLock(how) => 3 << 32 | u64::from(how),
         Did::Asked(operation, disk) => u64::from(ASKED | operation) << 32 | u64::from(disk),
     }
 }
@@ -386,6 +373,7 @@ pub fn did(address: u64) -> Did {
         2 => Did::WaitedForCpu,
         3 => Did::Blocked,
         call if call >> 32 == 2 => Did::Called(call as u32),
+        lock if lock >> 32 == 3 => Did::AwaitedLock(lock as u32),
         asked if asked >> 32 >= u64::from(ASKED) => Did::Asked((asked >> 32) as u32 & !ASKED, asked as u32),
         why => Did::Waited(why as u32),
     }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::{
-    collect::EventKind,
+    collect::{EventKind, kernel_locks},
     host::{block::block_offsets, task_offsets},
 };
 
@@ -54,11 +54,14 @@ pub(super) fn kinds(wanted: &[Wanted]) -> Vec<EventKind> {
     let is_io = |kind: &EventKind| matches!(kind, EventKind::Io | EventKind::IoBytes);
     // Faults need what requests tell of the names of files.
     let io = files || asked.contains(&EventKind::Faults) || asked.iter().any(is_io);
-    // As are waits for locks, and who had these.
+    // As are waits for locks, and who had these; of the kernel's own, what it tells.
     let is_lock = |kind: &EventKind| matches!(kind, EventKind::Locks | EventKind::Holders);
     let locks = asked.iter().any(is_lock);
-    let brings =
-        |kind: &EventKind| (io && is_io(kind)) || (locks && is_lock(kind)) || (files && *kind == EventKind::Syscalls);
+    let brings = |kind: &EventKind| match kind {
+        EventKind::Syscalls => files,
+        EventKind::KernelLocks => locks && kernel_locks::are_told(),
+        kind => (io && is_io(kind)) || (locks && is_lock(kind)),
+    };
     EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()
 }
 

@@ -2,9 +2,12 @@
 
 use std::{
     cmp::Reverse,
+    collections::HashMap,
     fmt::Write as _,
     io::{IsTerminal as _, Write as _},
 };
+
+use perf_ebpf::histogram;
 
 use crate::{
     drain::HeldUp,
@@ -60,24 +63,31 @@ fn table(window: &LocatedWindow) -> String {
 }
 
 /// Futexes, without what their stacks tell of them, which have no names yet.
-fn table_of_locks(window: &LocatedWindow, locks: &LocatedLocks) -> String {
+fn table_of_locks<'a>(window: &'a LocatedWindow, locks: &'a LocatedLocks) -> String {
     let seconds = window.end_ns.saturating_sub(window.start_ns).max(1) as f64 / 1e9;
-    let mut rows: Vec<_> = locks.sums.iter().collect();
-    rows.sort_by_key(|(key, _, sum)| (Reverse(sum.waits.total_ns), *key));
+    let process = |processes: &'a HashMap<u32, String>, tgid: &u32| processes.get(tgid).map_or("", String::as_str);
+    let own = locks.sums.iter().map(|((tgid, _), name, sum)| {
+        (Lengths::from(&sum.waits), thousands(sum.most_waiting), process(&locks.processes, tgid), name.clone())
+    });
+    let of_kernel = window.kernel_locks.iter().flat_map(|kernel| {
+        let told = |((tgid, name), sum): &'a ((u32, String), histogram::Lengths)| {
+            (Lengths::from(sum), "-".to_owned(), process(&kernel.processes, tgid), format!("kernel: {name}"))
+        };
+        kernel.sums.iter().map(told)
+    });
+    let mut rows: Vec<_> = own.chain(of_kernel).collect();
+    rows.sort_by_key(|(of, ..)| Reverse(of.total_ns));
     let mut out = String::from(
         "   waited   waits/s      p50      max  at once  process      lock, or what else is waited for so\n",
     );
-    for ((tgid, _), name, sum) in rows.iter().take(CALLS) {
-        let of = Lengths::from(&sum.waits);
-        let process = locks.processes.get(tgid).map_or("", String::as_str);
+    for (of, at_once, process, name) in rows.iter().take(CALLS) {
         let _ = writeln!(
             out,
-            "{:>9} {:>9} {:>8} {:>8} {:>8}  {:<12} {}",
+            "{:>9} {:>9} {:>8} {:>8} {at_once:>8}  {:<12} {}",
             duration(of.total_ns),
             thousands((of.count as f64 / seconds).round() as u64),
             duration(of.quantile_ns(0.5)),
             duration(of.max_ns),
-            thousands(sum.most_waiting),
             shorten(&line(process), 12),
             shorten(&line(name), 37),
         );
@@ -162,12 +172,10 @@ fn table_of_io(window: &LocatedWindow) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use perf_ebpf::{block::FileKey, file_calls::FileCalls, histogram, lock::LockSum};
+    use perf_ebpf::{block::FileKey, file_calls::FileCalls, lock::LockSum};
 
     use super::*;
-    use crate::task::{FileText, LocatedFileCalls};
+    use crate::task::{FileText, LocatedFileCalls, LocatedKernelLocks};
 
     #[test]
     fn locks_are_told_with_who_is_stuck() {
@@ -182,9 +190,19 @@ mod tests {
             held_up: [(8, 2), (9, 2), (10, 3)].map(|(tid, lock)| stuck(tid, lock)).to_vec(),
             deadlocks: vec![[8, 9].map(|tid| (held_up(tid), "a\u{1b}".to_owned(), "lock".to_owned())).to_vec()],
         };
-        let window = LocatedWindow { end_ns: 2_000_000_000, locks: Some(locks), ..LocatedWindow::default() };
+        let kernel = LocatedKernelLocks {
+            sums: vec![((7, "mmap_lock, writing".to_owned()), histogram::Lengths { total_ns: 9_000, ..waits })],
+            processes: HashMap::from([(7, "server".to_owned())]),
+            ..LocatedKernelLocks::default()
+        };
+        let mut window = LocatedWindow { end_ns: 2_000_000_000, locks: Some(locks), ..LocatedWindow::default() };
+        window.kernel_locks = Some(kernel);
         let told = table(&window);
-        assert!(told.contains("   4.0 us         2 ") && told.contains("and 10 more"), "{told}");
+        assert!(
+            told.lines().nth(1).is_some_and(|line| line.ends_with("server       kernel: mmap_lock, writing")),
+            "{told}"
+        );
+        assert!(told.contains("   4.0 us         2 ") && told.contains("and 11 more"), "{told}");
         assert!(told.contains("    2.0 s  2 threads of server (7) still wait at lock 2\n"), "{told}");
         assert!(told.contains("in a deadlock: a") && told.contains("(9)"), "{told}");
         for line in told.lines() {

@@ -17,7 +17,7 @@ const CODE: [(&str, &str); 5] =
 fn colour(reason: &str) -> &'static str {
     match reason {
         "waiting for a CPU" => "red",
-        "futex" => "purple",
+        "futex" | "kernel lock" => "purple",
         "disk or kernel lock" | "asynchronous I/O" => "brown",
         "page fault" => "magenta",
         "pipe/socket/terminal" | "socket" => "lightred",

@@ -71,6 +71,7 @@ impl Display for Report {
             self.write_wakes(f)?;
         }
         self.locks.iter().try_for_each(|locks| locks.write(f, self.covered_ns))?;
+        self.kernel_locks.iter().try_for_each(|locks| locks.write(f))?;
         if let Some(block) = &self.block {
             block.write(f)?;
         }
@@ -83,7 +84,8 @@ impl Display for Report {
         if let Some(calls) = &self.calls {
             calls.write(f)?;
         }
-        if self.series.is_empty() && self.threads.is_empty() && self.wakes.is_empty() && self.locks.is_none() {
+        let has_locks = self.locks.is_some() || self.kernel_locks.is_some();
+        if self.series.is_empty() && self.threads.is_empty() && self.wakes.is_empty() && !has_locks {
             writeln!(f, "\nThe recording holds no events.")?;
         }
         writeln!(f)?;

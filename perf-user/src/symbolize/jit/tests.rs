@@ -71,6 +71,7 @@ impl Target {
             timeline: None,
             block: None,
             file_calls: None,
+            kernel_locks: None,
             files: HashMap::new(),
         }
     }
