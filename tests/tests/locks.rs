@@ -186,6 +186,24 @@ fn assert_deadlock(lab: &Lab, recording: &Recording, threads: usize) {
 }
 
 #[test]
+fn who_waits_for_what_nobody_lets_go_of_is_told() {
+    let Some(lab) = Lab::open() else { return };
+    for kind in ["itself", "left", "forked"] {
+        let Some(recording) = record(&lab, &[kind]) else { return };
+        let [deadlock] = &recording.report.deadlocks[..] else {
+            panic!("{kind}: {:#?}", recording.report.deadlocks);
+        };
+        let [thread] = &deadlock.threads[..] else { panic!("{kind}: {deadlock:#?}") };
+        assert!(thread.waits_for.starts_with("lost_lock in locks"), "{kind}: {thread:?}");
+        assert_eq!(thread.place, "want_what_is_lost (pthread_mutex_lock)", "{kind}");
+        assert_eq!(thread.owner == thread.tid, kind == "itself", "{thread:?}");
+        let text = in_text(&lab, &recording);
+        let told = if kind == "itself" { "which it has itself" } else { "one that is gone" };
+        assert!(text.contains("DEADLOCK") && text.contains(told), "{kind}: {text}");
+    }
+}
+
+#[test]
 fn locks_of_rusts_standard_library_are_told() {
     let Some(lab) = Lab::open() else { return };
     let program = Program::rust("stdlocks.rs", "stdlocks", &[]);

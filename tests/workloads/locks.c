@@ -9,6 +9,8 @@
 //   synced:    two threads, of which one syncs a file while it has the lock
 //   shared:    two processes and a mutex in a file that both map, its path behind KIND
 //   cycle2:    two threads of which each waits for the lock that the other has; cycle3: three
+//   itself:    a thread that wants what it has; left: one that wants what another had that has ended; forked: a child that wants what
+//              another thread of its parent had when that forked
 //   timed:     one thread has the lock all the time, another gives up after 20 ms, again and again; two more want one another's for
 //              200 ms each, and go on
 //   pingpong, contended, uncontended: for measuring what it costs, as many `rounds` as there is time for: two threads on one CPU that
@@ -21,6 +23,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -183,6 +186,28 @@ static long threads_of_cycle;
 KEEP void want_the_next(long own) {
     pthread_mutex_lock(&cycle_locks[(own + 1) % threads_of_cycle]);
     NO_TAIL_CALL;
+}
+
+static pthread_mutex_t lost_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *takes_it(void *argument) {
+    pthread_mutex_lock(&lost_lock);
+    // Until its parent has forked; or it ends with it.
+    if (argument)
+        nap(200000);
+    return NULL;
+}
+
+KEEP void want_what_is_lost(void) {
+    pthread_mutex_lock(&lost_lock);
+    NO_TAIL_CALL;
+}
+
+static void *wants_it(void *argument) {
+    if (argument)
+        pthread_mutex_lock(&lost_lock);
+    want_what_is_lost();
+    return NULL;
 }
 
 static void *in_cycle(void *argument) {
@@ -355,6 +380,31 @@ int main(int argc, char **argv) {
             pthread_create(&threads[at], NULL, in_cycle, (void *)at);
         while (going())
             nap(50000);
+        return finish();
+    }
+    if (!strcmp(kind, "itself") || !strcmp(kind, "left")) {
+        pthread_t taker, wanter;
+        int itself = !strcmp(kind, "itself");
+        if (!itself) {
+            pthread_create(&taker, NULL, takes_it, NULL);
+            pthread_join(taker, NULL);
+        }
+        pthread_create(&wanter, NULL, wants_it, itself ? &lost_lock : NULL);
+        while (going())
+            nap(50000);
+        return finish();
+    }
+    if (!strcmp(kind, "forked")) {
+        pthread_t taker;
+        pthread_create(&taker, NULL, takes_it, &lost_lock);
+        nap(100000);
+        int child = fork();
+        if (child == 0)
+            want_what_is_lost();
+        while (going())
+            nap(50000);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
         return finish();
     }
     if (!strcmp(kind, "pingpong"))

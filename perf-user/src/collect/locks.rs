@@ -61,6 +61,30 @@ impl LockFinder {
         self.found(tgid, tid, call.call, call.arguments)
     }
 
+    /// The lock of a thread that waits now for what nobody will let go of: a mutex of glibc's that the thread has itself, or one that a
+    /// thread has which its process has not, which is told by the number that the lock says.
+    #[must_use]
+    pub fn found_lost(&mut self, tgid: u32, tid: u32) -> Option<FoundLock> {
+        if !cfg!(target_arch = "x86_64") {
+            return None;
+        }
+        let call = found_call(tgid, tid).filter(|call| call.call == FUTEX)?;
+        let [lock, second, _, until, ..] = call.arguments;
+        // Of what processes share, another may have it; and who gives up one day goes on.
+        if second as u32 != PRIVATE || until != 0 {
+            return None;
+        }
+        let words = words(&Memory::of(tgid, tid)?, lock)?;
+        let owner = *words.get(OwnerAt::Mutex.word()).filter(|owner| **owner != 0)?;
+        let owner = match self.own_tids(tgid) {
+            Some(own) => own.get(&owner).copied().or_else(|| Some(owner).filter(|_| !own.is_empty()))?,
+            None => owner,
+        };
+        let is_lost = words.first() == Some(&CONTENDED) && (owner == tid || !is_thread(tgid, owner));
+        let how = how(second as u32, OwnerAt::Mutex as u32);
+        is_lost.then_some(FoundLock { lock, owner, how, is_timed: false })
+    }
+
     /// Whether a process is in a PID namespace, so that its locks name threads by other ids.
     pub fn is_apart(&mut self, tgid: u32) -> bool {
         self.own_tids(tgid).is_some()
@@ -80,9 +104,7 @@ impl LockFinder {
 
     /// Which thread of the process, other than `tid`, has a lock, and where that is told.
     fn owner(&mut self, tgid: u32, tid: u32, lock: u64, memory: &Memory) -> Option<(u32, OwnerAt)> {
-        let bytes = memory.at_most(lock, LOCK_WORDS * 4)?;
-        let words: Vec<u32> =
-            bytes.chunks_exact(4).filter_map(|word| Some(u32::from_ne_bytes(word.try_into().ok()?))).collect();
+        let words = words(memory, lock)?;
         let candidate = |at: OwnerAt| {
             let word = *words.get(at.word())?;
             Some(if at == OwnerAt::Word { owner_in_word(word) } else { word }).filter(|word| *word != 0)
@@ -93,9 +115,20 @@ impl LockFinder {
         if let Some(own) = self.own_tids(tgid) {
             return candidates.find_map(|(word, at)| Some((*own.get(&word)?, at)).filter(|(owner, _)| *owner != tid));
         }
-        let is_thread = |tid: u32| Path::new(&format!("/proc/{tgid}/task/{tid}")).exists();
-        candidates.find(|(owner, _)| *owner != tid && is_thread(*owner))
+        candidates.find(|(owner, _)| *owner != tid && is_thread(tgid, *owner))
     }
+}
+
+/// The word of a mutex of glibc's for which others wait.
+const CONTENDED: u32 = 2;
+
+fn words(memory: &Memory, lock: u64) -> Option<Vec<u32>> {
+    let bytes = memory.at_most(lock, LOCK_WORDS * 4)?;
+    Some(bytes.chunks_exact(4).filter_map(|word| Some(u32::from_ne_bytes(word.try_into().ok()?))).collect())
+}
+
+fn is_thread(tgid: u32, tid: u32) -> bool {
+    Path::new(&format!("/proc/{tgid}/task/{tid}")).exists()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use perf_ebpf::{
     comm::Comm,
     counters::Counter,
-    lock::{Blame, HolderKey, LockKey, LockState, LockSum},
+    lock::{Blame, HolderKey, LockKey, LockState, LockSum, operation},
     sample::Key,
     sched::{State, Thread, WaitKey, Waker},
 };
@@ -32,6 +32,12 @@ const HELD_UP_NS: u64 = 100_000_000;
 
 /// So many threads that still wait are told.
 const MOST_TOLD: usize = 256;
+
+/// Of so many of those whose locks name no other thread it is looked whether anybody has them.
+const MOST_ALONE: usize = 256;
+
+/// `FUTEX_WAIT`: how mutexes of glibc's are waited for.
+const WAIT: u32 = 0;
 
 /// Of so many threads that wait at once it is looked for whom.
 const MOST_HELD_UP: usize = 4_096;
@@ -85,8 +91,8 @@ impl HeldUp {
 pub struct RawLocks {
     /// At each.
     pub sums: Vec<(LockKey, LockSum)>,
-    /// Threads of which each waits for a lock that the next one has, and the last one for one of the first's: as the locks say,
-    /// though what is no lock of such a kind may say anything.
+    /// Threads of which each waits for a lock that the next one has, and the last one for one of the first's; or one alone, whose lock
+    /// itself has, or a thread that its process has not: as the locks say, though what is no lock of such a kind may say anything.
     pub deadlocks: Vec<Vec<HeldUp>>,
     /// Threads that have waited for a while, and still do; those that have longest, if there are many.
     pub held_up: Vec<HeldUp>,
@@ -116,12 +122,33 @@ impl Locks {
         found.held_up = held_up.to_vec();
         found.held_up.sort_by_key(|thread| (thread.since_ns, thread.tid));
         found.held_up.truncate(MOST_TOLD);
+        let alone: Vec<HeldUp> =
+            held_up.iter().filter(|thread| thread.owner == 0 && operation(thread.how) == WAIT).copied().collect();
         // Whoever has a lock has it by a word of it that may name a thread, or names it by another id.
         let mut finder = LockFinder::default();
         let held_up: Vec<HeldUp> =
             held_up.iter().filter(|thread| thread.owner != 0 || finder.is_apart(thread.tgid)).copied().collect();
         found.deadlocks = self.deadlocks(&held_up, |tgid, tid| finder.found_now(tgid, tid));
+        found.deadlocks.extend(self.alone(&alone, |tgid, tid| finder.found_lost(tgid, tid)));
         Ok(found)
+    }
+
+    /// Threads that wait for what nobody will let go of, and have not been told, among those whose locks are found by asking.
+    fn alone(&mut self, held_up: &[HeldUp], mut ask: impl FnMut(u32, u32) -> Option<FoundLock>) -> Vec<Vec<HeldUp>> {
+        let mut found = |thread: &HeldUp| ask(thread.tgid, thread.tid).filter(|found| found.lock == thread.lock);
+        let mut told = Vec::new();
+        for thread in held_up.iter().take(MOST_ALONE) {
+            let id = vec![(thread.tid, thread.since_ns)];
+            // Between the two, who has just been given it would have gone on.
+            if !self.told.contains(&id)
+                && let Some(lost) = found(thread)
+                && found(thread) == Some(lost)
+            {
+                self.told.insert(id);
+                told.push(vec![HeldUp { owner: lost.owner, how: lost.how, ..*thread }]);
+            }
+        }
+        told
     }
 
     /// Deadlocks that have not been told, among threads whose locks are found by asking.
@@ -153,7 +180,10 @@ impl Locks {
             }
             // It ends where this path has been, or another.
             let Some(begin) = at.and_then(|tid| path.iter().position(|other| *other == tid)) else { continue };
-            let told = |tid: &u32| Some(HeldUp { how: owners.get(tid)?.how, ..**waits.get(tid)? });
+            let told = |tid: &u32| {
+                let FoundLock { owner, how, .. } = *owners.get(tid)?;
+                Some(HeldUp { owner, how, ..**waits.get(tid)? })
+            };
             let cycle: Vec<HeldUp> = path[begin..].iter().filter_map(told).collect();
             // What each waited for while the others were asked is what it waits for still.
             let is_still = |thread: &HeldUp| found(thread) == owners.get(&thread.tid).copied();
@@ -248,6 +278,26 @@ mod tests {
             deadlocks.iter().map(|cycle| cycle.iter().map(|thread| thread.tid).collect()).collect();
         assert_eq!(told, [[10, 11, 12]]);
         assert!(locks.deadlocks(&held_up, ask).is_empty(), "it is known");
+    }
+
+    #[test]
+    fn who_waits_for_what_nobody_lets_go_of_is_told_once() {
+        let lost = |_: u32, tid: u32| (tid != 11).then(|| at(u64::from(tid) * 16, if tid == 10 { 10 } else { 77 }));
+        let held_up: Vec<HeldUp> = [10, 11, 12].map(waits).to_vec();
+        let mut locks = Locks::default();
+        let told: Vec<Vec<(u32, u32)>> = locks
+            .alone(&held_up, lost)
+            .iter()
+            .map(|one| one.iter().map(|thread| (thread.tid, thread.owner)).collect())
+            .collect();
+        assert_eq!(told, [[(10, 10)], [(12, 77)]]);
+        assert!(locks.alone(&held_up, lost).is_empty(), "it is known");
+        let asked = std::cell::Cell::new(0);
+        let once = |_: u32, tid: u32| {
+            asked.set(asked.get() + 1);
+            (asked.get() == 1).then(|| at(u64::from(tid) * 16, tid))
+        };
+        assert!(Locks::default().alone(&held_up[..1], once).is_empty(), "it was given it meanwhile");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::report::{
 pub(super) fn sections(locks: &LocksReport) -> Vec<Section> {
     let deadlocks = (!locks.deadlocks.is_empty()).then(|| Section {
         heading: "Deadlocks".into(),
-        text: vec!["Each of these threads waits for a lock that the next one has, and the last one for one that the first has: none can go on.".into()],
-        columns: ["thread", "waits for", "in"].into_iter().map(Column::text).collect(),
+        text: vec!["None of these threads can go on.".into()],
+        columns: ["thread", "waits for", "had by", "in"].into_iter().map(Column::text).collect(),
         rows: locks.deadlocks.iter().flat_map(deadlock).collect(),
     });
     if locks.locks.is_empty() {
@@ -84,10 +84,9 @@ fn holder(holder: &HolderReport) -> Vec<String> {
 }
 
 fn deadlock(deadlock: &DeadlockReport) -> Vec<Vec<String>> {
-    let threads = deadlock.threads.iter();
-    let row = threads.map(|thread| {
+    let row = deadlock.threads.iter().enumerate().map(|(at, thread)| {
         let place = thread.place.clone().unwrap_or_default();
-        vec![thread.thread(), thread.waits_for.clone(), place]
+        vec![thread.thread(), thread.waits_for.clone(), deadlock.told_owner(at), place]
     });
     row.collect()
 }

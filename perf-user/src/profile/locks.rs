@@ -68,6 +68,8 @@ pub struct Deadlocked {
     pub how: u32,
     /// Since when, nanoseconds after the start of the recording.
     pub since_ns: u64,
+    /// The thread that has the lock: the next one; of one alone itself, or one that its process has not.
+    pub owner: u32,
 }
 
 /// Locks, over the windows of the profile.
@@ -75,7 +77,7 @@ pub struct Deadlocked {
 pub struct Locks {
     /// By process and address.
     pub sums: BTreeMap<(u32, u64), Lock>,
-    /// Threads each of which waits for the next.
+    /// Threads each of which waits for the next; or one alone, for what nobody lets go of.
     pub deadlocks: Vec<Vec<Deadlocked>>,
 }
 
@@ -95,6 +97,8 @@ pub enum LockKind {
     Gil,
     /// A monitor of Java's.
     Monitor,
+    /// A lock in PostgreSQL's shared memory, for which its processes wait at semaphores of their own.
+    LwLock,
     /// A futex in no function that is known.
     Futex,
     /// The same, where the callers are not known.
@@ -117,7 +121,14 @@ impl LockKind {
     pub const fn is_lock(self) -> bool {
         matches!(
             self,
-            Self::Mutex | Self::RwLock | Self::Semaphore | Self::Once | Self::Gil | Self::Monitor | Self::Futex
+            Self::Mutex
+                | Self::RwLock
+                | Self::Semaphore
+                | Self::Once
+                | Self::Gil
+                | Self::Monitor
+                | Self::LwLock
+                | Self::Futex
         )
     }
 
@@ -131,6 +142,7 @@ impl LockKind {
             Self::Once => "once",
             Self::Gil => "GIL",
             Self::Monitor => "monitor",
+            Self::LwLock => "LWLock",
             Self::Futex => "futex",
             Self::Unknown => "not known, as their callers are not",
             Self::Condition => "condition variable",
@@ -154,7 +166,7 @@ struct Made {
 
 /// Functions that wait at something that others made for them; a part of the name of each. They are looked for before those that
 /// they call.
-const RUNTIMES: [(&str, LockKind, bool); 16] = [
+const RUNTIMES: [(&str, LockKind, bool); 17] = [
     ("PosixSemaphore::wait", LockKind::Park, true),
     ("take_gil", LockKind::Gil, false),
     ("Thread.join", LockKind::Join, true),
@@ -167,6 +179,7 @@ const RUNTIMES: [(&str, LockKind, bool); 16] = [
     ("parking_lot::raw_rwlock", LockKind::RwLock, false),
     ("parking_lot::condvar", LockKind::Condition, false),
     ("parking_lot::once", LockKind::Once, false),
+    ("LWLock", LockKind::LwLock, false),
     ("runtime.notesleep", LockKind::Idle, false),
     ("runtime.notetsleep", LockKind::Idle, false),
     ("runtime.lock2", LockKind::Mutex, true),

@@ -175,6 +175,7 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     let mut no_locks: BTreeMap<&str, u64> = BTreeMap::new();
     let mut processes: HashMap<u32, &str> = HashMap::new();
     let mut waiting: BTreeSet<u32> = BTreeSet::new();
+    let mut shared: HashMap<&String, u32> = HashMap::new();
     // Of each futex, the locks that it was waited at for.
     let mut futexes: HashMap<(u32, u64), HashMap<LockId, u64>> = HashMap::new();
     // Waits of threads for locks whose holders waited for one meanwhile.
@@ -191,7 +192,12 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
         waiting.insert(thread.tid);
         total += sample.value;
         let address = if wait.at_lock { wait.address } else { 0 };
-        let id = (thread.tgid, address, place.clone(), wait.kind);
+        // What processes share is told once, under the first of them.
+        let tgid = match wait.kind {
+            LockKind::LwLock => *shared.entry(place).or_insert(thread.tgid),
+            _ => thread.tgid,
+        };
+        let id = (tgid, address, place.clone(), wait.kind);
         *futexes.entry((thread.tgid, wait.address)).or_default().entry(id.clone()).or_default() += sample.value;
         let sum = sums.entry(id).or_default();
         sum.name = wait.name;

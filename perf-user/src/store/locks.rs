@@ -11,6 +11,7 @@ use super::{
     rows::Rows,
 };
 use crate::{
+    drain::HeldUp,
     profile::{Deadlocked, Locks},
     task::LocatedLocks,
 };
@@ -51,8 +52,9 @@ pub(super) fn write(
         for (step, (thread, comm, lock)) in (0_u32..).zip(threads) {
             let [comm, lock] = interner.texts(transaction, [comm.as_str(), lock])?;
             let (address, since_ns) = (thread.lock as i64, thread.since_ns as i64);
-            let row = params![window, thread.tgid, cycle, step, thread.tid, comm, address, lock, thread.how, since_ns];
-            let sql = "INSERT INTO deadlock VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+            let HeldUp { tgid, tid, how, owner, .. } = *thread;
+            let row = params![window, tgid, cycle, step, tid, comm, address, lock, how, since_ns, owner];
+            let sql = "INSERT INTO deadlock VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
             transaction.prepare_cached(sql)?.execute(row)?;
         }
     }
@@ -84,11 +86,12 @@ pub(super) fn load(rows: &Rows<'_>, start_ns: u64) -> Result<Locks, Unreadable> 
             lock: rows.text(row, 7)?,
             how: row.get(8)?,
             since_ns: number(row.get(9)?)?.saturating_sub(start_ns),
+            owner: row.get(10)?,
         };
         cycles.entry((row.get(0)?, row.get(2)?)).or_default().push(thread);
         Ok(())
     })?;
-    found.deadlocks = cycles.into_values().filter(|cycle| cycle.len() > 1).collect();
+    found.deadlocks = cycles.into_values().collect();
     Ok(found)
 }
 

@@ -22,8 +22,9 @@ CREATE TABLE lock (
 );
 
 -- Threads that waited for one another when a window ended, of the first window in which they did. cycle: which of several; step:
--- each waits for a lock that the next has, the last for one of the first. comm, lock: rows of the table string. how:
--- perf_ebpf::lock::how. since_ns: CLOCK_MONOTONIC.
+-- each waits for a lock that the next has, the last for one of the first; one alone for a lock that itself has, or a thread that its
+-- process has not. owner: the thread that has it. comm, lock: rows of the table string. how: perf_ebpf::lock::how. since_ns:
+-- CLOCK_MONOTONIC.
 CREATE TABLE deadlock (
     window INTEGER NOT NULL,
     tgid INTEGER NOT NULL,
@@ -34,5 +35,6 @@ CREATE TABLE deadlock (
     address INTEGER NOT NULL,
     lock INTEGER NOT NULL,
     how INTEGER NOT NULL,
-    since_ns INTEGER NOT NULL
+    since_ns INTEGER NOT NULL,
+    owner INTEGER NOT NULL
 );

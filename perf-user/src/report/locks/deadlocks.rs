@@ -10,7 +10,8 @@ use crate::{
     profile::{Deadlocked, LockWait, Profile},
 };
 
-/// Threads each of which waits for a lock that the next one has, and the last one for one that the first has.
+/// Threads each of which waits for a lock that the next one has, and the last one for one that the first has; or one alone, for a lock
+/// that it has itself, or that a thread has which its process has not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeadlockReport {
     /// The threads.
@@ -30,6 +31,8 @@ pub struct DeadlockedReport {
     pub comm: String,
     /// The lock that it waits for, and the next one has.
     pub waits_for: String,
+    /// The thread that has it.
+    pub owner: u32,
     /// Where it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
@@ -40,6 +43,31 @@ impl DeadlockedReport {
     #[must_use]
     pub fn thread(&self) -> String {
         format!("{} ({})", self.comm, self.tid)
+    }
+}
+
+impl DeadlockReport {
+    /// Who has the lock that one of the threads waits for, as what follows the lock's name.
+    #[must_use]
+    pub fn told_owner(&self, at: usize) -> String {
+        match &self.threads[..] {
+            [alone] if alone.owner == alone.tid => "which it has itself".into(),
+            [alone] => format!("which thread {} has, one that is gone", alone.owner),
+            threads => {
+                let next = threads.get(at + 1).or(threads.first()).map(DeadlockedReport::thread);
+                format!("which {} has", next.unwrap_or_default())
+            }
+        }
+    }
+
+    /// What follows from that.
+    #[must_use]
+    pub fn consequence(&self) -> &'static str {
+        match &self.threads[..] {
+            [alone] if alone.owner == alone.tid => "it cannot go on",
+            [_] => "it cannot go on: that thread ended without letting go, or a fork left it behind",
+            _ => "none of them can go on",
+        }
     }
 }
 
@@ -65,6 +93,7 @@ pub(super) fn deadlocks(profile: &Profile, known: &KnownWaits<'_>) -> Vec<Deadlo
                 tid: thread.tid,
                 comm: thread.comm.clone(),
                 waits_for: thread.lock.clone(),
+                owner: thread.owner,
                 place: label_of(profile, &wait.stack),
             })
         });

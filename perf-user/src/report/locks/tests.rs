@@ -138,10 +138,12 @@ fn the_text_fits_and_tells_deadlocks_first() {
         lock: "b".repeat(60),
         how: how(0, OwnerAt::Mutex as u32),
         since_ns: 5,
+        owner: tid,
     };
-    profile.locks.deadlocks = vec![vec![thread(1), thread(1)], vec![thread(1), thread(9)]];
+    let lost = Deadlocked { owner: 77, ..thread(1) };
+    profile.locks.deadlocks = vec![vec![thread(1), thread(1)], vec![thread(1), thread(9)], vec![thread(1)], vec![lost]];
     let report = locks(&profile, &[], &ReportOptions { top: None }).unwrap();
-    assert_eq!(report.deadlocks.len(), 1, "of the other nothing is known: it may be no lock");
+    assert_eq!(report.deadlocks.len(), 3, "of the second nothing is known: it may be no lock");
     struct Text<'a>(&'a LocksReport);
     impl fmt::Display for Text<'_> {
         fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -154,6 +156,7 @@ fn the_text_fits_and_tells_deadlocks_first() {
         text.starts_with("DEADLOCK   a (1) waits for b") && text.contains("in serve (pthread_mutex_lock)"),
         "{text}"
     );
+    assert!(text.contains("which it has itself") && text.contains("which thread 77 has, one that is gone"), "{text}");
     assert!(text.contains("    1,000     3.0 s") && text.contains("mutex cache_lock in server"), "{text}");
     assert!(text.contains("convoy   never empty for 96.7%") && text.contains("held by  100.0%  a ) (3)"), "{text}");
     assert!(text.contains("holds    7 after a wait for it, 10.0 us on average"), "{text}");

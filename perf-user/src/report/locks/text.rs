@@ -11,13 +11,17 @@ use super::{
         human::{counted, duration, line, percent, shorten, thousands},
         text::{labelled, write_more},
     },
-    DeadlockedReport, LockReport, LocksReport,
+    LockReport, LocksReport,
 };
 
 /// Locks, waiters and holders that the text shows.
 const SHOWN: usize = 5;
 const SHOWN_OF_EACH: usize = 3;
 const SHOWN_HOLDERS: usize = 4;
+
+/// The width of a thread of a deadlock with its lock, and what there is of a lock's name at least.
+const TOLD: usize = 89;
+const LEAST: usize = 16;
 
 /// Beyond, how many times as fast says nothing: who waited did nothing else.
 const FASTEST: f64 = 20.0;
@@ -28,10 +32,11 @@ impl LocksReport {
         for deadlock in self.deadlocks.iter().take(SHOWN) {
             let threads = &deadlock.threads;
             for (at, thread) in threads.iter().enumerate() {
-                let next = threads.get(at + 1).or(threads.first()).map(DeadlockedReport::thread).unwrap_or_default();
-                let name = shorten(&line(&thread.waits_for), 40);
-                let text = format!("{} waits for {name}, which {next} has", thread.thread());
-                labelled(f, if at == 0 { "DEADLOCK" } else { "" }, &shorten(&text, 89))?;
+                let (who, owner) = (thread.thread(), deadlock.told_owner(at));
+                let room = TOLD.saturating_sub(who.chars().count() + owner.chars().count() + " waits for , ".len());
+                let name = shorten(&line(&thread.waits_for), room.max(LEAST));
+                let text = format!("{who} waits for {name}, {owner}");
+                labelled(f, if at == 0 { "DEADLOCK" } else { "" }, &shorten(&text, TOLD))?;
                 if let Some(place) = &thread.place {
                     labelled(f, "", &format!("  in {}", shorten(&line(place), 84)))?;
                 }
@@ -40,7 +45,8 @@ impl LocksReport {
                 0 => "since before the recording".into(),
                 ns => format!("since {} after the recording began", duration(ns)),
             };
-            labelled(f, "", &format!("{since}: none of them can go on"))?;
+            labelled(f, "", &since)?;
+            labelled(f, "", deadlock.consequence())?;
         }
         let more = self.deadlocks.len().saturating_sub(SHOWN);
         if more > 0 { labelled(f, "", &format!("and {more} more")) } else { Ok(()) }
@@ -64,7 +70,7 @@ impl LocksReport {
         let others: u64 = self.no_locks.iter().map(|wait| wait.value).sum();
         if others > 0 {
             let most = self.no_locks.first().map_or("", |wait| &wait.why);
-            labelled(f, "", &format!("no contention: {} more at futexes, most of it: {most}", duration(others)))?;
+            labelled(f, "", &format!("other waits at futexes: {}, most of it: {most}", duration(others)))?;
         }
         if self.full > 0 {
             let count = thousands(self.full);
