@@ -48,6 +48,17 @@ impl Program {
         Self::compile("go", source, name, &[&["build"], flags], &[])
     }
 
+    /// An example of this package, which is built with its tests: a program that needs other packages.
+    ///
+    /// # Panics
+    /// If the test does not run from where it was built.
+    #[must_use]
+    pub fn example(name: &str) -> Self {
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let built = test.parent().and_then(Path::parent).expect("tests are built into a folder of their own");
+        Self { path: built.join("examples").join(name) }
+    }
+
     /// The executable or library.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -71,7 +71,7 @@ const SYSTEM_FUNCTIONS: [&str; 22] = [
 ];
 
 /// Beginnings of names in languages' runtimes.
-const RUNTIME_FUNCTIONS: [&str; 21] = [
+const RUNTIME_FUNCTIONS: [&str; 27] = [
     "std::",
     "<std::",
     "core::",
@@ -80,8 +80,15 @@ const RUNTIME_FUNCTIONS: [&str; 21] = [
     "<alloc::",
     "parking_lot",
     "<parking_lot",
+    "lock_api::",
+    "<lock_api::",
     "crossbeam_channel::",
     "rayon_core::",
+    // PostgreSQL waits for all kinds of things by these.
+    "LWLock",
+    "PGSemaphore",
+    "WaitEventSetWait",
+    "WaitLatch",
     "tokio::runtime::",
     "runtime.",
     "internal/",
@@ -263,6 +270,8 @@ mod tests {
             ("main.serve", "/opt/go", Owner::Program),
             ("take_gil", "/usr/bin/python3.11", Owner::Runtime),
             ("_queue_SimpleQueue_get", "/usr/lib/python3.11/lib-dynload/_queue.so", Owner::Runtime),
+            ("LWLockAcquire", "/usr/lib/postgresql/15/bin/postgres", Owner::Runtime),
+            ("ProcSleep", "/usr/lib/postgresql/15/bin/postgres", Owner::Program),
             ("gsignal", "[vdso]", Owner::System),
             ("curl_multi_wait", "/usr/lib/libcurl.so.4", Owner::Program),
             ("[unwound no further: no unwind information]", "[unwound no further]", Owner::None),
