@@ -198,7 +198,7 @@ fn who_waits_for_what_nobody_lets_go_of_is_told() {
         assert_eq!(thread.place, "want_what_is_lost (pthread_mutex_lock)", "{kind}");
         assert_eq!(thread.owner == thread.tid, kind == "itself", "{thread:?}");
         let text = in_text(&lab, &recording);
-        let told = if kind == "itself" { "which it has itself" } else { "one that is gone" };
+        let told = if kind == "itself" { "which it has itself" } else { "none of this process" };
         assert!(text.contains("DEADLOCK") && text.contains(told), "{kind}: {text}");
     }
 }
@@ -228,10 +228,18 @@ fn locks_of_rusts_standard_library_are_told() {
 fn threads_of_go_without_work_wait_for_no_lock() {
     let Some(lab) = Lab::open_with(&["go"]) else { return };
     let program = Program::go("gosplit.go", "gosplit_locks", &[]);
-    let Some(recording) = record_program(&lab, &program, &["2"]) else { return };
-    let locked_ns: u64 = recording.report.locks.iter().map(|lock| lock.wait_ns).sum();
-    assert!(locked_ns < 50_000_000, "{:#?}", recording.report.locks);
-    assert!(waited_for(&recording, "idle: no work") > 1_000_000_000, "{:?}", recording.report.no_locks);
+    // Its two long waits begin in its first milliseconds, when a stack cannot always be followed to where it tells what for.
+    for _ in 0..5 {
+        let Some(recording) = record_program(&lab, &program, &["2"]) else { return };
+        let locked_ns: u64 = recording.report.locks.iter().map(|lock| lock.wait_ns).sum();
+        assert!(locked_ns < 50_000_000, "{:#?}", recording.report.locks);
+        if waited_for(&recording, "idle: no work") > 1_000_000_000 {
+            return;
+        }
+        let unknown_ns = waited_for(&recording, "not known, as their callers are not");
+        assert!(unknown_ns > 1_000_000_000, "{:?}", recording.report.no_locks);
+    }
+    panic!("no wait of Go's was known in five recordings");
 }
 
 #[test]

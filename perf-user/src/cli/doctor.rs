@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         files(),
         uring(),
         faults(&host),
-        kernel_locks(),
+        kernel_locks(&host),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -223,13 +223,13 @@ fn faults(host: &Host) -> Check {
     Check::ok(NAME, "page faults can be recorded, by stack and file (-e faults)")
 }
 
-fn kernel_locks() -> Check {
+fn kernel_locks(host: &Host) -> Check {
     const NAME: &str = "kernel locks";
-    if kernel_locks::are_told() {
+    if kernel_locks::are_told(host) {
         return Check::ok(NAME, "waits for locks of the kernel can be recorded, by lock and stack (-e kernel-locks)");
     }
     let detail = "waits for locks of the kernel are not told; those for locks of programs are";
-    Check::lacks(NAME, State::Limited, detail, "Linux 5.19 or newer with BTF")
+    Check::lacks(NAME, State::Limited, detail, "Linux 6.15 or newer with BTF")
 }
 
 fn unwind_tables(host: &Host) -> Check {

@@ -1,4 +1,4 @@
-//! The kernel's own locks: who waits for them tells of it by an event of its own (5.19).
+//! The kernel's own locks: who waits for them tells of it by an event of its own.
 
 use aya::{Ebpf, EbpfLoader};
 
@@ -9,12 +9,14 @@ use super::{
     session::{SessionOptions, Unwind},
 };
 use crate::host::{
-    Unsupported,
+    Host, Unsupported,
     block::{Offset, block_offsets},
 };
 
-/// Processes, and locks that are told apart, on a CPU in a window.
-const SUMS: u32 = 4_096;
+/// Processes, and locks that are told apart in a window, on one CPU.
+const SUMS: u32 = 2_048;
+/// At most, on all CPUs.
+const ALL_SUMS: u32 = 65_536;
 /// Waits with their stacks.
 const TIMES: u32 = 8_192;
 
@@ -22,10 +24,11 @@ const BEGINS: (&str, &str) = ("kernel_lock_begins", "contention_begin");
 const ENDS: &str = "kernel_lock_ends";
 const WALKING: &str = "kernel_lock_ends_walk";
 
-/// Whether the running kernel tells of waits for its locks.
+/// Whether the running kernel tells of waits for its locks, and it is safe to listen: the lock that was waited for may be one of a BPF
+/// map's own, whose holder then changes maps. Since 6.15 such locks find that out instead of waiting for themselves.
 #[must_use]
-pub fn are_told() -> bool {
-    block_offsets().is_ok_and(|offsets| offsets.tells_kernel_locks)
+pub fn are_told(host: &Host) -> bool {
+    !host.is_before(6, 15) && block_offsets().is_ok_and(|offsets| offsets.tells_kernel_locks)
 }
 
 /// What programs are told of the running kernel.
@@ -36,13 +39,13 @@ pub(super) struct Globals {
 
 impl Globals {
     /// Of the running kernel, if `options` have its locks recorded.
-    pub(super) fn of(options: &SessionOptions) -> Result<Self, Unsupported> {
+    pub(super) fn of(host: &Host, options: &SessionOptions) -> Result<Self, Unsupported> {
         if !options.records(EventKind::KernelLocks) {
             return Ok(Self::default());
         }
-        if !are_told() {
-            let why = "it does not tell of waits for its locks, as Linux does since 5.19";
-            return Err(Unsupported::new("recording locks of the kernel", why, "use a newer one, or record -e locks"));
+        if !are_told(host) {
+            let why = "it takes Linux 6.15 with BTF, before which locks of BPF maps could wait for themselves";
+            return Err(Unsupported::new("recording locks of the kernel", why, "use a newer one, or record others"));
         }
         Ok(Self { offsets: block_offsets()?.mappings_lock.clone() })
     }
@@ -60,13 +63,15 @@ impl KernelLocksCollector {
     pub(super) fn configure<'globals>(
         loader: &mut EbpfLoader<'globals>,
         globals: &'globals Globals,
+        cpus: usize,
         options: &SessionOptions,
     ) {
         tell(loader, &globals.offsets);
         if options.records(EventKind::KernelLocks) {
+            let sums = SUMS.saturating_mul(cpus as u32).min(ALL_SUMS);
             let maps = [
-                ("KERNEL_LOCKS_0", SUMS),
-                ("KERNEL_LOCKS_1", SUMS),
+                ("KERNEL_LOCKS_0", sums),
+                ("KERNEL_LOCKS_1", sums),
                 ("KERNEL_LOCK_TIMES_0", TIMES),
                 ("KERNEL_LOCK_TIMES_1", TIMES),
             ];

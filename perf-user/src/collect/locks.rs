@@ -74,13 +74,14 @@ impl LockFinder {
         if second as u32 != PRIVATE || until != 0 {
             return None;
         }
-        let words = words(&Memory::of(tgid, tid)?, lock)?;
-        let owner = *words.get(OwnerAt::Mutex.word()).filter(|owner| **owner != 0)?;
-        let owner = match self.own_tids(tgid) {
-            Some(own) => own.get(&owner).copied().or_else(|| Some(owner).filter(|_| !own.is_empty()))?,
-            None => owner,
+        let (owner, can_be_had_twice) = owner_of_mutex(&words(&Memory::of(tgid, tid)?, lock)?)?;
+        let is_lost = match self.own_tids(tgid) {
+            // Which threads such a process has had is not known by the numbers that it has for them.
+            Some(own) => own.get(&owner) == Some(&tid) && !can_be_had_twice,
+            None if owner == tid => !can_be_had_twice,
+            None => !is_thread(tgid, owner),
         };
-        let is_lost = words.first() == Some(&CONTENDED) && (owner == tid || !is_thread(tgid, owner));
+        let owner = if self.is_apart(tgid) { tid } else { owner };
         let how = how(second as u32, OwnerAt::Mutex as u32);
         is_lost.then_some(FoundLock { lock, owner, how, is_timed: false })
     }
@@ -122,6 +123,31 @@ impl LockFinder {
 /// The word of a mutex of glibc's for which others wait.
 const CONTENDED: u32 = 2;
 
+/// No thread has a larger number (`PID_MAX_LIMIT`).
+const MOST_TIDS: u32 = 1 << 22;
+
+/// A mutex has no more users: who has it, and those that wait for a sign and want it then.
+const MOST_USERS: u32 = 1 << 16;
+
+/// The kinds of mutexes of glibc's that are looked at, by the bits that tell kinds: all but those that lend priorities, are shared, or
+/// outlive their owner. Of these, normal and adaptive ones cannot be had twice.
+const KINDS: u32 = 0b11;
+const RECURSIVE: u32 = 1;
+const CHECKS: u32 = 2;
+/// Bits that say how locks are elided.
+const ELISION: u32 = 0x300;
+
+/// Who has what is a mutex of glibc's as far as its words tell, which are the lock, how often it is had, by whom, by how many, and the
+/// kind; and whether one thread can have it twice. Others that are waited for so have something else there.
+fn owner_of_mutex(words: &[u32]) -> Option<(u32, bool)> {
+    let [lock, count, owner, users, kind] = *words else { return None };
+    let kind = kind & !ELISION;
+    let is_mutex =
+        lock == CONTENDED && (1..=MOST_TIDS).contains(&owner) && (1..=MOST_USERS).contains(&users) && kind <= KINDS;
+    let is_recursive = kind == RECURSIVE;
+    (is_mutex && (is_recursive || count == 0)).then_some((owner, is_recursive || kind == CHECKS))
+}
+
 fn words(memory: &Memory, lock: u64) -> Option<Vec<u32>> {
     let bytes = memory.at_most(lock, LOCK_WORDS * 4)?;
     Some(bytes.chunks_exact(4).filter_map(|word| Some(u32::from_ne_bytes(word.try_into().ok()?))).collect())
@@ -135,6 +161,17 @@ fn is_thread(tgid: u32, tid: u32) -> bool {
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_mutex_is_had_by_nobody() {
+        assert_eq!(owner_of_mutex(&[2, 0, 77, 1, 0]), Some((77, false)));
+        assert_eq!(owner_of_mutex(&[2, 3, 77, 1, 1]), Some((77, true)));
+        assert_eq!(owner_of_mutex(&[2, 0, 77, 1, 0x103]), Some((77, false)), "adaptive, and its elision is told");
+        // An arena of `malloc`'s, a stream's lock with its owner's address, one that is free, one that is shared.
+        for words in [[2, 0, 1, 0, 0], [2, 1, 0xf7d0_1740, 0x7f5a, 0], [0, 0, 77, 1, 0], [2, 0, 77, 1, 128]] {
+            assert_eq!(owner_of_mutex(&words), None, "{words:?}");
+        }
+    }
 
     #[test]
     fn who_has_a_lock_is_found_in_it() {

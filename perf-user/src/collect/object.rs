@@ -101,7 +101,7 @@ pub(super) fn load(
     let io = Globals::of(options)?;
     let file_calls = file_calls::Globals::of(options)?;
     let faults = faults::Globals::of(options)?;
-    let kernel_locks = kernel_locks::Globals::of(options)?;
+    let kernel_locks = kernel_locks::Globals::of(host, options)?;
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -213,7 +213,7 @@ pub(super) fn load(
     }
     FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options);
     FaultsCollector::configure(&mut loader, &faults, host.cpus.len(), options);
-    KernelLocksCollector::configure(&mut loader, &kernel_locks, options);
+    KernelLocksCollector::configure(&mut loader, &kernel_locks, host.cpus.len(), options);
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
         size(&mut loader, [("PLACES", PLACES)]);
@@ -295,7 +295,7 @@ pub fn try_load() -> Result<Trial, AttachError> {
     for target in forms {
         let is_told = |kind: &EventKind| match kind {
             EventKind::Faults => faults::are_told(),
-            EventKind::KernelLocks => kernel_locks::are_told(),
+            EventKind::KernelLocks => kernel_locks::are_told(&Host::read()),
             _ => true,
         };
         let kinds = if inherit { EventKind::ALL.into_iter().filter(is_told).collect() } else { vec![EventKind::Cpu] };

@@ -145,7 +145,7 @@ pub(super) fn read(
 }
 
 /// Adds what another CPU counted.
-pub(super) fn add(sum: &mut Lengths, other: &Lengths) {
+pub fn add(sum: &mut Lengths, other: &Lengths) {
     sum.count += other.count;
     sum.total_ns += other.total_ns;
     sum.max_ns = sum.max_ns.max(other.max_ns);

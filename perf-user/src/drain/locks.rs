@@ -136,15 +136,17 @@ impl Locks {
     /// Threads that wait for what nobody will let go of, and have not been told, among those whose locks are found by asking.
     fn alone(&mut self, held_up: &[HeldUp], mut ask: impl FnMut(u32, u32) -> Option<FoundLock>) -> Vec<Vec<HeldUp>> {
         let mut found = |thread: &HeldUp| ask(thread.tgid, thread.tid).filter(|found| found.lock == thread.lock);
+        // Of all that wait for one lock, one is told.
+        let id = |thread: &HeldUp| vec![(thread.tgid, thread.lock)];
+        let mut held_up: Vec<&HeldUp> = held_up.iter().filter(|thread| !self.told.contains(&id(thread))).collect();
+        held_up.sort_by_key(|thread| (thread.since_ns, thread.tid));
         let mut told = Vec::new();
-        for thread in held_up.iter().take(MOST_ALONE) {
-            let id = vec![(thread.tid, thread.since_ns)];
+        for thread in held_up.into_iter().take(MOST_ALONE) {
             // Between the two, who has just been given it would have gone on.
-            if !self.told.contains(&id)
-                && let Some(lost) = found(thread)
+            if let Some(lost) = found(thread)
                 && found(thread) == Some(lost)
+                && self.told.insert(id(thread))
             {
-                self.told.insert(id);
                 told.push(vec![HeldUp { owner: lost.owner, how: lost.how, ..*thread }]);
             }
         }

@@ -37,7 +37,7 @@ pub use again::{WalkWaiting, Walked};
 pub use block::RawBlock;
 use block::Requests;
 use calls::Before;
-pub use calls::RawCalls;
+pub use calls::{RawCalls, add as add_lengths};
 use file_calls::Operations;
 pub use file_calls::RawFileCalls;
 use file_names::FileNames;

@@ -22,6 +22,9 @@ struct Known {
 /// A variable that reaches further than this is none: there is no name for what lies there.
 const MOST_BYTES: u64 = 1 << 16;
 
+/// Names that begin so are those of sections' beginnings and ends.
+const BOUNDS: [&str; 5] = ["__start_", "__stop_", "_sdata", "_edata", "__bss_"];
+
 /// A kernel that names fewer names none but the bounds of its sections (`CONFIG_KALLSYMS_ALL` is not set).
 const LEAST: usize = 1_000;
 
@@ -37,7 +40,7 @@ impl Known {
         let mut parts = line.split_ascii_whitespace();
         let (Some(address), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else { return };
         let Ok(address) = u64::from_str_radix(address, 16) else { return };
-        let is_bound = ["__start_", "__stop_"].iter().any(|beginning| name.starts_with(beginning));
+        let is_bound = BOUNDS.iter().any(|beginning| name.starts_with(beginning));
         if !matches!(kind, "b" | "B" | "d" | "D") || address == 0 || is_bound {
             return;
         }

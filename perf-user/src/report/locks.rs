@@ -242,7 +242,9 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
             counted: counted_waits.map(|lock| counted(profile, lock)),
             process: processes.get(&id.0).copied().unwrap_or_default().to_owned(),
             // Of waits that never ended nobody knows what would be behind them.
-            speedup_at_most: counted_waits.and_then(|_| speedup(profile, threads, id.0, &sum, &in_turn)),
+            speedup_at_most: counted_waits
+                .filter(|_| id.3 != LockKind::LwLock)
+                .and_then(|_| speedup(profile, threads, id.0, &sum, &in_turn)),
             ..lock(profile, id, sum, most)
         }
     });

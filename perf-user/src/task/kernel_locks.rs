@@ -1,12 +1,12 @@
 //! Locks of the kernel with their names, and those of the processes that waited for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use perf_ebpf::histogram::Lengths;
 
 use super::Tasks;
 use crate::{
-    drain::{RawKernelLocks, RawWindow, Tally},
+    drain::{RawKernelLocks, RawWindow, Tally, add_lengths as add},
     symbolize::kernel_lock_kind,
 };
 
@@ -33,13 +33,15 @@ impl Tasks {
     /// Gives locks of the kernel their names.
     pub(super) fn locate_kernel_locks(&mut self, locks: &RawKernelLocks, window: &RawWindow) -> LocatedKernelLocks {
         let mut located = LocatedKernelLocks { tally: locks.tally.clone(), ..LocatedKernelLocks::default() };
+        let mut sums: BTreeMap<(u32, String), Lengths> = BTreeMap::new();
         for ((tgid, how, lock), sum) in &locks.sums {
             let kind = kernel_lock_kind(*how);
             let name = if *lock == 0 { None } else { self.kernel_variables.name(*lock) };
             let name = name.map_or_else(|| kind.to_owned(), |name| format!("{name} ({kind})"));
-            located.sums.push(((*tgid, name), *sum));
+            add(sums.entry((*tgid, name)).or_insert(Lengths::NONE), sum);
             located.processes.entry(*tgid).or_insert_with(|| self.process_name(*tgid, window.end_ns));
         }
+        located.sums = sums.into_iter().collect();
         located
     }
 }

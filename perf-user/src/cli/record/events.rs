@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::{
     collect::{EventKind, kernel_locks},
-    host::{block::block_offsets, task_offsets},
+    host::{Host, block::block_offsets, task_offsets},
 };
 
 /// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
@@ -59,7 +59,7 @@ pub(super) fn kinds(wanted: &[Wanted]) -> Vec<EventKind> {
     let locks = asked.iter().any(is_lock);
     let brings = |kind: &EventKind| match kind {
         EventKind::Syscalls => files,
-        EventKind::KernelLocks => locks && kernel_locks::are_told(),
+        EventKind::KernelLocks => locks && kernel_locks::are_told(&Host::read()),
         kind => (io && is_io(kind)) || (locks && is_lock(kind)),
     };
     EventKind::ALL.into_iter().filter(|kind| asked.contains(kind) || brings(kind)).collect()

@@ -109,7 +109,8 @@ fn table_of_locks<'a>(window: &'a LocatedWindow, locks: &'a LocatedLocks) -> Str
         let told = format!("{:>9}  {threads}{whose} ({}) still {waits} at {lock}", duration(since), first.tgid);
         let _ = writeln!(out, "{}", shorten(&line(&told), 100));
     }
-    for cycle in &locks.deadlocks {
+    // Of one alone, only its stack tells that it is one.
+    for cycle in locks.deadlocks.iter().filter(|cycle| cycle.len() > 1) {
         let threads: Vec<String> = cycle.iter().map(|(thread, comm, _)| format!("{comm} ({})", thread.tid)).collect();
         let _ = writeln!(out, "{}", shorten(&line(&format!("in a deadlock: {}", threads.join(", "))), 100));
     }

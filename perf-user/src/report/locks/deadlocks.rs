@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{super::places::label_of, KnownWaits};
 use crate::{
     collect::EventKind,
-    profile::{Deadlocked, LockWait, Profile},
+    profile::{Deadlocked, FrameId, LockWait, Profile},
 };
 
 /// Threads each of which waits for a lock that the next one has, and the last one for one that the first has; or one alone, for a lock
@@ -52,7 +52,7 @@ impl DeadlockReport {
     pub fn told_owner(&self, at: usize) -> String {
         match &self.threads[..] {
             [alone] if alone.owner == alone.tid => "which it has itself".into(),
-            [alone] => format!("which thread {} has, one that is gone", alone.owner),
+            [alone] => format!("which thread {} has, none of this process", alone.owner),
             threads => {
                 let next = threads.get(at + 1).or(threads.first()).map(DeadlockedReport::thread);
                 format!("which {} has", next.unwrap_or_default())
@@ -64,11 +64,17 @@ impl DeadlockReport {
     #[must_use]
     pub fn consequence(&self) -> &'static str {
         match &self.threads[..] {
-            [alone] if alone.owner == alone.tid => "it cannot go on",
-            [_] => "it cannot go on: that thread ended without letting go, or a fork left it behind",
+            [alone] if alone.owner == alone.tid => "it cannot go on, unless another lets go of it",
+            [_] => "it ended without letting go of it, or was its parent's when this was forked",
             _ => "none of them can go on",
         }
     }
+}
+
+/// Whether a stack, whose innermost frame is the last, is one of a thread that takes a mutex of the C library's.
+fn takes_mutex(profile: &Profile, stack: &[FrameId]) -> bool {
+    let frames = stack.iter().rev().filter_map(|id| profile.frames.get(id.0 as usize));
+    frames.map(|frame| profile.strings.get(frame.function)).any(|name| name.contains("pthread_mutex_lock"))
 }
 
 /// Those of which the stacks tell that these are locks which say who has them.
@@ -88,7 +94,9 @@ pub(super) fn deadlocks(profile: &Profile, known: &KnownWaits<'_>) -> Vec<Deadlo
     let told = |cycle: &Vec<Deadlocked>| {
         let threads = cycle.iter().map(|thread| {
             let (wait, _) = waits.get(&(thread.tid, thread.address))?;
-            wait.tells_owner_at(thread.how).then(|| DeadlockedReport {
+            // Others are waited for as mutexes are, and have something else where these have their owner.
+            let is_lock = wait.tells_owner_at(thread.how) && (cycle.len() > 1 || takes_mutex(profile, &wait.stack));
+            is_lock.then(|| DeadlockedReport {
                 tgid: thread.tgid,
                 tid: thread.tid,
                 comm: thread.comm.clone(),
