@@ -104,6 +104,8 @@ pub(super) fn executables() -> Result<Vec<PathBuf>> {
     let messages = command::read(&mut cargo)?;
     let executable = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
+        // Examples are programs that tests record.
+        message.get("profile")?.get("test")?.as_bool().filter(|is_test| *is_test)?;
         message.get("executable")?.as_str().map(PathBuf::from)
     };
     Ok(messages.lines().filter_map(executable).collect())
