@@ -75,13 +75,12 @@ impl LockFinder {
             return None;
         }
         let (owner, can_be_had_twice) = owner_of_mutex(&words(&Memory::of(tgid, tid)?, lock)?)?;
-        let is_lost = match self.own_tids(tgid) {
+        let owner = match self.own_tids(tgid) {
             // Which threads such a process has had is not known by the numbers that it has for them.
-            Some(own) => own.get(&owner) == Some(&tid) && !can_be_had_twice,
-            None if owner == tid => !can_be_had_twice,
-            None => !is_thread(tgid, owner),
+            Some(own) => own.get(&owner).copied().filter(|owner| *owner == tid)?,
+            None => owner,
         };
-        let owner = if self.is_apart(tgid) { tid } else { owner };
+        let is_lost = if owner == tid { !can_be_had_twice } else { !is_thread(tgid, owner) };
         let how = how(second as u32, OwnerAt::Mutex as u32);
         is_lost.then_some(FoundLock { lock, owner, how, is_timed: false })
     }

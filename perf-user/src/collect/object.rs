@@ -291,18 +291,18 @@ pub fn try_load() -> Result<Trial, AttachError> {
         Target::Cgroup(Cgroup { path: PathBuf::new(), id: 0 }),
         if inherit { Target::Comm("perfprobe".into()) } else { own },
     ];
-    let (mut programs, mut has_batches) = (Vec::<ProgramTrial>::new(), true);
+    let (mut programs, mut has_batches, host) = (Vec::<ProgramTrial>::new(), true, Host::read());
     for target in forms {
         let is_told = |kind: &EventKind| match kind {
             EventKind::Faults => faults::are_told(),
-            EventKind::KernelLocks => kernel_locks::are_told(&Host::read()),
+            EventKind::KernelLocks => kernel_locks::are_told(&host),
             _ => true,
         };
         let kinds = if inherit { EventKind::ALL.into_iter().filter(is_told).collect() } else { vec![EventKind::Cpu] };
         let trial = SessionOptions::of_trial(kinds);
         let options = SessionOptions { target, inherit, python: true, timeline_min_ns: Some(1), ..trial };
-        let (mut bpf, _) = load(&Host::read(), &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
-        let walks = bpf.program(WALKING[0]).is_some() && !Host::read().is_before(5, 17);
+        let (mut bpf, _) = load(&host, &options, &CpuCollector::new(1, Clock::CpuClock, 1))?;
+        let walks = bpf.program(WALKING[0]).is_some() && !host.is_before(5, 17);
         let walking = WALKING.iter().copied().filter(|_| walks);
         // What the kernel calls it for, its BTF tells.
         let before = inherit.then_some(before::PROGRAM);

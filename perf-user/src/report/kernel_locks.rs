@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    LengthsReport, PlaceReport, ReportOptions, ThreadReport,
+    LengthsReport, PlaceReport, ReportOptions, SeriesReport, ThreadReport,
     human::{duration, line, shorten, shorten_function, thousands},
     places::{Places, places},
     series,
@@ -85,13 +85,16 @@ pub(super) fn kernel_locks(
         let key = |row: &KernelLockReport| (Reverse(row.lengths.total_ns), row.tgid);
         (key(a), &a.lock).cmp(&(key(b), &b.lock))
     });
-    let mut places = located(profile, known);
-    let figures = profile.series(EventKind::KernelLocks.name()).map(|of| series::figures(profile, of, options, known));
-    let (threads, threads_omitted) = figures.map(|of| (of.threads, of.threads_omitted)).unwrap_or_default();
+    let series = profile.series(EventKind::KernelLocks.name());
+    let (stacks, threads) = series.map(series::sums).unwrap_or_default();
+    let mut places = located(profile, &stacks, known);
+    let mut figures = SeriesReport::default();
+    series::count_threads(profile, &threads, &mut figures);
+    let mut threads = figures.threads;
     let most = options.top.unwrap_or(usize::MAX);
-    let (locks_omitted, places_omitted) = (locks.len().saturating_sub(most), places.len().saturating_sub(most));
-    locks.truncate(most);
-    places.truncate(most);
+    let locks_omitted = series::cut(&mut locks, most);
+    let places_omitted = series::cut(&mut places, most);
+    let threads_omitted = series::cut(&mut threads, most);
     Some(KernelLocksReport {
         accounting: of.accounting.clone(),
         locks,
@@ -104,13 +107,11 @@ pub(super) fn kernel_locks(
 }
 
 /// The places by the kernel's function, the longest time first. What has no frame of a program has a place by that alone.
-fn located(profile: &Profile, known: &mut Places) -> Vec<KernelPlaceReport> {
-    let series = profile.series(EventKind::KernelLocks.name());
+fn located(profile: &Profile, stacks: &HashMap<StackId, u64>, known: &mut Places) -> Vec<KernelPlaceReport> {
     let mut by_kernel: BTreeMap<&str, HashMap<StackId, u64>> = BTreeMap::new();
-    for sample in series.iter().flat_map(|series| &series.samples) {
-        let kernel = profile.locked_by(sample.stack).unwrap_or_default();
-        let value = by_kernel.entry(kernel).or_default().entry(sample.stack).or_default();
-        *value = value.saturating_add(sample.value);
+    for (stack, value) in stacks {
+        let kernel = profile.locked_by(*stack).unwrap_or_default();
+        by_kernel.entry(kernel).or_default().insert(*stack, *value);
     }
     let mut located = Vec::new();
     for (kernel, stacks) in by_kernel {

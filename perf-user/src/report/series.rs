@@ -38,12 +38,7 @@ pub struct WalkEndReport {
 }
 
 pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOptions, known: &mut Places) -> SeriesReport {
-    let mut stacks: HashMap<StackId, u64> = HashMap::new();
-    let mut threads: BTreeMap<ThreadIndex, u64> = BTreeMap::new();
-    for sample in &series.samples {
-        *stacks.entry(sample.stack).or_default() += sample.value;
-        *threads.entry(sample.thread).or_default() += sample.value;
-    }
+    let (stacks, threads) = sums(series);
     let mut report = SeriesReport {
         unit: series.unit.clone(),
         period_ns: series.period_ns,
@@ -71,6 +66,17 @@ pub(super) fn figures(profile: &Profile, series: &Series, options: &ReportOption
         report.processes_omitted = cut(&mut report.processes, top);
     }
     report
+}
+
+/// The values by stack, and by thread.
+pub(super) fn sums(series: &Series) -> (HashMap<StackId, u64>, BTreeMap<ThreadIndex, u64>) {
+    let mut stacks: HashMap<StackId, u64> = HashMap::new();
+    let mut threads: BTreeMap<ThreadIndex, u64> = BTreeMap::new();
+    for sample in &series.samples {
+        *stacks.entry(sample.stack).or_default() += sample.value;
+        *threads.entry(sample.thread).or_default() += sample.value;
+    }
+    (stacks, threads)
 }
 
 fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &mut SeriesReport) {
@@ -200,7 +206,7 @@ pub(super) fn unnamed(module: &str) -> String {
     if name.starts_with('[') { name.into() } else { format!("[{name}]") }
 }
 
-fn count_threads(profile: &Profile, threads: &BTreeMap<ThreadIndex, u64>, report: &mut SeriesReport) {
+pub(super) fn count_threads(profile: &Profile, threads: &BTreeMap<ThreadIndex, u64>, report: &mut SeriesReport) {
     let mut processes: BTreeMap<u32, (StringId, BTreeSet<u32>, u64)> = BTreeMap::new();
     for (index, &samples) in threads {
         let Some(thread) = profile.threads.get(index.0 as usize) else { continue };
@@ -236,7 +242,7 @@ fn count_threads(profile: &Profile, threads: &BTreeMap<ThreadIndex, u64>, report
 }
 
 /// Cuts `list` to `top` and returns how many entries went.
-fn cut<T>(list: &mut Vec<T>, top: usize) -> usize {
+pub(super) fn cut<T>(list: &mut Vec<T>, top: usize) -> usize {
     let omitted = list.len().saturating_sub(top);
     list.truncate(top);
     omitted

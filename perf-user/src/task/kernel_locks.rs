@@ -6,7 +6,7 @@ use perf_ebpf::histogram::Lengths;
 
 use super::Tasks;
 use crate::{
-    drain::{RawKernelLocks, RawWindow, Tally, add_lengths as add},
+    drain::{RawKernelLocks, RawWindow, Tally, add_lengths},
     symbolize::kernel_lock_kind,
 };
 
@@ -38,7 +38,7 @@ impl Tasks {
             let kind = kernel_lock_kind(*how);
             let name = if *lock == 0 { None } else { self.kernel_variables.name(*lock) };
             let name = name.map_or_else(|| kind.to_owned(), |name| format!("{name} ({kind})"));
-            add(sums.entry((*tgid, name)).or_insert(Lengths::NONE), sum);
+            add_lengths(sums.entry((*tgid, name)).or_insert(Lengths::NONE), sum);
             located.processes.entry(*tgid).or_insert_with(|| self.process_name(*tgid, window.end_ns));
         }
         located.sums = sums.into_iter().collect();
