@@ -168,7 +168,7 @@ pub enum Counter {
     KernelLocksLostFull,
     /// Of those, the ones for which the CPU was busy with another program.
     KernelLocksLostBusy,
-    /// Of those, the ones within which an interrupt waited.
+    /// And others, within which an interrupt waited.
     KernelLocksLostNested,
     /// Nanoseconds in waits for locks of the kernel, of those that were taken with their stacks: what they stand for.
     KernelLockTime,
@@ -178,6 +178,20 @@ pub enum Counter {
     KernelLockTimeLostBusy,
     /// Waits for locks of the kernel whose stack found no place.
     KernelLockStackless,
+    /// Bytes of memory that was touched for the first time, as samples stand for it.
+    MemoryTaken,
+    /// Of those, the ones for which the map of them was full.
+    MemoryLostFull,
+    /// Of those, the ones for which the CPU, or the map, was busy.
+    MemoryLostBusy,
+    /// The page faults that this was.
+    MemoryFaults,
+    /// Of those, the ones that were looked at.
+    MemorySamples,
+    /// The sum of the squares of what each of these stands for, in units of 4 KiB: how exact the bytes are.
+    MemorySquares,
+    /// Of those, the ones whose stack found no place.
+    MemoryStackless,
     /// Answers of peers that found no place in their map.
     PeersMissed,
     /// Names of files that found no place in their map.
@@ -276,6 +290,13 @@ impl Counter {
         Self::KernelLockTimeLostFull,
         Self::KernelLockTimeLostBusy,
         Self::KernelLockStackless,
+        Self::MemoryTaken,
+        Self::MemoryLostFull,
+        Self::MemoryLostBusy,
+        Self::MemoryFaults,
+        Self::MemorySamples,
+        Self::MemorySquares,
+        Self::MemoryStackless,
         Self::PeersMissed,
         Self::NamesMissed,
     ];
@@ -364,6 +385,13 @@ impl Counter {
             Self::KernelLockTimeLostFull => "kernel_lock_stacks_full",
             Self::KernelLockTimeLostBusy => "cpu_busy",
             Self::KernelLockStackless => "stacks_full",
+            Self::MemoryTaken => "taken",
+            Self::MemoryLostFull => "touched_full",
+            Self::MemoryLostBusy => "cpu_busy",
+            Self::MemoryFaults => "faults",
+            Self::MemorySamples => "faults_sampled",
+            Self::MemorySquares => "pages_squared",
+            Self::MemoryStackless => "stacks_full",
             Self::PeersMissed => "peers_full",
             Self::NamesMissed => "names_full",
         }

@@ -14,6 +14,7 @@ pub mod file_calls;
 pub mod histogram;
 pub mod kernel_lock;
 pub mod lock;
+pub mod memory;
 pub mod python;
 pub mod run_queue;
 pub mod sample;

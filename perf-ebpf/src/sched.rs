@@ -58,7 +58,9 @@ pub struct Thread {
     pub lock_born_ns: u64,
     /// The lock of the kernel for which it waits, whether it sleeps meanwhile or not.
     pub sleeps: KernelWait,
-    /// The one for which it waits on its CPU, or an interrupt in its name does: within the other wait, or by itself.
+    /// The rwlock for which it waits on its CPU: within that wait, or by itself.
+    pub shares: KernelWait,
+    /// The spinlock for which it waits on its CPU, or an interrupt in its name does: within those waits, or by itself.
     pub spins: KernelWait,
     /// [`State`].
     pub state: u32,

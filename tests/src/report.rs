@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Block, Calls, Deadlock, FileCalls, KernelLocks, Lock, PageFaults, RunQueue};
+use crate::{Block, Calls, Deadlock, FileCalls, KernelLocks, Lock, Memory, PageFaults, RunQueue};
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Report {
     pub deadlocks: Vec<Deadlock>,
     /// Locks of the kernel.
     pub kernel_locks: Option<KernelLocks>,
+    /// Memory.
+    pub memory: Option<Memory>,
     /// The CPU samples.
     pub cpu: Cpu,
     /// Where and why threads waited.

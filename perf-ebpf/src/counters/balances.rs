@@ -129,13 +129,23 @@ pub const FAULT_TIME: Balance = Balance {
 /// Of waits for locks of the kernel.
 pub const KERNEL_LOCKS: Balance = Balance {
     taken: Counter::KernelLocksTaken,
-    lost: &[Counter::KernelLocksLostFull, Counter::KernelLocksLostBusy, Counter::KernelLocksLostNested],
+    lost: &[Counter::KernelLocksLostFull, Counter::KernelLocksLostBusy],
     facts: &[],
 };
+
+/// Of waits for locks of the kernel that are not counted as taken: they are told by the program that sees beginnings.
+pub const KERNEL_LOCKS_LOST: [Counter; 1] = [Counter::KernelLocksLostNested];
 
 /// Of the time in them, in nanoseconds, by stack.
 pub const KERNEL_LOCK_TIME: Balance = Balance {
     taken: Counter::KernelLockTime,
     lost: &[Counter::KernelLockTimeLostFull, Counter::KernelLockTimeLostBusy],
     facts: &[Counter::KernelLockStackless],
+};
+
+/// Of memory that was touched for the first time, in bytes.
+pub const MEMORY: Balance = Balance {
+    taken: Counter::MemoryTaken,
+    lost: &[Counter::MemoryLostFull, Counter::MemoryLostBusy],
+    facts: &[Counter::MemoryFaults, Counter::MemorySamples, Counter::MemorySquares, Counter::MemoryStackless],
 };

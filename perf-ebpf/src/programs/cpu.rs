@@ -87,7 +87,7 @@ fn sample(
 /// Whether the kernel itself was interrupted: the privilege level in the low two bits of the code segment is 0.
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-fn in_kernel(ctx: &PerfEventContext) -> bool {
+pub(super) fn in_kernel(ctx: &PerfEventContext) -> bool {
     // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
     let code_segment = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.cs) };
     code_segment & 3 == 0
@@ -96,7 +96,7 @@ fn in_kernel(ctx: &PerfEventContext) -> bool {
 /// Whether the kernel itself was interrupted: the exception level in the low four bits of the state is not 0.
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
-fn in_kernel(ctx: &PerfEventContext) -> bool {
+pub(super) fn in_kernel(ctx: &PerfEventContext) -> bool {
     // SAFETY: the context of a perf_event program begins with the registers of what was interrupted.
     let state = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).regs.pstate) };
     state & 0xf != 0

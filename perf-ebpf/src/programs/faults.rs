@@ -37,6 +37,10 @@ static AREA_FILE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static AREA_START: Global<u32> = Global::new(0);
 
+/// Where it has its flags.
+#[unsafe(no_mangle)]
+static AREA_FLAGS: Global<u32> = Global::new(0);
+
 /// Where it has its memory.
 #[unsafe(no_mangle)]
 static AREA_MEMORY: Global<u32> = Global::new(0);
@@ -184,7 +188,7 @@ fn ends(ctx: &PerfEventContext, call: u32, find: impl FnOnce(&mut Mapped, u64, u
 /// A thread has made a request to a disk: it may be for the page that it needs.
 #[inline(always)]
 pub(super) fn take_note_of_request(tid: u32) {
-    if AREA_FILE.load() == 0 {
+    if TASK_NO_FAULTS.load() == 0 {
         return;
     }
     if let Some(open) = OPEN_FAULTS.get_ptr_mut(tid) {
@@ -221,8 +225,9 @@ extern "C" fn fault_keep(file: u64, memory: u64, length_ns: u64, generation: u32
 }
 
 /// What is mapped at an address, by the kernel's own search.
-mod mapped {
+pub(super) mod mapped {
     use aya_ebpf::helpers::{bpf_get_current_task_btf, generated::bpf_find_vma};
+    use perf_ebpf::memory;
 
     use super::*;
 
@@ -260,21 +265,66 @@ mod mapped {
         let address = mapped.start;
         [mapped.start, mapped.end] = [0, 8].map(|more| read_u64(area, AREA_START.load() + more));
         mapped.file = read_u64(area, AREA_FILE.load());
+        mapped.memory = memory_at(area, address);
+        0
+    }
+
+    /// What lies at an address that is no file's.
+    #[inline(always)]
+    fn memory_at(area: *const c_void, address: u64) -> u64 {
         let memory = read_u64(area, AREA_MEMORY.load()) as *const c_void;
         let heap = MEMORY_HEAP.load();
         if heap == 0 {
-            mapped.memory = ANONYMOUS;
-            return 0;
+            return ANONYMOUS;
         }
         let [start, end, stack] = [0, 8, 16].map(|more| read_u64(memory, heap + more));
         // The first stack grows down from where it begins, and arguments lie above.
-        mapped.memory = match address {
+        match address {
             address if start <= address && address < end => HEAP,
             address if address.wrapping_sub(stack.wrapping_sub(STACK_BYTES)) < STACK_BYTES + ABOVE_BYTES => STACK,
             _ => ANONYMOUS,
+        }
+    }
+
+    /// What an address is asked for with, and the answer.
+    struct Asked {
+        address: u64,
+        kind: u32,
+    }
+
+    /// The kind of memory at an address of the running thread: of [`perf_ebpf::memory`].
+    #[inline(always)]
+    pub(in super::super) fn kind_at(address: u64) -> u32 {
+        let mut asked = Asked { address, kind: memory::UNREAD };
+        // SAFETY: the task is the running one, and what is passed lives as long as the call. If it cannot be looked for, the answer is
+        // what it was.
+        unsafe {
+            let task = bpf_get_current_task_btf().cast();
+            bpf_find_vma(task, address, answer as *mut c_void, (&raw mut asked).cast(), 0);
+        }
+        asked.kind
+    }
+
+    /// Tells what was found.
+    unsafe extern "C" fn answer(_task: *mut c_void, area: *const c_void, asked: *mut Asked) -> i64 {
+        // SAFETY: what `kind_at` passes.
+        let asked = unsafe { &mut *asked };
+        asked.kind = if read_u64(area, AREA_FLAGS.load()) & VM_SHARED != 0 {
+            memory::SHARED
+        } else if read_u64(area, AREA_FILE.load()) != 0 {
+            memory::FILE
+        } else {
+            match memory_at(area, asked.address) {
+                HEAP => memory::HEAP,
+                STACK => memory::STACK,
+                _ => memory::ANONYMOUS,
+            }
         };
         0
     }
+
+    /// Others see what is written there.
+    const VM_SHARED: u64 = 8;
 
     /// What the first thread's stack may grow to, on most machines.
     const STACK_BYTES: u64 = 8 << 20;

@@ -63,7 +63,15 @@ pub(super) fn kernel_lock_begins(ctx: RawTracePointContext) -> i32 {
     let (lock, how): (u64, u64) = (ctx.arg(0), ctx.arg(1));
     let how = how as u32;
     // SAFETY: of the map; what waits are under way, only the running thread writes.
-    let wait = unsafe { if spins(how) { &mut (*thread).spins } else { &mut (*thread).sleeps } };
+    let wait = unsafe {
+        if !spins(how) {
+            &mut (*thread).sleeps
+        } else if how & (READ | WRITE) != 0 {
+            &mut (*thread).shares
+        } else {
+            &mut (*thread).spins
+        }
+    };
     if wait.goes_on(lock, how) {
         wait.how = how;
         return 0;
@@ -72,7 +80,6 @@ pub(super) fn kernel_lock_begins(ctx: RawTracePointContext) -> i32 {
         && let Some(counters) = counters(generation())
     {
         // An interrupt waits within a wait: the end of the outer one is not told apart from one of which no beginning was seen.
-        count(counters, Counter::KernelLocksTaken);
         count(counters, Counter::KernelLocksLostNested);
     }
     *wait = KernelWait { lock, since_ns: now(), how, reserved: 0 };
@@ -98,12 +105,9 @@ fn ends(ctx: &RawTracePointContext, take: impl FnOnce(*mut bpf_raw_tracepoint_ar
     let Some(thread) = known(pid_tgid as u32) else { return 0 };
     let lock: u64 = ctx.arg(0);
     // SAFETY: as above.
-    let (spins, sleeps) = unsafe { (&mut (*thread).spins, &mut (*thread).sleeps) };
-    let wait = if spins.since_ns != 0 && spins.lock == lock { spins } else { sleeps };
+    let waits = unsafe { [&mut (*thread).spins, &mut (*thread).shares, &mut (*thread).sleeps] };
     // What had begun before is not counted.
-    if wait.since_ns == 0 || wait.lock != lock {
-        return 0;
-    }
+    let Some(wait) = waits.into_iter().find(|wait| wait.since_ns != 0 && wait.lock == lock) else { return 0 };
     let length_ns = now().saturating_sub(wait.since_ns);
     let how = wait.how;
     wait.since_ns = 0;

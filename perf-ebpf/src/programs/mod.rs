@@ -16,6 +16,7 @@ mod follow;
 mod kernel_locks;
 mod locks;
 mod marks;
+mod memory;
 mod place;
 #[cfg(bpf_target_arch = "x86_64")]
 mod python;

@@ -15,7 +15,13 @@ use crate::{
         object::{ProgramTrial, Trial, try_load},
         session,
     },
-    host::{self, Host, Unsupported, block::block_offsets, cgroup, sys},
+    host::{
+        self, Host, Unsupported,
+        block::block_offsets,
+        cgroup,
+        known_page::{KnownPage, memory_end},
+        sys,
+    },
 };
 
 /// Tell what this machine allows, and the remedy for what is missing
@@ -86,6 +92,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         uring(),
         faults(&host),
         kernel_locks(&host),
+        memory(&host),
         unwind_tables(&host),
         python_frames(&host),
         clock(&host),
@@ -230,6 +237,19 @@ fn kernel_locks(host: &Host) -> Check {
     }
     let detail = "waits for locks of the kernel are not told; those for locks of programs are";
     Check::lacks(NAME, State::Limited, detail, "Linux 6.15 or newer with BTF")
+}
+
+fn memory(host: &Host) -> Check {
+    const NAME: &str = "memory";
+    if host.is_before(5, 17) || !cfg!(target_arch = "x86_64") {
+        let detail = "who touches memory first can be recorded, but not what kind of memory it is";
+        return Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer on x86-64 (bpf_find_vma)");
+    }
+    if KnownPage::new().is_none() || memory_end() == 0 {
+        let detail = "who touches memory first can be recorded; huge pages count as small ones: the kernel does not tell where memory lies";
+        return Check::lacks(NAME, State::Limited, detail, "run perfprobe with sudo, or give it CAP_SYS_ADMIN");
+    }
+    Check::ok(NAME, "who touches memory first can be recorded, and what kind of memory it is")
 }
 
 fn unwind_tables(host: &Host) -> Check {

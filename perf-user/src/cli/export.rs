@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "OUT", required = true)]
     output: Vec<PathBuf>,
 
-    /// Which event: cpu, offcpu, sched, offwake, syscalls, io, io-bytes, files, faults, locks (who waits), holders (who made others wait for locks, and where), kernel-locks, or wall, which is cpu and offcpu in one; default: the recording's first
+    /// Which event: cpu, offcpu, sched, offwake, syscalls, io, io-bytes, files, faults, locks (who waits), holders (who made others wait for locks, and where), kernel-locks, memory (who touched it first), or wall, which is cpu and offcpu in one; default: the recording's first
     #[arg(short, long)]
     event: Option<String>,
 

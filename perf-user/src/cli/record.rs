@@ -48,9 +48,9 @@ pub(super) struct Args {
     /// What to record, a comma between: cpu, offcpu (where and why threads wait), sched (what they do with their time),
     /// offwake (who ends waits), io (what they ask of disks), syscalls (what they ask of the kernel), files (the same by file and peer,
     /// with syscalls and io), faults (pages they need, with io), locks (for which they wait, and who has them, with kernel-locks),
-    /// kernel-locks (for which of the kernel's own they wait); default: all but syscalls, files and faults, for which every program on the machine
-    /// pays: some tenths of a microsecond for each system call or fault, the target
-    /// more. With a plus before it, +files, beside the default
+    /// kernel-locks (for which of the kernel's own they wait), memory (who touches it first, and which processes grow); default: all but
+    /// syscalls, files and faults, for which every program on the machine pays: some tenths of a microsecond for each system call or
+    /// fault, the target more. With a plus before it, +files, beside the default
     #[arg(short, long = "event", value_name = "LIST", value_delimiter = ',')]
     event: Vec<Wanted>,
 

@@ -1,7 +1,7 @@
 //! The sizes of maps, what user space puts into them, and what programs are told of the kernel.
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader, Pod,
     maps::{Array, MapData},
 };
 
@@ -30,14 +30,14 @@ pub(super) fn tell<'globals>(loader: &mut EbpfLoader<'globals>, offsets: &'globa
 }
 
 /// Puts words into an array, each at its place.
-pub(super) fn fill(
+pub(super) fn fill<W: Pod>(
     bpf: &mut Ebpf,
     name: &'static str,
-    words: impl Iterator<Item = (u32, u32)>,
+    words: impl Iterator<Item = (u32, W)>,
 ) -> Result<(), AttachError> {
     let wrong = |source| AttachError::Map { map: name, source };
     let map = bpf.map_mut(name).ok_or(AttachError::Missing(name))?;
-    let mut array: Array<&mut MapData, u32> = map.try_into().map_err(wrong)?;
+    let mut array: Array<&mut MapData, W> = map.try_into().map_err(wrong)?;
     for (at, word) in words {
         array.set(at, word, 0).map_err(wrong)?;
     }

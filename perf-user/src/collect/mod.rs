@@ -10,6 +10,7 @@ pub mod kernel_locks;
 mod links;
 pub mod locks;
 mod maps;
+pub mod memory;
 pub mod object;
 pub mod sched;
 pub mod session;
@@ -106,6 +107,8 @@ pub enum Did {
     Called(u32),
     /// It waited for a lock of the kernel, in this way: bits of [`perf_ebpf::kernel_lock`].
     AwaitedLock(u32),
+    /// It touched memory of this kind for the first time: of [`perf_ebpf::memory`].
+    Touched(u32),
     /// It asked a device for this: an [`perf_ebpf::block::Operation`], and the disk as [`perf_ebpf::block::OpenRequest::device`].
     Asked(u32, u32),
 }
@@ -254,11 +257,13 @@ pub enum EventKind {
     Holders,
     /// Waits for the kernel's own locks.
     KernelLocks,
+    /// Memory that is touched for the first time, and how much processes have.
+    Memory,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cpu,
         Self::OffCpu,
         Self::Sched,
@@ -271,6 +276,7 @@ impl EventKind {
         Self::Locks,
         Self::Holders,
         Self::KernelLocks,
+        Self::Memory,
     ];
 
     /// Its name on the command line and in recordings.
@@ -289,6 +295,7 @@ impl EventKind {
             Self::Locks => "locks",
             Self::Holders => "holders",
             Self::KernelLocks => "kernel-locks",
+            Self::Memory => "memory",
         }
     }
 }

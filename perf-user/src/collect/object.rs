@@ -18,6 +18,7 @@ use super::{
     file_calls::{self, FileCallsCollector},
     kernel_locks::{self, KernelLocksCollector},
     maps::size,
+    memory::{self, MemoryCollector},
     sched::{self, SchedCollector},
     session::{SessionOptions, Sides, Unwind, WalkRoom, python, timeline},
     target::{Target, comm_from},
@@ -63,6 +64,7 @@ const PROGRAMS: &[&str] = &[
     "uring_done",
     "kernel_lock_begins",
     "kernel_lock_ends",
+    "memory_touched",
     #[cfg(target_arch = "x86_64")]
     "fault_user",
     #[cfg(target_arch = "x86_64")]
@@ -80,6 +82,8 @@ const WALKING: &[&str] = &[
     "page_changes_walk",
     "uring_ask_walk",
     "kernel_lock_ends_walk",
+    #[cfg(target_arch = "x86_64")]
+    "memory_touched_walk",
     #[cfg(target_arch = "x86_64")]
     "fault_user_walk",
     #[cfg(target_arch = "x86_64")]
@@ -102,6 +106,7 @@ pub(super) fn load(
     let file_calls = file_calls::Globals::of(options)?;
     let faults = faults::Globals::of(options)?;
     let kernel_locks = kernel_locks::Globals::of(host, options)?;
+    let memory = memory::Globals::of(options);
     let mut loader = EbpfLoader::new();
     // Nothing here is relocated against the kernel's types, and parsing them costs a start-up noticeable time.
     loader.btf(None);
@@ -214,6 +219,7 @@ pub(super) fn load(
     FileCallsCollector::configure(&mut loader, &file_calls, host.cpus.len(), options);
     FaultsCollector::configure(&mut loader, &faults, host.cpus.len(), options);
     KernelLocksCollector::configure(&mut loader, &kernel_locks, host.cpus.len(), options);
+    MemoryCollector::configure(&mut loader, &memory, host.cpus.len(), options);
     BlockCollector::configure(&mut loader, &io, host.cpus.len(), options);
     if options.schedules() || options.records(EventKind::Io) {
         size(&mut loader, [("PLACES", PLACES)]);

@@ -40,6 +40,7 @@ use super::{
     kernel_locks::KernelLocksCollector,
     locks::LockFinder,
     maps::fill,
+    memory::MemoryCollector,
     object::load,
     sched::{self, SchedCollector},
     target::Target,
@@ -138,6 +139,7 @@ pub struct Session {
     file_calls: Option<FileCallsCollector>,
     faults: Option<FaultsCollector>,
     kernel_locks: Option<KernelLocksCollector>,
+    memory: Option<MemoryCollector>,
     follow: Vec<RawTracePointLink>,
     timing: Option<Timing>,
     /// Whether the kernel half reads Python frames.
@@ -184,6 +186,10 @@ impl Session {
             .records(EventKind::KernelLocks)
             .then(|| KernelLocksCollector::load(&mut bpf, options.unwind, reads_python))
             .transpose()?;
+        let memory = options
+            .records(EventKind::Memory)
+            .then(|| MemoryCollector::load(&mut bpf, options.unwind, reads_python))
+            .transpose()?;
         let (options, timing) = (options.clone(), None);
         Ok(Self {
             bpf,
@@ -195,6 +201,7 @@ impl Session {
             file_calls,
             faults,
             kernel_locks,
+            memory,
             follow,
             timing,
             reads_python,
@@ -214,6 +221,9 @@ impl Session {
         }
         if let Some(faults) = &mut self.faults {
             faults.attach(&mut self.bpf, &host.cpus)?;
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.attach(&mut self.bpf, &host.cpus)?;
         }
         if self.options.records(EventKind::Cpu) {
             self.collector.attach(&mut self.bpf, host)?;
@@ -248,12 +258,13 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_cpus(&mut self, stayed: &[u32], online: &[u32]) -> Result<Vec<u32>, AttachError> {
-        let faults = self.faults.as_mut().map(|faults| faults.follow_cpus(&mut self.bpf, stayed, online)).transpose();
-        if !self.options.records(EventKind::Cpu) {
-            return faults.map(Option::unwrap_or_default);
-        }
-        let new = self.collector.follow_cpus(&mut self.bpf, stayed, online)?;
-        faults.map(|_| new)
+        let bpf = &mut self.bpf;
+        let faults = self.faults.as_mut().map(|faults| faults.follow_cpus(bpf, stayed, online)).transpose();
+        let memory = self.memory.as_mut().map(|memory| memory.follow_cpus(bpf, stayed, online)).transpose();
+        let cpu = self.options.records(EventKind::Cpu).then(|| self.collector.follow_cpus(bpf, stayed, online));
+        // Whichever there are, they are attached to the same.
+        let new = [cpu.transpose()?, faults?, memory?];
+        Ok(new.into_iter().flatten().next().unwrap_or_default())
     }
 
     /// Takes processes that have ended out of the target: their ids will be others' one day.
@@ -334,6 +345,7 @@ impl Session {
         self.collector.detach();
         // Takes as long as a nap: what is heard of one thread and not of another meanwhile is no part of the recording.
         self.calls.iter_mut().for_each(|calls| calls.detach(&mut self.bpf));
+        self.memory.iter_mut().for_each(MemoryCollector::detach);
         self.faults.iter_mut().for_each(FaultsCollector::detach);
         self.file_calls.iter_mut().for_each(FileCallsCollector::detach);
         self.block.iter_mut().for_each(BlockCollector::detach);

@@ -39,7 +39,8 @@ pub(super) fn read(
     counted: &[u64; COUNTER_SLOTS],
 ) -> Result<(RawKernelLocks, RawKind), DrainError> {
     let slot = generation as usize;
-    let tally = Tally::of(counters::KERNEL_LOCKS, counted);
+    let mut tally = Tally::of(counters::KERNEL_LOCKS, counted);
+    tally.lose(&counters::KERNEL_LOCKS_LOST, counted);
     let mut locks = RawKernelLocks { tally, ..RawKernelLocks::default() };
     let tally = Tally::of(counters::KERNEL_LOCK_TIME, counted);
     let mut kind = RawKind { tally, ..RawKind::new(EventKind::KernelLocks) };

@@ -9,6 +9,7 @@ mod found;
 mod kept;
 mod kernel_locks;
 mod locks;
+mod memory;
 mod run_queue;
 mod tally;
 mod timeline;
@@ -303,6 +304,9 @@ impl Drain {
             let (locks, kind) = kernel_locks::read(session, full, &counted)?;
             window.kernel_locks = Some(locks);
             window.kinds.push(kind);
+        }
+        if session.options().records(EventKind::Memory) {
+            window.kinds.push(memory::read(session, full, &counted)?);
         }
         if let Some(events) = &mut window.timeline {
             events.count(&counted);

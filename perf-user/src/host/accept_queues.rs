@@ -21,14 +21,25 @@ impl AcceptQueues {
     }
 
     /// How often one was full since, in the namespaces of which a process is left: of those, of `others`, or the own one.
-    #[must_use]
-    pub fn since(&self, others: &[u32]) -> u64 {
+    fn since(&self, others: &[u32]) -> u64 {
         if self.before.is_empty() {
             return 0;
         }
         let processes = [&self.processes, others, &[std::process::id()]].concat();
         let now = accounts(&processes);
         self.before.iter().filter_map(|(namespace, before)| now.get(namespace)?.checked_sub(*before)).sum()
+    }
+
+    /// What is said of that, if some were.
+    #[must_use]
+    pub fn told_since(&self, others: &[u32]) -> Option<String> {
+        let count = self.since(others);
+        let times = if count == 1 { "time" } else { "times" };
+        let told = format!(
+            "{count} {times} an accept queue had no room for a connection, of whatever program in the target's network namespaces: such a \
+             connection has to try again; accept sooner, or let more wait (listen(2), net.core.somaxconn)"
+        );
+        (count > 0).then_some(told)
     }
 }
 

@@ -33,6 +33,8 @@ pub struct BlockOffsets {
     pub uring_tells_result: bool,
     /// The same of what is told of page faults; empty where their beginnings are not told.
     pub faults: Vec<Offset>,
+    /// The same of what leads to page tables, and to what is mapped at an address, as far as that is known.
+    pub memory: Vec<Offset>,
     /// The same of the lock of a memory's mappings; empty where it is not known.
     pub mappings_lock: Vec<Offset>,
     /// Whether it is told when threads wait for locks of the kernel, and when that ends (5.19).
@@ -119,6 +121,14 @@ const FAULTS: [Wanted; 5] = [
     ("AREA_MEMORY", "vm_area_struct", "vm_mm"),
 ];
 
+const MEMORY: [Wanted; 2] = [("TOUCHED_MEMORY", "task_struct", "mm"), ("MEMORY_TABLES", "mm_struct", "pgd")];
+
+const AREAS: [Wanted; 3] = [
+    ("AREA_FLAGS", "vm_area_struct", "vm_flags"),
+    ("AREA_FILE", "vm_area_struct", "vm_file"),
+    ("AREA_MEMORY", "vm_area_struct", "vm_mm"),
+];
+
 const MAPPINGS_LOCK: [Wanted; 2] =
     [("LOCKED_MEMORY", "task_struct", "mm"), ("MAPPINGS_LOCK", "mm_struct", "mmap_lock")];
 
@@ -165,6 +175,7 @@ fn read() -> Result<BlockOffsets, Unsupported> {
         _ => None,
     };
     let faults = faults.map(|faults| faults.into_iter().chain(sequence).chain(heap).collect::<Vec<_>>());
+    let areas = all(&AREAS).map(|areas| areas.into_iter().chain(heap).collect::<Vec<_>>());
     let are_told = ["btf_trace_page_fault_user", "btf_trace_page_fault_kernel"].map(|name| btf.has_name(name));
     let page_changes = ["writeback_dirty_folio", "writeback_dirty_page"];
     let page_changes = page_changes.into_iter().find(|event| btf.has_name(&format!("btf_trace_{event}")));
@@ -173,6 +184,7 @@ fn read() -> Result<BlockOffsets, Unsupported> {
     Ok(BlockOffsets {
         uring: uring.filter(|_| is_told).unwrap_or_default(),
         faults: faults.filter(|_| are_told == [true; 2]).unwrap_or_default(),
+        memory: all(&MEMORY).into_iter().chain(areas.filter(|_| cfg!(target_arch = "x86_64"))).flatten().collect(),
         mappings_lock: all(&MAPPINGS_LOCK).unwrap_or_default(),
         tells_kernel_locks: contends == [true; 2],
         uring_asked: asked.unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Cgroups of the version 2 hierarchy, as the kernel half filters by them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -82,4 +83,70 @@ pub fn processes(cgroup: &Path) -> Vec<u32> {
         }
     }
     found
+}
+
+/// The groups of these processes in hierarchies that can limit what this controller does (version 1 or 2), and those above them: their
+/// directories, and their paths.
+#[must_use]
+pub fn of_processes(processes: &[u32], controller: &str) -> BTreeMap<PathBuf, String> {
+    let mounts = mounts(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), controller);
+    let mut groups = BTreeMap::new();
+    for tgid in processes {
+        let own = fs::read_to_string(format!("/proc/{tgid}/cgroup")).unwrap_or_default();
+        for (mount, group) in own.lines().filter_map(|line| group(line, controller, &mounts)) {
+            for above in Path::new(group).ancestors() {
+                let directory = mount.join(above.strip_prefix("/").unwrap_or(above));
+                // Those above it are known as well.
+                if groups.contains_key(&directory) {
+                    break;
+                }
+                groups.insert(directory, above.to_string_lossy().into_owned());
+            }
+        }
+    }
+    groups
+}
+
+/// Where the hierarchies are that can limit: version 2, and version 1 with this controller.
+fn mounts(text: &str, controller: &str) -> Vec<(bool, PathBuf)> {
+    let mounts = text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (path, kind, options) = (fields.get(1)?, fields.get(2)?, fields.get(3)?);
+        let is_2 = *kind == "cgroup2";
+        (is_2 || *kind == "cgroup" && options.split(',').any(|option| option == controller))
+            .then(|| (is_2, path.into()))
+    });
+    mounts.collect()
+}
+
+/// From a line of `/proc/PID/cgroup`: the hierarchy, and the path in it.
+fn group<'a>(line: &'a str, controller: &str, mounts: &'a [(bool, PathBuf)]) -> Option<(&'a Path, &'a str)> {
+    let mut fields = line.splitn(3, ':');
+    let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_2 = number == "0" && controllers.is_empty();
+    if !is_2 && !controllers.split(',').any(|one| one == controller) {
+        return None;
+    }
+    let (_, mount) = mounts.iter().find(|(mount_is_2, _)| *mount_is_2 == is_2)?;
+    Some((mount, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_in_the_hierarchy_that_has_the_controller() {
+        let mounts = mounts(
+            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\nnone /sys/fs/cgroup/cpu cgroup rw,cpu,cpuacct 0 0\n\
+             none /sys/fs/cgroup/cpuset cgroup rw,cpuset 0 0\n",
+            "cpu",
+        );
+        let found =
+            |line| group(line, "cpu", &mounts).map(|(mount, path)| (mount.to_string_lossy().into_owned(), path));
+        assert_eq!(found("0::/a/b"), Some(("/sys/fs/cgroup/unified".into(), "/a/b")));
+        assert_eq!(found("1:cpu,cpuacct:/x:y"), Some(("/sys/fs/cgroup/cpu".into(), "/x:y")));
+        assert_eq!(found("3:cpuset:/"), None);
+        assert_eq!(found("nonsense"), None);
+    }
 }

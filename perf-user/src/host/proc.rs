@@ -222,7 +222,7 @@ pub fn parse_mappings(maps: &[u8]) -> Vec<MapEvent> {
 }
 
 /// Parses `start-end perms offset dev inode path`; `None`, too, if only `executable` mappings are wanted and it is not.
-fn parse_mapping(line: &str, executable: bool) -> Option<MapEvent> {
+pub(super) fn parse_mapping(line: &str, executable: bool) -> Option<MapEvent> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);

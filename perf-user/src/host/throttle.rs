@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::cgroup;
+
 /// How often a group was held back so far, and for how long, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
@@ -47,24 +49,11 @@ impl Throttling {
     /// The groups of these processes, and those that they are in.
     #[must_use]
     pub fn of(processes: &[u32]) -> Self {
-        let mounts = mounts(&fs::read_to_string("/proc/self/mounts").unwrap_or_default());
-        let mut groups = BTreeMap::new();
-        for tgid in processes {
-            let own = fs::read_to_string(format!("/proc/{tgid}/cgroup")).unwrap_or_default();
-            for (mount, group) in own.lines().filter_map(|line| group(line, &mounts)) {
-                for above in Path::new(group).ancestors() {
-                    let name = above.to_string_lossy().into_owned();
-                    let directory = mount.join(above.strip_prefix("/").unwrap_or(above));
-                    // Those above it are known as well.
-                    if groups.contains_key(&directory) {
-                        break;
-                    }
-                    let held = read(&directory).unwrap_or_default();
-                    groups.insert(directory, (name, held));
-                }
-            }
-        }
-        Self { groups }
+        let groups = cgroup::of_processes(processes, "cpu").into_iter().map(|(directory, name)| {
+            let held = read(&directory).unwrap_or_default();
+            (directory, (name, held))
+        });
+        Self { groups: groups.collect() }
     }
 
     /// Which of them were held back since, the longest time first.
@@ -79,29 +68,6 @@ impl Throttling {
         held.sort_by_key(|held| std::cmp::Reverse(held.ns));
         held
     }
-}
-
-/// Where the hierarchies are that can hold back: version 2, and version 1 with the CPU controller.
-fn mounts(text: &str) -> Vec<(bool, PathBuf)> {
-    let mounts = text.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let (path, kind, options) = (fields.get(1)?, fields.get(2)?, fields.get(3)?);
-        let is_2 = *kind == "cgroup2";
-        (is_2 || *kind == "cgroup" && options.split(',').any(|option| option == "cpu")).then(|| (is_2, path.into()))
-    });
-    mounts.collect()
-}
-
-/// From a line of `/proc/PID/cgroup`: the hierarchy, and the path in it.
-fn group<'a>(line: &'a str, mounts: &'a [(bool, PathBuf)]) -> Option<(&'a Path, &'a str)> {
-    let mut fields = line.splitn(3, ':');
-    let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-    let is_2 = number == "0" && controllers.is_empty();
-    if !is_2 && !controllers.split(',').any(|controller| controller == "cpu") {
-        return None;
-    }
-    let (_, mount) = mounts.iter().find(|(mount_is_2, _)| *mount_is_2 == is_2)?;
-    Some((mount, path))
 }
 
 fn read(directory: &Path) -> Option<Held> {
@@ -133,18 +99,5 @@ mod tests {
         let first = "nr_periods 7\nnr_throttled 3\nthrottled_time 1500000\n";
         assert_eq!([parse(second), parse(first)], [Held { times: 3, ns: 1_500_000 }; 2]);
         assert_eq!(parse("usage_usec 5\nnonsense\nnr_throttled x\n"), Held::default());
-    }
-
-    #[test]
-    fn groups_are_found_in_the_hierarchy_that_has_the_controller() {
-        let mounts = mounts(
-            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\nnone /sys/fs/cgroup/cpu cgroup rw,cpu,cpuacct 0 0\n\
-             none /sys/fs/cgroup/cpuset cgroup rw,cpuset 0 0\n",
-        );
-        let found = |line| group(line, &mounts).map(|(mount, path)| (mount.to_string_lossy().into_owned(), path));
-        assert_eq!(found("0::/a/b"), Some(("/sys/fs/cgroup/unified".into(), "/a/b")));
-        assert_eq!(found("1:cpu,cpuacct:/x:y"), Some(("/sys/fs/cgroup/cpu".into(), "/x:y")));
-        assert_eq!(found("3:cpuset:/"), None);
-        assert_eq!(found("nonsense"), None);
     }
 }

@@ -5,7 +5,8 @@ use std::io::Write;
 use flamegraphs::{Column, Page, Picture, Section};
 
 use super::{
-    ExportOptions, OutputError, html_block, html_calls, html_files, html_kernel_locks, html_locks, report_of, svg,
+    ExportOptions, OutputError, html_block, html_calls, html_files, html_kernel_locks, html_locks, html_memory,
+    report_of, svg,
 };
 use crate::collect::{EventKind, NANOSECONDS};
 use crate::profile::{Profile, Series};
@@ -55,6 +56,7 @@ pub(super) fn write(
     add(report.file_calls.iter().flat_map(html_files::sections).collect(), is_of(EventKind::Files));
     add(report.locks.iter().flat_map(html_locks::sections).collect(), is_of(EventKind::Locks));
     add(report.kernel_locks.iter().flat_map(html_kernel_locks::sections).collect(), is_of(EventKind::KernelLocks));
+    add(report.memory.iter().flat_map(html_memory::sections).collect(), is_of(EventKind::Memory));
     add(report.page_faults.iter().map(html_files::faults).collect(), is_of(EventKind::Faults));
     sections.extend(report.calls.iter().flat_map(html_calls::sections));
     sections.push(losses(&report, &series.event));
@@ -215,6 +217,7 @@ fn losses(report: &Report, event: &str) -> Section {
         ("requests to disks", report.block.as_ref().map(|block| &block.accounting)),
         ("calls on files", report.file_calls.as_ref().map(|calls| &calls.accounting)),
         ("locks of the kernel", report.kernel_locks.as_ref().map(|locks| &locks.accounting)),
+        ("memory", report.memory.as_ref().map(|memory| &memory.accounting)),
         ("page faults", report.page_faults.as_ref().map(|faults| &faults.accounting)),
         ("system calls", report.calls.as_ref().map(|calls| &calls.accounting)),
     ];

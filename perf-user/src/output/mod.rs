@@ -9,6 +9,7 @@ mod html_calls;
 mod html_files;
 mod html_kernel_locks;
 mod html_locks;
+mod html_memory;
 mod latency;
 mod pprof;
 mod speedscope;

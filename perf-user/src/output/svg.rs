@@ -5,7 +5,7 @@ use std::io::Write;
 use flamegraphs::{Picture, Stacks};
 
 use super::{ExportOptions, OutputError};
-use crate::collect::{EventKind, NANOSECONDS};
+use crate::collect::{BYTES, EventKind, NANOSECONDS};
 use crate::profile::{FoldOptions, Profile, Series};
 use crate::report::human::{duration, percent, thousands};
 use crate::report::{ReportOptions, amount, frequency_hz, report, why_empty};
@@ -90,6 +90,7 @@ fn title(profile: &Profile, series: &Series, options: &ExportOptions) -> String 
         "locks" => "Lock contention",
         "holders" => "Lock holder",
         "kernel-locks" => "Kernel lock",
+        "memory" => "First-touched memory",
         "wall" => "Wall-clock",
         other => other,
     };
@@ -104,7 +105,7 @@ fn subtitle(profile: &Profile, series: &Series) -> String {
     if series.total() != accounting.reported {
         counted += &format!(" of {}", amount(accounting.reported, &series.unit));
     }
-    if !is_time {
+    if !is_time && series.unit != BYTES {
         counted += &format!(" {}", series.unit);
     }
     if series.period_ns > 0 && !is_time {

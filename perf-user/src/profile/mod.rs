@@ -9,6 +9,7 @@ mod kernel_locks;
 mod latencies;
 mod lengths;
 mod locks;
+mod memory;
 mod owner;
 mod run_queue;
 mod simple_names;
@@ -26,6 +27,7 @@ pub use kernel_locks::KernelLocks;
 pub use latencies::{Latencies, Latency};
 pub use lengths::Lengths;
 pub use locks::{Deadlocked, Lock, LockHold, LockKind, LockWait, Locks};
+pub use memory::{Mappings, Memory, ProcessMemory};
 pub use owner::{Owner, Place, bare};
 pub use run_queue::{RunQueues, Takers};
 pub use simple_names::simple_name;
@@ -211,6 +213,8 @@ pub struct Profile {
     pub faults: Option<FileCalls>,
     /// Waits for locks of the kernel, if they were recorded.
     pub kernel_locks: Option<KernelLocks>,
+    /// How much memory processes had, if that was recorded.
+    pub memory: Option<Memory>,
     /// How long things took over time, if that was asked for.
     pub latencies: Latencies,
     /// What is known of the timeline, if there is one.

@@ -181,7 +181,7 @@ const MACHINERY: [&str; 6] =
 const NOWHERE: [&str; 3] = ["[unmapped]", "[unwound no further]", "[hidden]"];
 
 /// Functions that do nothing but make a system call that can wait.
-const WRAPPERS: [&str; 32] = [
+const WRAPPERS: [&str; 39] = [
     "read",
     "write",
     "readv",
@@ -214,6 +214,13 @@ const WRAPPERS: [&str; 32] = [
     "fdatasync",
     "pause",
     "sigsuspend",
+    "malloc",
+    "calloc",
+    "realloc",
+    "memalign",
+    "posix_memalign",
+    "aligned_alloc",
+    "valloc",
 ];
 
 /// A function of the C library's without what it is decorated with: `__libc_read` is `read`.

@@ -22,6 +22,7 @@ pub(super) fn events(options: &RecordOptions) -> Vec<Event> {
         EventKind::Files => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "files and sockets" },
         EventKind::Faults => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "page faults" },
         EventKind::KernelLocks => Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "locks of the kernel" },
+        EventKind::Memory => Event { kind: *kind, unit: BYTES, period_ns: 0, source: "page faults" },
         EventKind::IoBytes => Event { kind: *kind, unit: BYTES, period_ns: 0, source: "block devices" },
         EventKind::OffCpu | EventKind::Sched | EventKind::OffWake | EventKind::Locks | EventKind::Holders => {
             Event { kind: *kind, unit: NANOSECONDS, period_ns: 1, source: "scheduler" }

@@ -2,6 +2,7 @@
 
 mod code;
 mod events;
+mod memory;
 mod meter;
 mod pythons;
 mod store_thread;
@@ -31,6 +32,7 @@ use crate::{
 };
 use code::CodeFollower;
 use events::{Event, events};
+use memory::MemoryWatch;
 use meter::{Meter, Totals};
 use store_thread::StoreThread;
 use task_rings::TaskRings;
@@ -182,6 +184,7 @@ pub fn record(
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
 
+    let memory = MemoryWatch::begin(&members, &options.session.kinds, &tasks);
     let mut run = Run {
         drain,
         store: StoreThread::start(writer, options.names, options.java_map, {
@@ -191,6 +194,7 @@ pub fn record(
         tasks,
         start_ns,
         online: host.cpus.clone(),
+        memory,
         totals: Totals::default(),
         warnings: Vec::new(),
         code,
@@ -242,7 +246,7 @@ pub fn record(
     drop(rings);
     recording.warnings.extend(run.final_warnings());
     recording.warnings.extend(throttling.since().iter().map(ToString::to_string));
-    recording.warnings.extend(told_overflows(queues.since(&target.processes())));
+    recording.warnings.extend(queues.told_since(&target.processes()));
     let (writer, why_unnamed, written) = run.store.finish();
     // Not before: the kernel names BPF programs as long as they are loaded, and stacks of waits go through them.
     drop(session);
@@ -285,16 +289,6 @@ fn load(
     }
 }
 
-/// What is said of accept queues that were full, if some were.
-fn told_overflows(count: u64) -> Option<String> {
-    let times = if count == 1 { "time" } else { "times" };
-    let told = format!(
-        "{count} {times} an accept queue had no room for a connection, of whatever program in the target's network namespaces: such a \
-         connection has to try again; accept sooner, or let more wait (listen(2), net.core.somaxconn)"
-    );
-    (count > 0).then_some(told)
-}
-
 /// An error with its causes, in a line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -307,6 +301,7 @@ struct Run {
     tasks: Tasks,
     start_ns: u64,
     online: Vec<u32>,
+    memory: Option<MemoryWatch>,
     totals: Totals,
     warnings: Vec<String>,
     code: CodeFollower,
@@ -326,7 +321,8 @@ impl Run {
         self.code.read(&mut self.tasks);
         let start_ns = raw.start_ns;
         let later = raw.block.as_mut().map(|block| std::mem::take(&mut block.dirtiers)).unwrap_or_default();
-        let located = self.tasks.locate(raw);
+        let mut located = self.tasks.locate(raw);
+        located.memory = self.memory.as_mut().map(|memory| memory.read(&located, &self.tasks));
         let ended = self.tasks.forget_before(start_ns, &later);
         session.forget_processes(&ended)?;
         if self.tasks.take_events_missed() {

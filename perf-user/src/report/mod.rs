@@ -11,6 +11,7 @@ pub mod human;
 mod kernel_locks;
 mod limit;
 mod locks;
+mod memory;
 mod places;
 mod run_queue;
 mod series;
@@ -36,6 +37,9 @@ pub use file_calls::{ConnectsReport, FaultsReport, FileCallReport, FileCallsRepo
 pub use kernel_locks::{KernelLockReport, KernelLocksReport, KernelPlaceReport};
 pub use limit::LimitReport;
 pub use locks::{CountedWaits, DeadlockReport, DeadlockedReport, HolderReport, LockReport, LocksReport, WaiterReport};
+pub use memory::{
+    Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, TouchReport, Trend,
+};
 pub use run_queue::{QueueReport, RunQueueReport, TakerReport};
 pub use series::{ModuleReport, WalkEndReport};
 pub use text::{accounting_line, amount, frequency_hz};
@@ -112,6 +116,9 @@ pub struct Report {
     /// Page faults, if they were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_faults: Option<FaultsReport>,
+    /// Memory, if it was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryReport>,
     /// The figures, by event name.
     #[serde(flatten)]
     pub series: BTreeMap<String, SeriesReport>,
@@ -312,6 +319,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         EventKind::Locks,
         EventKind::Holders,
         EventKind::KernelLocks,
+        EventKind::Memory,
     ];
     let others = others.map(EventKind::name);
     let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
@@ -327,6 +335,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     let limit = limit::limit(profile, &threads, &told, &mut known);
     let locks = locks::locks(profile, &threads, options);
     let kernel_locks = kernel_locks::kernel_locks(profile, options, &mut known);
+    let memory = memory::memory(profile, options, &mut known);
     let most = options.top.unwrap_or(usize::MAX);
     let threads_omitted = threads.len().saturating_sub(most);
     threads.truncate(most);
@@ -354,6 +363,7 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
         calls: calls::calls(profile, options),
         file_calls,
         page_faults: file_calls::faults(profile, options),
+        memory,
         series,
     }
 }

@@ -10,6 +10,7 @@ mod kernel_locks;
 mod latencies;
 mod lengths;
 mod locks;
+mod memory;
 mod open;
 mod outline;
 mod read;
@@ -31,7 +32,7 @@ pub use write::Writer;
 use std::path::PathBuf;
 
 /// The version of the tables; a reader refuses others.
-pub const SCHEMA_VERSION: u32 = 8;
+pub const SCHEMA_VERSION: u32 = 9;
 
 /// Marks the SQLite file as a recording (`PRAGMA application_id`): "pprb".
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"pprb");

@@ -103,6 +103,7 @@ pub(super) fn tables(timeline: bool) -> String {
         include_str!("block.sql"),
         include_str!("file_calls.sql"),
         include_str!("kernel_locks.sql"),
+        include_str!("memory.sql"),
         timeline,
     ]
     .concat()

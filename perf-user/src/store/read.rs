@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::{
     StoreError,
     blob::decode,
-    block, calls, file_calls, kernel_locks, latencies, locks,
+    block, calls, file_calls, kernel_locks, latencies, locks, memory,
     open::{damaged, open},
     outline::Outline,
     rows::Rows,
@@ -101,6 +101,7 @@ fn load(connection: &Connection, selection: Selection) -> Result<Profile, Unread
     profile.block = block::load(&rows, start_ns)?;
     [profile.file_calls, profile.faults] = file_calls::load(&rows)?;
     profile.kernel_locks = kernel_locks::load(&rows)?;
+    profile.memory = memory::load(&rows, start_ns)?;
     if selection.latencies {
         profile.latencies = latencies::load(&rows)?;
     }

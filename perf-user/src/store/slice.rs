@@ -35,7 +35,7 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
 }
 
 /// The tables that have rows of a window and a process, beside the samples.
-const COUNTS: [&str; 13] = [
+const COUNTS: [&str; 15] = [
     "call",
     "call_error",
     "slow_call",
@@ -49,6 +49,8 @@ const COUNTS: [&str; 13] = [
     "file_call",
     "peer",
     "kernel_lock",
+    "memory",
+    "memory_mapping",
 ];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
@@ -61,7 +63,7 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let has_timeline = timeline::exists(&transaction)?;
     let others: Vec<&str> = COUNTS.into_iter().chain(has_timeline.then_some("timeline")).collect();
     for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
-        for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
+        for table in ["sample WHERE window", "counter WHERE window", "gauge WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
         }
         for table in &others {
@@ -77,7 +79,19 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         // Who had the locks that it waited for was another.
         transaction.execute("DELETE FROM sample WHERE event = ?1", [EventKind::Holders.name()])?;
         // Which thread made a call, or asked for a request, is told of the slowest only.
-        for table in ["call", "call_error", "lock", "deadlock", "io", "io_file", "file_call", "peer", "kernel_lock"] {
+        for table in [
+            "call",
+            "call_error",
+            "lock",
+            "deadlock",
+            "io",
+            "io_file",
+            "file_call",
+            "peer",
+            "kernel_lock",
+            "memory",
+            "memory_mapping",
+        ] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
         for table in ["slow_call", "slow_io", "run_queue", "taker"] {

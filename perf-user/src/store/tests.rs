@@ -75,6 +75,7 @@ pub(super) fn window(second: u64, taken: u64, lost: u64, samples: Vec<LocatedSam
         block: None,
         file_calls: None,
         kernel_locks: None,
+        memory: None,
         files: HashMap::new(),
     }
 }

@@ -14,7 +14,7 @@ use super::{
     blob::{Entry, encode},
     block, calls, counts, file_calls,
     intern::Interner,
-    kernel_locks, locks,
+    kernel_locks, locks, memory,
     open::tables,
     run_queue, timeline,
 };
@@ -178,6 +178,9 @@ impl Writer {
         }
         if let Some(locks) = &window.kernel_locks {
             kernel_locks::write(&transaction, interner, id, locks)?;
+        }
+        if let Some(told) = &window.memory {
+            memory::write(&transaction, interner, id, told)?;
         }
         if let Some(events) = &window.timeline {
             timeline::write(&transaction, interner, id, events)?;

@@ -1,5 +1,6 @@
 //! Why threads wait, in words.
 
+use perf_ebpf::memory::{ANONYMOUS, FILE, HEAP, HUGE, SHARED, STACK};
 use perf_ebpf::sched::{
     AT_KERNEL_LOCK, INTERRUPTED, TASK_INTERRUPTIBLE, TASK_NOLOAD, TASK_STOPPED, TASK_UNINTERRUPTIBLE, system_call,
     task_state,
@@ -17,7 +18,24 @@ pub fn name(did: Did) -> &'static str {
         Did::Waited(why) => reason(why),
         Did::Called(call) => super::calls::call_name(call).unwrap_or("unknown system call"),
         Did::AwaitedLock(how) => super::kernel_locks::kernel_lock_kind(how),
+        Did::Touched(what) => memory_kind(what),
         Did::Asked(operation, _) => super::block::operation_label(operation),
+    }
+}
+
+/// What was touched for the first time: of [`perf_ebpf::memory`].
+fn memory_kind(what: u32) -> &'static str {
+    let is_huge = what & HUGE != 0;
+    match what & !HUGE {
+        HEAP if is_huge => "heap, in huge pages",
+        HEAP => "heap",
+        STACK => "stack",
+        ANONYMOUS if is_huge => "anonymous memory, in huge pages",
+        ANONYMOUS => "anonymous memory",
+        FILE => "mapped file",
+        SHARED => "shared memory",
+        _ if is_huge => "memory, in huge pages",
+        _ => "memory",
     }
 }
 

@@ -10,6 +10,7 @@ mod java;
 mod kernel_locks;
 mod lock_names;
 mod locks;
+mod memory;
 mod module;
 mod named;
 mod process;
@@ -28,6 +29,7 @@ pub use generated::{GeneratedCode, GrowingFile, OwnFiles};
 pub(crate) use java::is_hang_up;
 pub use kernel_locks::LocatedKernelLocks;
 pub use locks::{HELD_BY, LocatedLocks};
+pub use memory::{LocatedMemory, ProcessMappings, ProcessMemory};
 pub use module::{Module, ModuleId, ModuleKind, Modules};
 pub use pythons::{NATIVE_GAP, PYTHON_DEEP, PYTHON_UNREADABLE};
 pub use resolve::{LocatedKind, LocatedSample, LocatedWindow, RawFrame, WOKEN_BY, did};
@@ -94,6 +96,12 @@ impl Tasks {
     /// read from `/proc` when they are sampled.
     fn is_followed(&self, tgid: u32) -> bool {
         self.processes.get(&tgid).is_some_and(|process| process.ended_ns.is_none())
+    }
+
+    /// Whose history is kept.
+    #[must_use]
+    pub fn follows(&self) -> &Follow {
+        &self.follow
     }
 
     /// Whether a process that takes this name is followed from then on.
@@ -321,7 +329,8 @@ impl Tasks {
     }
 
     /// What a process is called at this time, as far as is known.
-    fn process_name(&self, tgid: u32, at_ns: u64) -> String {
+    #[must_use]
+    pub fn process_name(&self, tgid: u32, at_ns: u64) -> String {
         let known = self.processes.get(&tgid).and_then(|process| process.name_at(at_ns));
         known.map(str::to_owned).or_else(|| proc::comm(tgid)).unwrap_or_default()
     }

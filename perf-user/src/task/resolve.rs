@@ -12,8 +12,8 @@ use perf_ebpf::{
 };
 
 use super::{
-    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, LocatedKernelLocks, LocatedLocks, Module,
-    ModuleId, ModuleKind, Tasks, file_names, locks::PlacedLock, timeline::LocatedTimeline,
+    FileText, GeneratedCode, LocatedBlock, LocatedCalls, LocatedFileCalls, LocatedKernelLocks, LocatedLocks,
+    LocatedMemory, Module, ModuleId, ModuleKind, Tasks, file_names, locks::PlacedLock, timeline::LocatedTimeline,
 };
 use crate::{
     collect::{Did, EventKind, RawSample, target::comm_text},
@@ -77,6 +77,8 @@ pub struct LocatedWindow {
     pub file_calls: Option<LocatedFileCalls>,
     /// Waits for locks of the kernel, if they are recorded.
     pub kernel_locks: Option<LocatedKernelLocks>,
+    /// How much memory processes have, if that is recorded.
+    pub memory: Option<LocatedMemory>,
     /// What the files in all these are called.
     pub files: HashMap<FileKey, FileText>,
     /// Single events, if they are kept.
@@ -199,6 +201,7 @@ impl Tasks {
             block,
             file_calls,
             kernel_locks,
+            memory: None,
             files,
             timeline,
         }
@@ -361,6 +364,7 @@ fn number(did: Did) -> u64 {
         Did::Waited(why) => 1 << 32 | u64::from(why),
         Did::Called(call) => 2 << 32 | u64::from(call),
         Did::AwaitedLock(how) => 3 << 32 | u64::from(how),
+        Did::Touched(what) => 4 << 32 | u64::from(what),
         Did::Asked(operation, disk) => u64::from(ASKED | operation) << 32 | u64::from(disk),
     }
 }
@@ -374,6 +378,7 @@ pub fn did(address: u64) -> Did {
         3 => Did::Blocked,
         call if call >> 32 == 2 => Did::Called(call as u32),
         lock if lock >> 32 == 3 => Did::AwaitedLock(lock as u32),
+        touched if touched >> 32 == 4 => Did::Touched(touched as u32),
         asked if asked >> 32 >= u64::from(ASKED) => Did::Asked((asked >> 32) as u32 & !ASKED, asked as u32),
         why => Did::Waited(why as u32),
     }

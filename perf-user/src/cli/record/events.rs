@@ -9,8 +9,15 @@ use crate::{
 
 /// What is recorded unless somebody says what: where time goes, whether threads run or wait. System calls are not among it: what
 /// listening to them costs, every program on the machine pays.
-const DEFAULT: [EventKind; 6] =
-    [EventKind::Cpu, EventKind::OffCpu, EventKind::Sched, EventKind::OffWake, EventKind::Io, EventKind::Locks];
+const DEFAULT: [EventKind; 7] = [
+    EventKind::Cpu,
+    EventKind::OffCpu,
+    EventKind::Sched,
+    EventKind::OffWake,
+    EventKind::Io,
+    EventKind::Locks,
+    EventKind::Memory,
+];
 
 /// An event as it is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -118,6 +118,13 @@ pub fn is_last_descriptor(fd: BorrowedFd<'_>) -> bool {
     (fd.as_raw_fd() as u64).saturating_add(RESERVE) > open_file_limit().rlim_cur
 }
 
+/// The bytes of the smallest pages.
+#[must_use]
+pub fn page_bytes() -> u64 {
+    // SAFETY: takes no pointer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// Whether this process is root.
 #[must_use]
 pub fn is_root() -> bool {

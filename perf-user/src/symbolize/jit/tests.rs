@@ -72,6 +72,7 @@ impl Target {
             block: None,
             file_calls: None,
             kernel_locks: None,
+            memory: None,
             files: HashMap::new(),
         }
     }

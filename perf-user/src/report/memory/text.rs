@@ -1,0 +1,219 @@
+//! Memory as text of 100 columns.
+
+use std::fmt::{self, Formatter};
+
+use super::{Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, Trend};
+use crate::report::{
+    human::{bytes, counted, duration, file_name, line, percent, shorten, shorten_function, thousands},
+    text::{labelled, write_more},
+};
+use crate::{collect::BYTES, host::memory_limits::MACHINE, profile::FrameKind};
+
+/// The width of a process's name, which ends lines.
+const PROCESS: usize = 24;
+/// The width of a place.
+const PLACE: usize = 42;
+/// Changes of mappings that are told, in bytes, at least.
+const NOTABLE: u64 = 65_536;
+/// Mappings that are told.
+const MAPPINGS: usize = 8;
+/// What ends within this time, some days, is near.
+const NEAR_NS: u64 = 7 * 86_400_000_000_000;
+
+impl MemoryReport {
+    /// As text.
+    pub(in crate::report) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        let account = crate::report::accounting_line(&self.accounting, BYTES);
+        labelled(f, "Memory", &format!("touched for the first time: {account}"))?;
+        for (cause, lost) in self.accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
+            labelled(f, "", &format!("lost {:>9}  {}", bytes(*lost), cause.replace('_', " ")))?;
+        }
+        if self.touched_bytes != self.accounting.reported {
+            let share = percent(self.touched_bytes, self.accounting.reported);
+            labelled(
+                f,
+                "Slice",
+                &format!("what is told of functions is about {}, {share}", bytes(self.touched_bytes)),
+            )?;
+        }
+        if self.faults_sampled > 0 {
+            let (all, looked) = (thousands(self.faults), thousands(self.faults_sampled));
+            labelled(f, "", &format!("by {all} page faults without disk, of which {looked} were looked at"))?;
+        }
+        if !self.processes.is_empty() {
+            writeln!(f, "\n resident       own    change      peak  verdict, of its own memory{:18}process", "")?;
+            self.processes.iter().try_for_each(|process| process.write(f))?;
+            write_more(f, self.processes_omitted, "processes")?;
+        }
+        self.write_touched(f)?;
+        let changed = self.mappings.iter().filter(|mapping| mapping.change() >= NOTABLE);
+        let changed: Vec<&MappingReport> = changed.take(MAPPINGS).collect();
+        if self.misses_huge_pages() {
+            writeln!(f)?;
+            labelled(
+                f,
+                "",
+                "huge pages came as well, of which none is among the faults that were looked at: they are left out here",
+            )?;
+        }
+        if !changed.is_empty() {
+            writeln!(f, "\n    first      last  mappings, in memory or swapped out, when looked at first and last")?;
+            changed.iter().try_for_each(|mapping| mapping.write(f, self.processes.len() > 1))?;
+        }
+        let limits = self.limits.iter().filter(|limit| limit.is_told()).map(|limit| ("Limit", limit.told()));
+        let pressure = self.pressure.iter().filter(|one| one.is_told()).map(|one| ("Pressure", one.told()));
+        let told: Vec<_> = limits.chain(pressure).collect();
+        if !told.is_empty() {
+            writeln!(f)?;
+        }
+        told.iter().try_for_each(|(label, told)| labelled(f, label, told))
+    }
+
+    fn write_touched(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.places.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n  share   touched        +-  {:<PLACE$} kind", "first touched by (what it called there)")?;
+        for touch in &self.places {
+            let place = &touch.place;
+            let label = shorten_function(&line(&place.label()), FrameKind::User, PLACE);
+            let row = format!(
+                "{:>7} {:>9} {:>9}  {label:<PLACE$} {}",
+                percent(place.value, self.touched_bytes),
+                bytes(place.value),
+                bytes(touch.half()),
+                shorten(&line(&place.why), 27),
+            );
+            writeln!(f, "{}", row.trim_end())?;
+        }
+        write_more(f, self.places_omitted, "places")?;
+        let placed: u64 = self.places.iter().map(|touch| touch.place.value).sum();
+        let rest = self.touched_bytes.saturating_sub(placed);
+        if rest > 0 && self.places_omitted == 0 {
+            let share = percent(rest, self.touched_bytes);
+            writeln!(f, "{share:>7} {:>9}            (no stack of a program is known)", bytes(rest))?;
+        }
+        Ok(())
+    }
+}
+
+impl ProcessMemoryReport {
+    /// What it does not share with files, at last.
+    #[must_use]
+    pub fn own_bytes(&self) -> u64 {
+        self.anonymous_bytes.saturating_add(self.shared_bytes).saturating_add(self.swapped_bytes)
+    }
+
+    fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let sizes = [self.resident_bytes, self.own_bytes()].map(bytes);
+        let [resident, own] = sizes;
+        writeln!(
+            f,
+            "{resident:>9} {own:>9} {:>9} {:>9}  {:<43} {} ({})",
+            signed(self.change_bytes as f64),
+            bytes(self.peak_bytes),
+            self.trend.told(),
+            shorten(&line(&self.process), PROCESS - 9),
+            self.tgid,
+        )
+    }
+}
+
+impl Trend {
+    /// `growing 1.2 MiB/s (1.1 to 1.3)`.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let name = self.class.name();
+        match self.class {
+            Class::Growing | Class::Shrinking => {
+                let [low, high] = self.interval.map(signed);
+                // One unit for both, where they have the same.
+                let low = match (low.split_once(' '), high.split_once(' ')) {
+                    (Some((number, unit)), Some((_, other))) if unit == other => number.to_owned(),
+                    _ => low,
+                };
+                format!("{name} {}/s ({low} to {high})", signed(self.bytes_per_second))
+            }
+            Class::TooShort => match self.needs_ns {
+                Some(needs_ns) => format!("{name}; {} may do", duration(needs_ns)),
+                None => name.to_owned(),
+            },
+            Class::StartUp | Class::Steady => name.to_owned(),
+        }
+    }
+}
+
+/// `+1.2 MiB`, `-40 B`.
+fn signed(value: f64) -> String {
+    let sign = if value < 0.0 { "-" } else { "+" };
+    format!("{sign}{}", bytes(value.abs() as u64))
+}
+
+impl MappingReport {
+    fn write(&self, f: &mut Formatter<'_>, several: bool) -> fmt::Result {
+        let of = if several { format!(" of {} ({})", self.process, self.tgid) } else { String::new() };
+        let huge =
+            if self.huge_bytes > 0 { format!(", {} in huge pages", bytes(self.huge_bytes)) } else { String::new() };
+        let name = file_name(&self.name);
+        let text = shorten(&line(&format!("{name}{of}{huge}")), 79);
+        writeln!(f, "{:>9} {:>9}  {text}", bytes(self.first_bytes), bytes(self.last_bytes))
+    }
+}
+
+impl LimitedReport {
+    /// What there is to say of the machine is little, unless it will be full.
+    fn is_told(&self) -> bool {
+        self.subject != MACHINE || self.full_in_ns.is_some_and(|[about, ..]| about < NEAR_NS)
+    }
+
+    /// What is left of it, and for how long.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let left = bytes(self.left_bytes);
+        let mut told = if self.subject == MACHINE {
+            format!("{}: {left} are to be had", self.subject)
+        } else {
+            format!("{}: {left} of {} are left", self.subject, bytes(self.limit_bytes))
+        };
+        if let Some([about, soonest, latest]) = self.full_in_ns {
+            let latest = if latest == u64::MAX { "never".to_owned() } else { duration(latest) };
+            told += &format!("; what grows fills them in {} ({} to {latest})", duration(about), duration(soonest));
+        }
+        told
+    }
+}
+
+impl PressureReport {
+    /// Whether anything happened.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        let shares = [self.some, self.full].into_iter().flatten();
+        let events = [self.oom_kills, self.limit_hits, self.swapped_in_pages, self.swapped_out_pages];
+        shares.fold(0.0, f64::max) >= 0.001 || events.iter().any(|count| *count > 0)
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let mut told = Vec::new();
+        if let (Some(some), Some(full)) = (self.some, self.full) {
+            told.push(format!(
+                "some thread waited for memory in {:.1}% of the time, all in {:.1}%",
+                some * 100.0,
+                full * 100.0
+            ));
+        }
+        if self.oom_kills > 0 {
+            told.push(format!("{} killed for want of memory", counted(self.oom_kills as usize, "process")));
+        }
+        if self.limit_hits > 0 {
+            told.push(format!("the limit was met {} times", thousands(self.limit_hits)));
+        }
+        if self.swapped_in_pages + self.swapped_out_pages > 0 {
+            let [inward, outward] = [self.swapped_in_pages, self.swapped_out_pages].map(thousands);
+            told.push(format!("pages swapped in {inward}, out {outward}"));
+        }
+        format!("{}: {}", self.subject, told.join("; "))
+    }
+}
