@@ -42,6 +42,8 @@ enum Subject {
     Files,
     /// Locks
     Locks,
+    /// Memory that is touched
+    Memory,
 }
 
 /// Options of `cargo xtask bench`.
@@ -134,6 +136,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Subject::Waits => slowdown::measure(&slowdown::WAITS, &settings)?,
             Subject::Calls => slowdown::measure(&slowdown::CALLS, &settings)?,
             Subject::Files => slowdown::measure(&slowdown::FILES, &settings)?,
+            Subject::Memory => slowdown::measure(&slowdown::MEMORY, &settings)?,
             Subject::Locks => slowdown::measure(&slowdown::LOCKS, &settings)?,
         };
         let page = format!("{}\n{}", machine(args, &settings, &measured.tools)?, measured.table);

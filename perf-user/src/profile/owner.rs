@@ -41,17 +41,38 @@ const SYSTEM_FILES: [&str; 12] = [
     "libresolv",
     "libuv.so",
 ];
-const RUNTIME_FILES: [&str; 8] =
-    ["libstdc++", "libc++", "libgcc_s", "libgomp", "libomp", "libjvm", "libpython", "libcoreclr"];
+const RUNTIME_FILES: [&str; 11] = [
+    "libstdc++",
+    "libc++",
+    "libgcc_s",
+    "libgomp",
+    "libomp",
+    "libjvm",
+    "libpython",
+    "libcoreclr",
+    "libjemalloc",
+    "libtcmalloc",
+    "libmimalloc",
+];
 
 /// Functions of the C library, which a static program has in its own file. Without underscores before them.
-const SYSTEM_FUNCTIONS: [&str; 22] = [
+const SYSTEM_FUNCTIONS: [&str; 32] = [
     "futex_",
     "pthread_",
     "libc_",
     "nptl_",
     "lll_lock_",
     "clock_nanosleep",
+    "int_malloc",
+    "int_realloc",
+    "int_memalign",
+    "sysmalloc",
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcpy_",
+    "memmove_",
+    "memset_",
     "GI_",
     "syscall",
     "internal_syscall_cancel",
@@ -71,9 +92,12 @@ const SYSTEM_FUNCTIONS: [&str; 22] = [
 ];
 
 /// Beginnings of names in languages' runtimes.
-const RUNTIME_FUNCTIONS: [&str; 27] = [
+const RUNTIME_FUNCTIONS: [&str; 37] = [
     "std::",
     "<std::",
+    "<&std::",
+    "hashbrown::",
+    "<hashbrown::",
     "core::",
     "<core::",
     "alloc::",
@@ -99,6 +123,14 @@ const RUNTIME_FUNCTIONS: [&str; 27] = [
     "java.lang.",
     "jdk.internal.",
     "void std::",
+    "operator new",
+    // Allocators that are linked in.
+    "je_",
+    "_rjem_",
+    "mi_malloc",
+    "mi_heap_",
+    "_mi_",
+    "tcmalloc::",
     "__gnu_cxx",
 ];
 
@@ -167,7 +199,8 @@ fn owner(function: &str, module: &str, kind: FrameKind, symbolized: bool) -> Own
     if SYSTEM_FUNCTIONS.into_iter().any(is_system) || WRAPPERS.contains(&bare) {
         return Owner::System;
     }
-    if RUNTIME_FUNCTIONS.iter().any(|start| function.starts_with(start)) {
+    let allocates = function.contains(" as core::alloc::global::GlobalAlloc>::");
+    if allocates || RUNTIME_FUNCTIONS.iter().any(|start| function.starts_with(start)) {
         return Owner::Runtime;
     }
     Owner::Program

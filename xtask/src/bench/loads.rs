@@ -136,6 +136,59 @@ pub(super) const CALLS: &[Load] = &[Load {
     is_one_process: true,
 }];
 
+/// A process that touches memory and does nothing else.
+const PAGES: Load = Load {
+    name: "memory, page by page",
+    packages: &["python3"],
+    prepare: "",
+    server: None,
+    work: "taskset -c 0 python3 -c 'import mmap, time; \
+           pages = mmap.mmap(-1, $N * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
+           pages.madvise(mmap.MADV_NOHUGEPAGE); before = time.perf_counter(); \
+           [pages.__setitem__(at, 1) for at in range(0, $N * 4096, 4096)]; \
+           print($N / (time.perf_counter() - before), \"faults/sec\")'",
+    amount: 200_000,
+    rate: |text| before(text, "faults/sec"),
+    unit: "faults",
+    step: None,
+    is_one_process: true,
+};
+
+/// What takes memory, and gives it back or not.
+pub(super) const MEMORY: &[Load] = &[
+    PAGES,
+    Load {
+        name: "Python, JSON",
+        packages: &["python3"],
+        prepare: "",
+        server: None,
+        work: "taskset -c 0 python3 -c 'import json, time; \
+               text = json.dumps([{\"key\": str(at), \"value\": [at] * 10} for at in range(20000)]); \
+               before = time.perf_counter(); [json.loads(text) for _ in range($N)]; \
+               print($N / (time.perf_counter() - before), \"texts/sec\")'",
+        amount: 60,
+        rate: |text| before(text, "texts/sec"),
+        unit: "texts",
+        step: None,
+        is_one_process: true,
+    },
+    Load {
+        name: "gcc",
+        packages: &["gcc", "libc6-dev", "python3"],
+        prepare: "python3 -c 'print(\"\".join(f\"int f{at}(int a) {{ int s = 0; for (int i = 0; i < a; i++) \
+                  s += i * {at} % (i + 3); return s; }}\\n\" for at in range(400)))' >many.c",
+        server: None,
+        work: "taskset -c 0 python3 -c 'import subprocess, time; before = time.perf_counter(); \
+               [subprocess.run([\"gcc\", \"-O2\", \"-c\", \"-o\", \"/dev/null\", \"many.c\"]) for _ in range($N)]; \
+               print($N / (time.perf_counter() - before), \"runs/sec\")'",
+        amount: 4,
+        rate: |text| before(text, "runs/sec"),
+        unit: "runs",
+        step: None,
+        is_one_process: false,
+    },
+];
+
 /// What asks disks, files and peers, and for memory.
 pub(super) const FILES: &[Load] = &[
     Load {
@@ -175,22 +228,7 @@ http { access_log off; keepalive_requests 1000000000; server { listen 127.0.0.1:
         step: None,
         is_one_process: false,
     },
-    Load {
-        name: "memory, page by page",
-        packages: &["python3"],
-        prepare: "",
-        server: None,
-        work: "taskset -c 0 python3 -c 'import mmap, time; \
-               pages = mmap.mmap(-1, $N * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
-               pages.madvise(mmap.MADV_NOHUGEPAGE); before = time.perf_counter(); \
-               [pages.__setitem__(at, 1) for at in range(0, $N * 4096, 4096)]; \
-               print($N / (time.perf_counter() - before), \"faults/sec\")'",
-        amount: 200_000,
-        rate: |text| before(text, "faults/sec"),
-        unit: "faults",
-        step: None,
-        is_one_process: true,
-    },
+    PAGES,
 ];
 
 /// Work at locks, of a program that does nothing else, `locks.c`.
@@ -252,7 +290,7 @@ fn copied(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CALLS, FILES, LOCKS, Load, WAITS};
+    use super::{CALLS, FILES, LOCKS, Load, MEMORY, WAITS};
 
     fn rate(load: &Load, text: &str) -> Option<f64> {
         (load.rate)(text)
@@ -289,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_failed_has_no_rate() {
-        for load in WAITS.iter().chain(CALLS).chain(FILES).chain(LOCKS) {
+        for load in WAITS.iter().chain(CALLS).chain(FILES).chain(LOCKS).chain(MEMORY) {
             assert_eq!(rate(load, "cannot connect\n"), None, "{}", load.name);
         }
     }

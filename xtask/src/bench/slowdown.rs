@@ -30,6 +30,7 @@ pub(super) struct Slowdown {
 pub(super) static WAITS: Slowdown = Slowdown { loads: loads::WAITS, ways: ways::WAITS };
 pub(super) static CALLS: Slowdown = Slowdown { loads: loads::CALLS, ways: ways::CALLS };
 pub(super) static FILES: Slowdown = Slowdown { loads: loads::FILES, ways: ways::FILES };
+pub(super) static MEMORY: Slowdown = Slowdown { loads: loads::MEMORY, ways: ways::MEMORY };
 pub(super) static LOCKS: Slowdown = Slowdown { loads: loads::LOCKS, ways: ways::LOCKS };
 
 const BPF_NS: Column = Column { title: "BPF a run, ns", digits: 0, has_spread: false };

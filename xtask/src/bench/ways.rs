@@ -115,6 +115,38 @@ pub(super) const LOCKS: &[Way] = &[
     Way { is_slow: true, ..way(Tool::Strace, "`strace -c -f -e futex -p`", "PROGRAM -c -f -e futex -p TARGET") },
 ];
 
+pub(super) const MEMORY: &[Way] = &[
+    way(Tool::Nothing, "A/A: nothing", ""),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** of another process: `record -e memory`",
+        "PROGRAM record -q -e memory -p OTHER -o out.perfprobe",
+    ),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** `record -e memory --unwind fp`",
+        "PROGRAM record -q -e memory --unwind fp -p TARGET -o out.perfprobe",
+    ),
+    way(
+        Tool::Perfprobe,
+        "**perfprobe** `record -e memory`, tables",
+        "PROGRAM record -q -e memory -p TARGET -o out.perfprobe",
+    ),
+    way(
+        Tool::Perf,
+        "`perf record -e minor-faults -F 997 -g -p`",
+        "PROGRAM record -q -e minor-faults -F 997 -g -o out.data -p TARGET",
+    ),
+    Way {
+        is_slow: true,
+        ..way(
+            Tool::Perf,
+            "`perf record -e minor-faults -c 1 -g -p`",
+            "PROGRAM record -q -e minor-faults -c 1 -g -o out.data -p TARGET",
+        )
+    },
+];
+
 impl Way {
     /// The command that records until SIGINT, or until its target ends. None where nothing is to be started.
     pub(super) fn command(&self, tool: &Ready, target: u32, other: u32) -> Option<Command> {

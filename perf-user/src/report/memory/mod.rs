@@ -1,6 +1,8 @@
 //! Memory: which processes have how much and whether it grows, who touched it first, and how near the limits are.
 
 mod limits;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trend;
 

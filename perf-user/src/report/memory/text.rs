@@ -5,7 +5,7 @@ use std::fmt::{self, Formatter};
 use super::{Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, Trend};
 use crate::report::{
     human::{bytes, counted, duration, file_name, line, percent, shorten, shorten_function, thousands},
-    text::{labelled, write_more},
+    text::{LABEL, labelled, write_more},
 };
 use crate::{collect::BYTES, host::memory_limits::MACHINE, profile::FrameKind};
 
@@ -43,8 +43,11 @@ impl MemoryReport {
         }
         if !self.processes.is_empty() {
             writeln!(f, "\n resident       own    change      peak  verdict, of its own memory{:18}process", "")?;
-            self.processes.iter().try_for_each(|process| process.write(f))?;
-            write_more(f, self.processes_omitted, "processes")?;
+            // Of those that are as they were, the first tells enough.
+            let changed = |(at, process): &(usize, &ProcessMemoryReport)| *at == 0 || process.change_bytes != 0;
+            let told: Vec<_> = self.processes.iter().enumerate().filter(changed).collect();
+            told.iter().try_for_each(|(_, process)| process.write(f))?;
+            write_more(f, self.processes.len() - told.len() + self.processes_omitted, "processes")?;
         }
         self.write_touched(f)?;
         let changed = self.mappings.iter().filter(|mapping| mapping.change() >= NOTABLE);
@@ -171,16 +174,14 @@ impl LimitedReport {
     #[must_use]
     pub fn told(&self) -> String {
         let left = bytes(self.left_bytes);
-        let mut told = if self.subject == MACHINE {
-            format!("{}: {left} are to be had", self.subject)
-        } else {
-            format!("{}: {left} of {} are left", self.subject, bytes(self.limit_bytes))
-        };
+        let limit = if self.subject == MACHINE { String::new() } else { format!(" of {}", bytes(self.limit_bytes)) };
+        let mut told = format!("{left}{limit} left");
         if let Some([about, soonest, latest]) = self.full_in_ns {
             let latest = if latest == u64::MAX { "never".to_owned() } else { duration(latest) };
-            told += &format!("; what grows fills them in {} ({} to {latest})", duration(about), duration(soonest));
+            told += &format!(", full in {} ({} to {latest})", duration(about), duration(soonest));
         }
-        told
+        let room = (100 - LABEL).saturating_sub(told.chars().count() + 2);
+        format!("{told}: {}", shorten(&self.subject, room.max(12)))
     }
 }
 

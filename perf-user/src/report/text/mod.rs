@@ -31,7 +31,7 @@ const FILES: &str = EventKind::Files.name();
 const FAULTS: &str = EventKind::Faults.name();
 
 /// The width of the names that start lines.
-const LABEL: usize = 11;
+pub(super) const LABEL: usize = 11;
 /// The width of function names.
 const NAME: usize = 46;
 /// The width of module names, which end lines.

@@ -1,0 +1,99 @@
+//! What is said of memory.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use super::super::{ReportOptions, fixture::Builder, report};
+use crate::{
+    collect::{BYTES, EventKind},
+    host::memory_use::{MappingUse, MemoryUse},
+    profile::{Accounting, Memory, ProcessMemory, Profile},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const MIB: u64 = 1 << 20;
+
+/// A server that keeps 1 MiB more each second, of which a cgroup allows 164 MiB, and one that does not.
+fn profile() -> Profile {
+    let main = (7, 7, "server");
+    let mut profile = Builder::new()
+        .sample(main, &["main", "remember", "__libc_malloc", "_int_malloc", "heap_[w]"], 48 * MIB)
+        .sample(main, &["main", "serve", "__memcpy_avx", "anonymous memory, in huge pages_[w]"], 16 * MIB)
+        .build();
+    let series = &mut profile.series[0];
+    (series.event, series.unit, series.period_ns) = (EventKind::Memory.name().into(), BYTES.into(), 0);
+    series.accounting = Accounting { taken: 64 * MIB, reported: 64 * MIB, ..Accounting::default() };
+    // 64 samples of 256 pages.
+    let counters = [("faults", 8_192 + 8), ("faults_sampled", 64), ("pages_squared", 64 * 256 * 256)];
+    series.counters = counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut memory = Memory::default();
+    let told = |anonymous| MemoryUse { anonymous, file: 4 * MIB, ..MemoryUse::default() };
+    let mut grows = ProcessMemory { process: "server".into(), ..ProcessMemory::default() };
+    grows.points = (0..61).map(|at| (at * SECOND, told((40 + at) * MIB))).collect();
+    let mapped = |resident| MappingUse { resident, anonymous: resident, ..MappingUse::default() };
+    grows.add_mapping(0, "[heap]".into(), mapped(40 * MIB));
+    grows.add_mapping(SECOND, "[heap]".into(), mapped(50 * MIB));
+    grows.add_mapping(60 * SECOND, "[heap]".into(), mapped(99 * MIB));
+    grows.add_mapping(60 * SECOND, "/usr/lib/libc.so.6".into(), mapped(MIB));
+    memory.processes.insert(7, grows);
+    let points = (0..61).map(|at| (at * SECOND, told(10 * MIB))).collect();
+    memory.processes.insert(8, ProcessMemory { process: "helper".into(), points, ..ProcessMemory::default() });
+    let mut gauge = |subject: &str, name: &str, points: &[u64]| {
+        let points = points.iter().enumerate().map(|(at, value)| (at as u64 * 60 * SECOND, *value)).collect();
+        memory.gauges.insert((subject.to_owned(), name.to_owned()), points);
+    };
+    gauge("cgroup /web", "limit_bytes", &[164 * MIB, 164 * MIB]);
+    gauge("cgroup /web", "used_bytes", &[50 * MIB, 124 * MIB]);
+    gauge("cgroup /web", "reclaimable_bytes", &[10 * MIB, 20 * MIB]);
+    gauge("cgroup /web", "oom_kills", &[3, 4]);
+    gauge("machine", "available_bytes", &[9_000 * MIB, 8_000 * MIB]);
+    gauge("machine", "pressure_some_us", &[1_000, 601_000]);
+    gauge("machine", "pressure_full_us", &[0, 0]);
+    profile.memory = Some(memory);
+    profile
+}
+
+#[test]
+fn what_grows_is_told_with_its_rate_and_for_how_long_it_may() {
+    let mut profile = profile();
+    profile.recording.duration_ns = 60 * SECOND;
+    let report = report(&profile, &ReportOptions { top: Some(5) });
+    let memory = report.memory.as_ref().unwrap();
+    let json = serde_json::to_value(memory).unwrap();
+    assert_eq!(
+        (json["mode"].as_str(), json["processes"][0]["class"].as_str()),
+        (Some("growing").map(|_| "growth"), Some("growing"))
+    );
+    assert_eq!(json["processes"][0]["bytes_per_second"], MIB as f64);
+    assert_eq!(json["processes"][1]["class"], "steady");
+    assert_eq!(json["processes"][0]["change_bytes"], 60 * MIB);
+    let limit = &memory.limits[0];
+    assert_eq!(
+        (limit.subject.as_str(), limit.left_bytes),
+        ("cgroup /web", 60 * MIB),
+        "what is taken back is not in use"
+    );
+    assert_eq!(limit.full_in_ns, Some([60 * SECOND; 3]));
+    let machine = memory.pressure.iter().find(|pressure| pressure.subject == "machine").unwrap();
+    assert_eq!((machine.some, machine.full), (Some(0.01), Some(0.0)));
+    assert!(report.warnings.contains(&"1 process was killed for want of memory (cgroup /web)".to_owned()));
+    let text = report.to_string();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.contains("growing +1.0 MiB/s (+1.0 to +1.0 MiB)"), "{text}");
+    assert!(text.contains("40.0 MiB  99.0 MiB  [heap] of server (7)"), "first and last look: {text}");
+    assert!(text.contains("60.0 MiB of 164.0 MiB left, full in 1 min 00 s"), "{text}");
+    assert!(text.contains("some thread waited for memory in 1.0% of the time"), "{text}");
+}
+
+#[test]
+fn who_touched_memory_is_told_by_the_programs_function_with_bounds() {
+    let profile = profile();
+    let report = report(&profile, &ReportOptions { top: Some(5) });
+    let memory = report.memory.as_ref().unwrap();
+    let places: Vec<_> = memory.places.iter().map(|touch| (touch.place.label(), touch.place.value)).collect();
+    assert_eq!(places[0], ("remember (malloc)".to_owned(), 48 * MIB));
+    assert_eq!(places[1].0, "serve (memcpy_avx)");
+    // 64 samples of a MiB each: a place with 48 of them has a standard deviation of 7.
+    let half = memory.places[0].half() as f64 / MIB as f64;
+    assert!((half - 1.96 * 48_f64.sqrt()).abs() < 0.1, "{half}");
+    assert!(!memory.misses_huge_pages() && !report.series.contains_key("memory"));
+}
