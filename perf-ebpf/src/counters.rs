@@ -3,6 +3,7 @@
 //! A sample counts in the generation it is stored in, so the balance `taken = reported + lost` holds in every window.
 
 mod balances;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -188,8 +189,10 @@ pub enum Counter {
     MemoryFaults,
     /// Of those, the ones that were looked at.
     MemorySamples,
-    /// The sum of the squares of what each of these stands for, in units of 4 KiB: how exact the bytes are.
+    /// The sum of the squares of how many faults each of these stands for, of smallest pages: how exact the bytes are.
     MemorySquares,
+    /// The same of huge pages.
+    MemoryHugeSquares,
     /// Of those, the ones whose stack found no place.
     MemoryStackless,
     /// Answers of peers that found no place in their map.
@@ -296,104 +299,9 @@ impl Counter {
         Self::MemoryFaults,
         Self::MemorySamples,
         Self::MemorySquares,
+        Self::MemoryHugeSquares,
         Self::MemoryStackless,
         Self::PeersMissed,
         Self::NamesMissed,
     ];
-
-    /// Its name in recordings and reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ticks => "timer_ticks",
-            Self::Idle => "timer_ticks_idle",
-            Self::Taken => "taken",
-            Self::LostCountsFull => "counts_full",
-            Self::LostStacksFull => "stacks_full",
-            Self::LostMapBusy => "map_busy",
-            Self::UserTruncated => "user_stack_truncated",
-            Self::KernelTruncated => "kernel_stack_truncated",
-            Self::UserStackFailed => "user_stack_unreadable",
-            Self::ChildrenMissed => "children_not_followed",
-            Self::PythonTruncated => "python_stack_truncated",
-            Self::OffTaken => "taken",
-            Self::OffLostFull => "waits_full",
-            Self::OffLostBusy => "map_busy",
-            Self::OffStackless => "stacks_full",
-            Self::ThreadsMissed => "threads_not_followed",
-            Self::OffSkipped => "stacks_skipped",
-            Self::WakersMissed => "wakers_full",
-            Self::SwitchesUnseen => "switches_unseen",
-            Self::OffLeftOut => "left_out_ns",
-            Self::QueuesMissed => "run_queues_full",
-            Self::TakersMissed => "takers_full",
-            Self::LocksMissed => "locks_full",
-            Self::CallsTaken => "taken",
-            Self::CallsLostFull => "calls_full",
-            Self::CallsLostBusy => "map_busy",
-            Self::CallsLostThreads => "threads_full",
-            Self::CallsLostReturn | Self::FileCallsLostReturn => "return_missed",
-            Self::CallsLostEntry | Self::FileCallsLostEntry => "entry_missed",
-            Self::CallsBegunBefore => "begun_before",
-            Self::CallsOtherAbi => "other_abi",
-            Self::CallErrorsMissed => "errors_full",
-            Self::CallTime => "taken",
-            Self::CallTimeLostFull => "call_stacks_full",
-            Self::CallTimeLostBusy => "map_busy",
-            Self::CallsSampled => "calls_sampled",
-            Self::CallStackless => "stacks_full",
-            Self::TimelineSamples | Self::TimelineWaits => "taken",
-            Self::TimelineSamplesLost => "ring_full_samples",
-            Self::TimelineWaitsLost => "ring_full_waits",
-            Self::IoStarted => "io_started",
-            Self::IoDone => "taken",
-            Self::IoLostSumsFull => "io_full",
-            Self::IoLostSumsBusy => "map_busy",
-            Self::IoLostFull => "requests_full",
-            Self::IoLostBusy => "cpu_busy",
-            Self::IoLostEnd => "completion_missed",
-            Self::IoMerged => "merged",
-            Self::IoTime => "taken",
-            Self::IoTimeLostFull => "io_stacks_full",
-            Self::IoTimeLostBusy => "map_busy",
-            Self::IoBytes => "taken",
-            Self::IoBytesLostFull => "io_stacks_full",
-            Self::IoBytesLostBusy => "map_busy",
-            Self::IoStackless => "stacks_full",
-            Self::IoFilesMissed => "files_full",
-            Self::FileCallsTaken => "taken",
-            Self::FileCallsLostFull => "file_calls_full",
-            Self::FileCallsLostBusy => "cpu_busy",
-            Self::FileCallsLostOpen => "operations_full",
-            Self::FileCallsLostEnd => "completion_missed",
-            Self::FileTime => "taken",
-            Self::FileTimeLostFull => "file_stacks_full",
-            Self::FileTimeLostBusy => "map_busy",
-            Self::FaultsTaken => "taken",
-            Self::FaultsLostFull => "file_calls_full",
-            Self::FaultsLostBusy => "cpu_busy",
-            Self::FaultsLostStart => "start_missed",
-            Self::FaultTime => "taken",
-            Self::FaultTimeLostFull => "file_stacks_full",
-            Self::FaultTimeLostBusy => "map_busy",
-            Self::FaultStackless => "stacks_full",
-            Self::KernelLocksTaken => "taken",
-            Self::KernelLocksLostFull => "kernel_locks_full",
-            Self::KernelLocksLostBusy => "cpu_busy",
-            Self::KernelLocksLostNested => "nested",
-            Self::KernelLockTime => "taken",
-            Self::KernelLockTimeLostFull => "kernel_lock_stacks_full",
-            Self::KernelLockTimeLostBusy => "cpu_busy",
-            Self::KernelLockStackless => "stacks_full",
-            Self::MemoryTaken => "taken",
-            Self::MemoryLostFull => "touched_full",
-            Self::MemoryLostBusy => "cpu_busy",
-            Self::MemoryFaults => "faults",
-            Self::MemorySamples => "faults_sampled",
-            Self::MemorySquares => "pages_squared",
-            Self::MemoryStackless => "stacks_full",
-            Self::PeersMissed => "peers_full",
-            Self::NamesMissed => "names_full",
-        }
-    }
 }

@@ -147,5 +147,11 @@ pub const KERNEL_LOCK_TIME: Balance = Balance {
 pub const MEMORY: Balance = Balance {
     taken: Counter::MemoryTaken,
     lost: &[Counter::MemoryLostFull, Counter::MemoryLostBusy],
-    facts: &[Counter::MemoryFaults, Counter::MemorySamples, Counter::MemorySquares, Counter::MemoryStackless],
+    facts: &[
+        Counter::MemoryFaults,
+        Counter::MemorySamples,
+        Counter::MemorySquares,
+        Counter::MemoryHugeSquares,
+        Counter::MemoryStackless,
+    ],
 };

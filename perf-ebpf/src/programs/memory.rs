@@ -2,8 +2,8 @@
 
 use aya_ebpf::{
     EbpfContext as _, Global,
-    bindings::{BPF_NOEXIST, bpf_perf_event_value},
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_perf_prog_read_value},
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_prandom_u32},
     macros::{map, perf_event},
     maps::{Array, HashMap, PerCpuArray},
     programs::PerfEventContext,
@@ -11,7 +11,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use perf_ebpf::{
     counters::{Counter, Counters},
-    memory::{ALIGNMENT, AllMemory, HUGE, IS_PAGE, IS_PRESENT, PHYSICAL, Touched, UNREAD, page_bytes, table_shift},
+    memory::{ALIGNMENT, AllMemory, HUGE, IS_PAGE, IS_PRESENT, Rate, TOLD, Touched, UNREAD, page_bytes, table_shift},
     sample::Key,
     target::BOTH_SIDES,
 };
@@ -49,9 +49,9 @@ static TOUCHED_1: HashMap<Key, Touched> = HashMap::with_max_entries(1, 0);
 #[map]
 static ALL_MEMORY: Array<AllMemory> = Array::with_max_entries(1, 0);
 
-/// How many faults the kernel had counted on this CPU when one was last looked at: what came since, the next one stands for.
+/// How many faults of the target were told of late.
 #[map]
-static FAULTS_COUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static FAULT_RATE: PerCpuArray<Rate> = PerCpuArray::with_max_entries(1, 0);
 
 /// What is counted under, in the making: the stack of a program has no room.
 #[map]
@@ -85,12 +85,19 @@ fn touched(
     walk: impl FnOnce(u32) -> Option<Walked<'static>>,
     read_python: impl FnOnce(u32) -> Option<Walked<'static>>,
 ) -> u32 {
-    let pages = faults_since(ctx);
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     if !is_target(tgid) {
         return 0;
     }
+    let Some(rate) = FAULT_RATE.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's; faults do not end within the programs that are told of them.
+    let one_of = unsafe { (*rate).one_of(now()) };
+    // SAFETY: takes no pointer.
+    if one_of == 0 || u64::from(unsafe { bpf_get_prandom_u32() }) % one_of != 0 {
+        return 0;
+    }
+    let pages = one_of * TOLD;
     let generation = generation();
     let Some(counters) = counters(generation) else { return 0 };
     // SAFETY: of the context, which ends with the address.
@@ -100,9 +107,9 @@ fn touched(
     add(counters, Counter::MemoryTaken, bytes);
     add(counters, Counter::MemoryFaults, pages);
     count(counters, Counter::MemorySamples);
-    // In smallest pages: of bytes, some would overflow.
-    let weight = bytes / 4096;
-    add(counters, Counter::MemorySquares, weight * weight);
+    let is_huge = page > PAGE_BYTES.load();
+    // Of bytes, some would overflow.
+    add(counters, if is_huge { Counter::MemoryHugeSquares } else { Counter::MemorySquares }, pages * pages);
     let Some(key) = TOUCHING.get_ptr_mut(0) else { return 0 };
     let Some(busy) = Busy::claim() else {
         add(counters, Counter::MemoryLostBusy, bytes);
@@ -110,7 +117,7 @@ fn touched(
     };
     // SAFETY: this CPU's, and it is claimed.
     let key = unsafe { &mut *key };
-    let what = kind_at(address) | if page > PAGE_BYTES.load() { HUGE } else { 0 };
+    let what = kind_at(address) | if is_huge { HUGE } else { 0 };
     put_runner(key, pid_tgid, what);
     let stacks = take(
         PROCESS,
@@ -144,23 +151,6 @@ fn keep(key: &Key, bytes: u64, generation: u32, counters: *mut Counters) {
     }
 }
 
-/// How many faults there were on this CPU since one was last looked at, this one included: at least that.
-#[inline(always)]
-fn faults_since(ctx: &PerfEventContext) -> u64 {
-    let mut value = bpf_perf_event_value { counter: 0, enabled: 0, running: 0 };
-    let bytes = size_of::<bpf_perf_event_value>() as u32;
-    // SAFETY: the context is the program's own, and the value as long as it is told.
-    let failed = unsafe { bpf_perf_prog_read_value(ctx.ctx.cast(), &raw mut value, bytes) };
-    let Some(before) = FAULTS_COUNTED.get_ptr_mut(0) else { return 1 };
-    if failed != 0 {
-        return 1;
-    }
-    // SAFETY: this CPU's; faults do not end within the programs that are told of them.
-    let since = value.counter.wrapping_sub(unsafe { core::mem::replace(&mut *before, value.counter) });
-    // A CPU that was offline counts anew.
-    if since == 0 || since > value.counter { 1 } else { since }
-}
-
 /// The bytes of the page at an address of the running thread: what its page tables say, on x86-64.
 #[inline(always)]
 fn page_at(address: u64) -> u64 {
@@ -168,10 +158,10 @@ fn page_at(address: u64) -> u64 {
     // SAFETY: takes no pointer.
     let memory = read_u64(unsafe { bpf_get_current_task() } as *const c_void, TOUCHED_MEMORY.load());
     let mut table = read_u64(memory as *const c_void, MEMORY_TABLES.load());
-    let all = all_memory(table);
-    if all == 0 || memory == 0 {
+    if memory == 0 || table == 0 {
         return smallest;
     }
+    let Some((all, address_bits)) = all_memory(table) else { return smallest };
     let mut level = FIRST_TABLE.load();
     // At most from the fifth table down to the second: the entries of the last lead to smallest pages.
     for _ in 0..4 {
@@ -182,7 +172,7 @@ fn page_at(address: u64) -> u64 {
         if entry & IS_PAGE != 0 && level < 3 {
             return page_bytes(level);
         }
-        table = all + (entry & PHYSICAL);
+        table = all.wrapping_add(entry & address_bits);
         level -= 1;
     }
     smallest
@@ -191,25 +181,33 @@ fn page_at(address: u64) -> u64 {
 /// Beginnings of all memory that are tried for a fault.
 const TRIES: u32 = 32;
 
-/// Where all memory begins, as far as that is known; `table` is the first table of a process.
+/// Where all memory begins, and which bits of page tables' entries are addresses in it, as far as that is known; `table` is the first
+/// table of a process.
 #[inline(always)]
-fn all_memory(table: u64) -> u64 {
-    let Some(known) = ALL_MEMORY.get_ptr_mut(0) else { return 0 };
+fn all_memory(table: u64) -> Option<(u64, u64)> {
+    let known = ALL_MEMORY.get_ptr_mut(0)?;
     // SAFETY: of the map. Other CPUs may try the same meanwhile, and find the same.
     let known = unsafe { &mut *known };
-    if known.base != 0 || known.physical == 0 {
-        return known.base;
+    if known.base != 0 {
+        return Some((known.base, known.address_bits));
+    }
+    if known.physical == 0 {
+        return None;
+    }
+    if known.highest == 0 {
+        known.highest = table & !(ALIGNMENT - 1);
     }
     for _ in 0..TRIES {
-        if known.tried >= known.most {
-            return 0;
+        let tried = known.tried;
+        if tried >= known.most {
+            return None;
         }
-        let base = (table & !(ALIGNMENT - 1)).wrapping_sub(known.tried * ALIGNMENT);
-        known.tried += 1;
+        let base = known.highest.wrapping_sub(tried * ALIGNMENT);
+        known.tried = tried + 1;
         if read_u64(base.wrapping_add(known.physical) as *const c_void, 0) == !known.inverted {
             known.base = base;
-            return base;
+            return Some((base, known.address_bits));
         }
     }
-    0
+    None
 }

@@ -10,11 +10,10 @@ use aya::{
     programs::perf_event::{PerfEventConfig, SamplePolicy, SoftwareEvent},
 };
 
-use perf_ebpf::memory::{ALIGNMENT, AllMemory};
+use perf_ebpf::memory::{ALIGNMENT, AllMemory, PHYSICAL, TOLD};
 
 use super::{
     AttachError, EventKind,
-    cpu::max_frequency,
     links::{CpuLinks, load_perf},
     maps::{fill, size, tell},
     session::{SessionOptions, Unwind},
@@ -24,9 +23,6 @@ use crate::host::{
     known_page::{KnownPage, memory_end},
     sys,
 };
-
-/// Faults that are looked at in a second, of each CPU: the kernel chooses how many it leaves out for that.
-const FREQUENCY_HZ: u64 = 997;
 
 /// Threads and stacks that are told apart in a window, of each CPU: no more faults are looked at.
 const ENTRIES: u32 = 2_048;
@@ -67,11 +63,13 @@ fn cpu_flags() -> Vec<String> {
 /// What the kernel half is told to find out where the kernel sees all memory. Confidential guests have memory that must not be read.
 fn all_memory(flags: &[String], known: Option<&KnownPage>) -> AllMemory {
     let is_confidential = flags.iter().any(|flag| ["tdx_guest", "sev_snp"].contains(&flag.as_str()));
+    let end = memory_end();
     match known {
-        Some(known) if cfg!(target_arch = "x86_64") && !is_confidential => AllMemory {
+        Some(known) if cfg!(target_arch = "x86_64") && !is_confidential && end > 0 => AllMemory {
             inverted: !known.value(),
             physical: known.physical(),
-            most: memory_end() / ALIGNMENT + 1,
+            most: end / ALIGNMENT + 1,
+            address_bits: (end.next_power_of_two() - 1) & PHYSICAL,
             ..AllMemory::default()
         },
         _ => AllMemory::default(),
@@ -109,8 +107,10 @@ impl MemoryCollector {
     pub(super) fn load(bpf: &mut Ebpf, unwind: Unwind, python: bool) -> Result<Self, AttachError> {
         let program = if unwind.walks(python) { WALKING } else { PROGRAM };
         load_perf(bpf, program)?;
-        let known = KnownPage::new();
-        let words: [u64; 5] = zerocopy::transmute!(all_memory(&cpu_flags(), known.as_ref()));
+        // Without the kernel's types, page tables are not found.
+        let known =
+            if block_offsets().is_ok_and(|offsets| !offsets.memory.is_empty()) { KnownPage::new() } else { None };
+        let words: [u64; 7] = zerocopy::transmute!(all_memory(&cpu_flags(), known.as_ref()));
         fill(bpf, "ALL_MEMORY", [(0, words)].into_iter())?;
         Ok(Self { program, links: CpuLinks::default(), _known: known })
     }
@@ -137,6 +137,5 @@ impl MemoryCollector {
 }
 
 fn event() -> (PerfEventConfig, SamplePolicy) {
-    let frequency_hz = max_frequency().map_or(FREQUENCY_HZ, |limit| limit.min(FREQUENCY_HZ));
-    (PerfEventConfig::Software(SoftwareEvent::PageFaultsMin), SamplePolicy::Frequency(frequency_hz))
+    (PerfEventConfig::Software(SoftwareEvent::PageFaultsMin), SamplePolicy::Period(TOLD))
 }

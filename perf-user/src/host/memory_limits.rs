@@ -1,7 +1,7 @@
 //! What memory is limited by, and how near that is: the machine, control groups, and the limits of processes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -33,7 +33,7 @@ pub const RECLAIMABLE: &str = "reclaimable_bytes";
 pub const LIMIT: &str = "limit_bytes";
 /// Bytes above which who uses more is slowed down (`memory.high`).
 pub const HIGH: &str = "high_bytes";
-/// How often the limit was met so far.
+/// How often a limit was met so far, that or the one above which who uses more is slowed down.
 pub const LIMIT_HITS: &str = "limit_hits";
 /// Microseconds in which some wanted memory, and waited for it.
 pub const SOME: &str = "pressure_some_us";
@@ -51,6 +51,12 @@ pub struct Gauge {
     pub value: u64,
 }
 
+/// A process that is in a control group, or in one below; the value is its id.
+pub const MEMBER: &str = "member";
+
+/// Control groups, and processes, whose figures are read: more would cost too much each second.
+const MOST: usize = 64;
+
 /// What limits the memory of some processes.
 #[derive(Debug, Default)]
 pub struct MemoryLimits {
@@ -58,20 +64,29 @@ pub struct MemoryLimits {
     groups: BTreeMap<PathBuf, String>,
     /// Bytes that processes may map at most (`RLIMIT_AS`), of those for which there is a limit.
     address_spaces: BTreeMap<u32, u64>,
+    /// Processes whose limits were looked for.
+    met: HashSet<u32>,
 }
 
 impl MemoryLimits {
-    /// Those of these processes.
-    #[must_use]
-    pub fn of(processes: &[u32]) -> Self {
-        let groups = cgroup::of_processes(processes, "memory").into_iter();
-        let groups =
-            groups.filter(|(directory, _)| of_group(directory).iter().any(|(name, _)| [LIMIT, HIGH].contains(name)));
-        let limit = |tgid: &u32| {
-            let limits = fs::read_to_string(format!("/proc/{tgid}/limits")).ok()?;
-            Some((*tgid, address_space(&limits)?))
-        };
-        Self { groups: groups.collect(), address_spaces: processes.iter().filter_map(limit).collect() }
+    /// Looks for the limits of processes that were not met before; in which of these groups they are.
+    pub fn meet(&mut self, processes: &[u32]) -> Vec<Gauge> {
+        let mut members = Vec::new();
+        for tgid in processes.iter().copied().filter(|tgid| self.met.insert(*tgid)) {
+            for (directory, path) in cgroup::of_processes(&[tgid], "memory") {
+                let is_known = self.groups.contains_key(&directory);
+                let limits = || of_group(&directory).iter().any(|(name, _)| [LIMIT, HIGH].contains(name));
+                if is_known || (self.groups.len() < MOST && limits()) {
+                    members.push(Gauge { subject: format!("{GROUP}{path}"), name: MEMBER, value: u64::from(tgid) });
+                    self.groups.insert(directory, path);
+                }
+            }
+            let limits = fs::read_to_string(format!("/proc/{tgid}/limits")).unwrap_or_default();
+            if let Some(limit) = address_space(&limits).filter(|_| self.address_spaces.len() < MOST) {
+                self.address_spaces.insert(tgid, limit);
+            }
+        }
+        members
     }
 
     /// The figures of now.
@@ -122,14 +137,17 @@ fn of_group(directory: &Path) -> Vec<Figure> {
     let number = |name: &str| text(name).trim().parse::<u64>().ok();
     // Version 1 has a number that no machine has.
     let limit = |name: &str| number(name).filter(|bytes| *bytes < 1 << 62);
-    let events = text("memory.events");
+    // Its own, as far as the kernel tells them apart from those of groups below (5.2).
+    let events =
+        Some(text("memory.events.local")).filter(|text| !text.is_empty()).unwrap_or_else(|| text("memory.events"));
+    let hits = [value(&events, "max"), value(&events, "high")].into_iter().flatten().reduce(u64::saturating_add);
     let told = if directory.join("memory.current").exists() {
         [
             (LIMIT, limit("memory.max")),
             (HIGH, limit("memory.high")),
             (USED, number("memory.current")),
             (RECLAIMABLE, value(&text("memory.stat"), "inactive_file")),
-            (LIMIT_HITS, value(&events, "max")),
+            (LIMIT_HITS, hits),
             (OOM_KILLS, value(&events, "oom_kill")),
         ]
     } else {
@@ -187,7 +205,11 @@ mod tests {
 
     #[test]
     fn the_machine_tells_what_is_available() {
-        let told = MemoryLimits::of(&[std::process::id()]).read();
+        let mut limits = MemoryLimits::default();
+        let members = limits.meet(&[std::process::id()]);
+        assert!(members.iter().all(|member| member.name == MEMBER && member.subject.starts_with(GROUP)), "{members:?}");
+        assert_eq!(limits.meet(&[std::process::id()]), [], "it was met before");
+        let told = limits.read();
         let available = told.iter().find(|gauge| (gauge.subject.as_str(), gauge.name) == (MACHINE, AVAILABLE)).unwrap();
         assert!(available.value > 1 << 20, "{told:?}");
     }

@@ -36,7 +36,7 @@ pub(super) fn sections(memory: &MemoryReport) -> Vec<Section> {
     let touched = [
         accounting_line(&memory.accounting, BYTES),
         format!(
-            "An estimate, by {} of {} page faults without disk; +- is half of an interval of 95 %.",
+            "An estimate, from {} of {} page faults without disk; +- is half of an interval of 95 %.",
             thousands(memory.faults_sampled),
             thousands(memory.faults),
         ),

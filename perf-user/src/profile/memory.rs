@@ -1,9 +1,9 @@
 //! How much memory processes had over time, and what limited them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{
-    memory_limits::OOM_KILLS,
+    memory_limits::{MACHINE, OOM_KILLS},
     memory_use::{MappingUse, MemoryUse},
 };
 
@@ -12,8 +12,10 @@ use crate::host::{
 pub struct Memory {
     /// By process.
     pub processes: BTreeMap<u32, ProcessMemory>,
-    /// Figures of the machine, of control groups and of processes, by whose and which: when, and how much.
-    pub gauges: BTreeMap<(String, String), Vec<(u64, u64)>>,
+    /// Figures of the machine, of control groups and of processes, by whose and which.
+    pub gauges: BTreeMap<(String, String), GaugePoints>,
+    /// Processes that were seen in control groups which limit memory, by the groups' subjects.
+    pub members: BTreeMap<String, BTreeSet<u32>>,
 }
 
 /// The memory of a process over time.
@@ -36,17 +38,51 @@ pub struct Mappings {
     pub sums: BTreeMap<String, MappingUse>,
 }
 
+/// What stands for the smallest mappings of a process, which are not told apart.
+pub const OTHER_MAPPINGS: &str = "[others]";
+
 impl Memory {
-    /// How many processes were killed for want of memory, by where that is counted.
-    pub fn kills(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.gauges.iter().filter_map(|((subject, name), points)| {
-            let kills = points.last()?.1.saturating_sub(points.first()?.1);
+    /// How many processes were killed for want of memory, and where that is counted most closely.
+    #[must_use]
+    pub fn kills(&self) -> Option<(&str, u64)> {
+        let kills = self.gauges.iter().filter_map(|((subject, name), gauge)| {
+            let kills = gauge.last.1.saturating_sub(gauge.first.1);
             (name == OOM_KILLS && kills > 0).then_some((subject.as_str(), kills))
-        })
+        });
+        // Those above count the same, and the machine all.
+        kills.max_by_key(|(subject, _)| (*subject != MACHINE, subject.len()))
+    }
+
+    /// When the last figure was read.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        self.gauges.values().map(|gauge| gauge.last.0).max().unwrap_or(0)
     }
 }
 
+/// A figure: when it was read first and last, and how much it was. First is before the selected time, if it was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GaugePoints {
+    /// When, and how much.
+    pub first: (u64, u64),
+    /// The same.
+    pub last: (u64, u64),
+}
+
+/// More points of a process are thinned out.
+pub const MOST_POINTS: usize = 8_192;
+
 impl ProcessMemory {
+    /// Takes note of a moment; they come one after another. Of many the lower ones are kept, which trends are judged by, and the last.
+    pub fn add_point(&mut self, at_ns: u64, told: MemoryUse) {
+        self.points.push((at_ns, told));
+        if self.points.len() > MOST_POINTS {
+            let last = self.points.pop();
+            let lower = self.points.chunks(2).filter_map(|pair| pair.iter().min_by_key(|(_, told)| told.own()));
+            self.points = lower.copied().chain(last).collect();
+        }
+    }
+
     /// Takes note of a mapping at a moment; moments come one after another.
     pub fn add_mapping(&mut self, at_ns: u64, name: String, told: MappingUse) {
         let [first, last] = &mut self.mappings;

@@ -27,7 +27,7 @@ pub use kernel_locks::KernelLocks;
 pub use latencies::{Latencies, Latency};
 pub use lengths::Lengths;
 pub use locks::{Deadlocked, Lock, LockHold, LockKind, LockWait, Locks};
-pub use memory::{Mappings, Memory, ProcessMemory};
+pub use memory::{GaugePoints, MOST_POINTS, Mappings, Memory, OTHER_MAPPINGS, ProcessMemory};
 pub use owner::{Owner, Place, bare};
 pub use run_queue::{RunQueues, Takers};
 pub use simple_names::simple_name;

@@ -1,14 +1,19 @@
 //! Asks how much memory processes have, and what limits them, once a window.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    thread::{self, JoinHandle},
+};
 
 use crate::{
     collect::EventKind,
     host::{
-        memory_limits::{Gauge, MemoryLimits},
+        memory_limits::MemoryLimits,
         memory_use::{MappingUse, MemoryUse, mappings},
         sys,
     },
+    profile::OTHER_MAPPINGS,
     task::{Follow, LocatedMemory, LocatedWindow, ProcessMappings, ProcessMemory, Tasks},
 };
 
@@ -20,10 +25,8 @@ const LOOKED_AT: usize = 8;
 
 /// Names of mappings that are told apart, of a process: those with most memory.
 const MAPPINGS: usize = 24;
-/// What stands for the others.
-const OTHERS: &str = "[others]";
 
-/// The least part of the time that is not spent on looking at a process's mappings, as its reciprocal: the kernel looks at each page.
+/// The least part of the time that is not spent on looking at mappings, as its reciprocal: the kernel looks at each page.
 const LOOKS_COST: u64 = 1_000;
 /// Looks are at least such a part of the time since the first apart, so that they are few in long recordings.
 const LOOKS_APART: u64 = 8;
@@ -33,22 +36,32 @@ const LOOKS_APART: u64 = 8;
 pub(super) struct MemoryWatch {
     limits: MemoryLimits,
     started_ns: u64,
-    /// When a process's mappings are looked at again.
-    next_look: HashMap<u32, u64>,
+    /// The processes that were asked last, and lived.
+    asked: BTreeSet<u32>,
+    /// When mappings are looked at again.
+    next_look_ns: u64,
+    /// Who looks at them meanwhile: for some processes that takes seconds.
+    look: Option<JoinHandle<Vec<ProcessMappings>>>,
     /// What was read before the first window.
     first: Option<LocatedMemory>,
 }
 
 impl MemoryWatch {
-    /// Of these processes, as the recording begins; `None` if memory is not recorded.
+    /// As the recording begins, of these processes; `None` if memory is not recorded.
     pub(super) fn begin(members: &[u32], kinds: &[EventKind], tasks: &Tasks) -> Option<Self> {
         if !kinds.contains(&EventKind::Memory) {
             return None;
         }
-        let started_ns = sys::monotonic_ns();
-        let (limits, next_look) = (MemoryLimits::of(members), HashMap::new());
-        let mut watch = Self { limits, started_ns, next_look, first: None };
-        watch.first = Some(watch.look(members, tasks));
+        let mut watch = Self {
+            limits: MemoryLimits::default(),
+            started_ns: sys::monotonic_ns(),
+            asked: BTreeSet::new(),
+            next_look_ns: 0,
+            look: None,
+            first: None,
+        };
+        let members = &members[..members.len().min(PROCESSES)];
+        watch.first = Some(watch.ask(members, tasks));
         Some(watch)
     }
 
@@ -58,15 +71,15 @@ impl MemoryWatch {
         for sample in window.kinds.iter().filter(|kind| kind.kind == EventKind::Memory).flat_map(|kind| &kind.samples) {
             *touched.entry(sample.tgid).or_default() += sample.value;
         }
-        // Of all of the machine's processes, those that touch nothing have what they had.
-        let mut asked: BTreeSet<u32> = touched.keys().copied().collect();
+        // Of all of the machine's processes, those that have touched something since the recording began.
+        let mut asked: BTreeSet<u32> = touched.keys().chain(&self.asked).copied().collect();
         if *tasks.follows() != Follow::All {
             asked.extend(tasks.living());
         }
         let mut asked: Vec<u32> = asked.into_iter().collect();
-        asked.sort_by_key(|tgid| std::cmp::Reverse(touched.get(tgid).copied().unwrap_or(0)));
+        asked.sort_by_key(|tgid| (Reverse(touched.get(tgid).copied().unwrap_or(0)), !self.asked.contains(tgid)));
         asked.truncate(PROCESSES);
-        let now = self.look(&asked, tasks);
+        let now = self.ask(&asked, tasks);
         let mut told = self.first.take().unwrap_or_default();
         told.processes.extend(now.processes);
         told.mappings.extend(now.mappings);
@@ -74,48 +87,57 @@ impl MemoryWatch {
         told
     }
 
-    fn look(&mut self, asked: &[u32], tasks: &Tasks) -> LocatedMemory {
+    fn ask(&mut self, asked: &[u32], tasks: &Tasks) -> LocatedMemory {
         let at_ns = sys::monotonic_ns();
         let processes = asked.iter().filter_map(|tgid| {
             let told = MemoryUse::of(*tgid)?;
-            Some(ProcessMemory {
-                tgid: *tgid,
-                process: tasks.process_name(*tgid, at_ns),
-                at_ns: sys::monotonic_ns(),
-                told,
-            })
+            let (process, at_ns) = (tasks.process_name(*tgid, at_ns), sys::monotonic_ns());
+            Some(ProcessMemory { tgid: *tgid, process, at_ns, told })
         });
         let processes: Vec<ProcessMemory> = processes.collect();
-        let mut largest: Vec<(u64, u32)> =
-            processes.iter().map(|process| (process.told.resident(), process.tgid)).collect();
-        largest.sort_unstable_by(|a, b| b.cmp(a));
-        let mappings = largest.into_iter().take(LOOKED_AT).filter_map(|(_, tgid)| self.look_at_mappings(tgid, at_ns));
-        let mappings = mappings.collect();
-        let gauges: Vec<(u64, Gauge)> = self.limits.read().into_iter().map(|gauge| (at_ns, gauge)).collect();
+        self.asked = processes.iter().map(|process| process.tgid).collect();
+        let living: Vec<u32> = self.asked.iter().copied().collect();
+        let members = self.limits.meet(&living);
+        let gauges = members.into_iter().chain(self.limits.read()).map(|gauge| (at_ns, gauge)).collect();
+        let mappings = self.looked_at(&processes, at_ns);
         LocatedMemory { processes, mappings, gauges }
     }
 
-    /// The mappings of a process, if it is time.
-    fn look_at_mappings(&mut self, tgid: u32, now_ns: u64) -> Option<ProcessMappings> {
-        if self.next_look.get(&tgid).is_some_and(|next_ns| now_ns < *next_ns) {
-            return None;
+    /// What was seen of mappings, if somebody has looked and is done; then, when it is time, somebody looks again.
+    fn looked_at(&mut self, processes: &[ProcessMemory], now_ns: u64) -> Vec<ProcessMappings> {
+        let done = self.look.take_if(|look| look.is_finished()).and_then(|look| look.join().ok());
+        if self.look.is_none() && now_ns >= self.next_look_ns {
+            let mut largest: Vec<(u64, u32)> =
+                processes.iter().map(|process| (process.told.resident(), process.tgid)).collect();
+            largest.sort_unstable_by(|a, b| b.cmp(a));
+            let largest: Vec<u32> = largest.into_iter().take(LOOKED_AT).map(|(_, tgid)| tgid).collect();
+            let look = move || largest.into_iter().filter_map(look_at).collect();
+            self.look = thread::Builder::new().name("mappings".into()).spawn(look).ok();
         }
-        let begun_ns = sys::monotonic_ns();
-        let mut found: Vec<(String, MappingUse)> = mappings(tgid).ok()?.into_iter().collect();
-        let (ended_ns, age_ns) = (sys::monotonic_ns(), now_ns.saturating_sub(self.started_ns));
-        let pause_ns = ended_ns.saturating_sub(begun_ns).saturating_mul(LOOKS_COST).max(age_ns / LOOKS_APART);
-        self.next_look.insert(tgid, ended_ns.saturating_add(pause_ns));
-        found.sort_by_key(|(_, told)| std::cmp::Reverse(told.resident + told.swapped));
-        let mut others = MappingUse::default();
-        for (_, told) in found.drain(MAPPINGS.min(found.len())..) {
-            others.resident += told.resident;
-            others.anonymous += told.anonymous;
-            others.huge += told.huge;
-            others.swapped += told.swapped;
+        let done = done.unwrap_or_default();
+        if let Some(ended_ns) = done.iter().map(|looked| looked.at_ns.saturating_add(looked.took_ns)).max() {
+            let took_ns: u64 = done.iter().map(|looked| looked.took_ns).sum();
+            let pause_ns = took_ns.saturating_mul(LOOKS_COST).max(now_ns.saturating_sub(self.started_ns) / LOOKS_APART);
+            self.next_look_ns = ended_ns.saturating_add(pause_ns);
         }
-        if others != MappingUse::default() {
-            found.push((OTHERS.into(), others));
-        }
-        Some(ProcessMappings { tgid, at_ns: begun_ns, sums: found })
+        done
     }
+}
+
+/// The mappings of a process now.
+fn look_at(tgid: u32) -> Option<ProcessMappings> {
+    let at_ns = sys::monotonic_ns();
+    let mut sums: Vec<(String, MappingUse)> = mappings(tgid).ok()?.into_iter().collect();
+    sums.sort_by_key(|(_, told)| Reverse(told.resident + told.swapped));
+    let mut others = MappingUse::default();
+    for (_, told) in sums.drain(MAPPINGS.min(sums.len())..) {
+        others.resident += told.resident;
+        others.anonymous += told.anonymous;
+        others.huge += told.huge;
+        others.swapped += told.swapped;
+    }
+    if others != MappingUse::default() {
+        sums.push((OTHER_MAPPINGS.into(), others));
+    }
+    Some(ProcessMappings { tgid, at_ns, took_ns: sys::monotonic_ns().saturating_sub(at_ns), sums })
 }

@@ -184,7 +184,9 @@ pub fn record(
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
 
-    let memory = MemoryWatch::begin(&members, &options.session.kinds, &tasks);
+    // A command is still perfprobe's own copy, or about to be what it is.
+    let asked = if matches!(target, Target::Command { .. }) { &[][..] } else { &members };
+    let memory = MemoryWatch::begin(asked, &options.session.kinds, &tasks);
     let mut run = Run {
         drain,
         store: StoreThread::start(writer, options.names, options.java_map, {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     collect::{BYTES, NANOSECONDS},
-    profile::{Accounting, Profile, Series},
+    profile::{Accounting, Memory, Profile, Series},
     symbolize::Unnamed,
 };
 
@@ -51,11 +51,9 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
     if let Some(block) = &profile.block {
         warnings.extend(of_accounting("disks", "requests", &block.accounting, "counts and times are of the rest"));
     }
-    if let Some(memory) = &profile.memory {
-        for (subject, kills) in memory.kills() {
-            let processes = if kills == 1 { "process was" } else { "processes were" };
-            warnings.push(format!("{kills} {processes} killed for want of memory ({subject})"));
-        }
+    if let Some((subject, kills)) = profile.memory.as_ref().and_then(Memory::kills) {
+        let processes = if kills == 1 { "process was" } else { "processes were" };
+        warnings.push(format!("{kills} {processes} killed for want of memory ({subject})"));
     }
     if let Some(timeline) = &profile.timeline {
         warnings.extend(of_accounting(

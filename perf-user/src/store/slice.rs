@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     collect::EventKind,
-    host::files::{PRIVATE, Place},
+    host::{
+        files::{PRIVATE, Place},
+        memory_limits::MEMBER,
+    },
 };
 
 /// Copies the selected part of the recording `from` to `to`, which is replaced. Windows keep their times, and their counts
@@ -63,13 +66,22 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let has_timeline = timeline::exists(&transaction)?;
     let others: Vec<&str> = COUNTS.into_iter().chain(has_timeline.then_some("timeline")).collect();
     for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
-        for table in ["sample WHERE window", "counter WHERE window", "gauge WHERE window", "window WHERE id"] {
+        for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
         }
         for table in &others {
             transaction.execute(&format!("DELETE FROM {table} WHERE window = ?1"), [id])?;
         }
     }
+    // Of figures the last before is kept: it tells what was new. In which groups processes are, all.
+    let first =
+        windows.iter().map(|(_, at)| *at).filter(|at| selection.holds((*at as u64).saturating_sub(start_ns))).min();
+    transaction.execute(
+        "DELETE FROM gauge WHERE window NOT IN (SELECT id FROM window)
+            AND name NOT IN (SELECT id FROM string WHERE text = ?2)
+            AND rowid NOT IN (SELECT max(rowid) FROM gauge WHERE at_ns <= ?1 GROUP BY subject, name)",
+        params![first.unwrap_or(0), MEMBER],
+    )?;
     if let Some(tgid) = selection.tgid {
         for table in others.iter().chain(&["sample"]) {
             transaction.execute(&format!("DELETE FROM {table} WHERE tgid != ?1"), [tgid])?;

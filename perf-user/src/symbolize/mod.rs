@@ -52,7 +52,7 @@ pub use debuginfod::DebuginfodOptions;
 pub(crate) use go::goroutine_end;
 pub use kernel_locks::{kernel_lock_kind, takes_kernel_lock};
 pub use unnamed::Unnamed;
-pub use waits::name as did_name;
+pub use waits::{HUGE_PAGES, name as did_name};
 
 /// A function at a place: the one that was called, or one that was inlined there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -23,6 +23,9 @@ pub fn name(did: Did) -> &'static str {
     }
 }
 
+/// How the kinds of memory end that came in huge pages.
+pub const HUGE_PAGES: &str = ", in huge pages";
+
 /// What was touched for the first time: of [`perf_ebpf::memory`].
 fn memory_kind(what: u32) -> &'static str {
     let is_huge = what & HUGE != 0;

@@ -10,7 +10,7 @@ use crate::{
         AVAILABLE, FULL, GROUP, HIGH, LIMIT, LIMIT_HITS, MACHINE, OOM_KILLS, PROCESS, RECLAIMABLE, SOME, SWAP_FREE,
         SWAPPED_IN, SWAPPED_OUT, USED,
     },
-    profile::Memory,
+    profile::{GaugePoints, Memory},
 };
 
 /// Something that limits memory.
@@ -58,20 +58,30 @@ struct Figures<'a> {
 }
 
 impl Figures<'_> {
-    fn points(&self, name: &str) -> &[(u64, u64)] {
-        self.memory.gauges.get(&(self.subject.to_owned(), name.to_owned())).map_or(&[], Vec::as_slice)
+    fn points(&self, name: &str) -> Option<&GaugePoints> {
+        self.memory.gauges.get(&(self.subject.to_owned(), name.to_owned()))
     }
 
     fn last(&self, name: &str) -> Option<u64> {
-        self.points(name).last().map(|(_, value)| *value)
+        self.points(name).map(|gauge| gauge.last.1)
     }
 
     /// By how much it is more than at first.
     fn since(&self, name: &str) -> Option<u64> {
-        let points = self.points(name);
-        Some(points.last()?.1.saturating_sub(points.first()?.1))
+        let GaugePoints { first, last } = self.points(name)?;
+        Some(last.1.saturating_sub(first.1))
+    }
+
+    /// The part of the time between these.
+    fn share(&self, name: &str) -> Option<f64> {
+        let GaugePoints { first, last } = self.points(name)?;
+        let passed_ns = last.0.saturating_sub(first.0);
+        (passed_ns > 0).then(|| (last.1.saturating_sub(first.1) as f64 * 1e3 / passed_ns as f64).min(1.0))
     }
 }
+
+/// A process whose memory was read within this time before the end is taken to live.
+const LIVES_NS: u64 = 3_000_000_000;
 
 fn subjects(memory: &Memory) -> BTreeSet<&str> {
     memory.gauges.keys().map(|(subject, _)| subject.as_str()).collect()
@@ -79,7 +89,11 @@ fn subjects(memory: &Memory) -> BTreeSet<&str> {
 
 /// What limits the memory of these processes, that which will be full first before the others.
 pub(super) fn limits(memory: &Memory, processes: &[ProcessMemoryReport]) -> Vec<LimitedReport> {
-    let growing = || processes.iter().filter(|process| process.trend.class == Class::Growing);
+    let lives = |tgid: u32| {
+        let last = memory.processes.get(&tgid).and_then(|process| process.points.last());
+        last.is_some_and(|(at_ns, _)| at_ns.saturating_add(LIVES_NS) >= memory.last_ns())
+    };
+    let growing = || processes.iter().filter(|process| process.trend.class == Class::Growing && lives(process.tgid));
     let mut limits = Vec::new();
     for subject in subjects(memory) {
         let of = Figures { memory, subject };
@@ -93,7 +107,12 @@ pub(super) fn limits(memory: &Memory, processes: &[ProcessMemoryReport]) -> Vec<
         };
         let left_bytes = limit_bytes.saturating_sub(used_bytes);
         let own = subject.strip_prefix(PROCESS).and_then(|tgid| tgid.parse::<u32>().ok());
-        let concerned = growing().filter(|process| own.is_none_or(|tgid| tgid == process.tgid));
+        let members = memory.members.get(subject);
+        let is_of = |tgid: u32| match own {
+            Some(own) => own == tgid,
+            None => subject == MACHINE || members.is_some_and(|members| members.contains(&tgid)),
+        };
+        let concerned = growing().filter(|process| is_of(process.tgid));
         let rates = concerned.fold([0.0; 3], |[sum, low, high], process| {
             let [least, most] = process.trend.interval;
             [sum + process.trend.bytes_per_second, low + least.max(0.0), high + most]
@@ -108,15 +127,14 @@ pub(super) fn limits(memory: &Memory, processes: &[ProcessMemoryReport]) -> Vec<
 }
 
 /// Who waited for memory, where anything happened.
-pub(super) fn pressure(memory: &Memory, covered_ns: u64) -> Vec<PressureReport> {
+pub(super) fn pressure(memory: &Memory) -> Vec<PressureReport> {
     let of_subject = |subject: &str| {
         let of = Figures { memory, subject };
-        let share = |name| Some((of.since(name)? as f64 * 1e3 / covered_ns.max(1) as f64).min(1.0));
         let since = |name| of.since(name).unwrap_or(0);
         PressureReport {
             subject: subject.to_owned(),
-            some: share(SOME),
-            full: share(FULL),
+            some: of.share(SOME),
+            full: of.share(FULL),
             oom_kills: since(OOM_KILLS),
             limit_hits: since(LIMIT_HITS),
             swapped_in_pages: since(SWAPPED_IN),

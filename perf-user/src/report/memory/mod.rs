@@ -22,7 +22,8 @@ use super::{
 use crate::{
     collect::EventKind,
     host::memory_use::{MappingUse, MemoryUse},
-    profile::{Accounting, Memory, ProcessMemory, Profile, Series},
+    profile::{Accounting, Mappings, Memory, OTHER_MAPPINGS, ProcessMemory, Profile, Series},
+    symbolize::HUGE_PAGES,
 };
 pub use limits::{LimitedReport, PressureReport};
 pub use trend::{Class, Trend};
@@ -47,6 +48,11 @@ pub struct MemoryReport {
     pub accounting: Accounting,
     /// The bytes of that which this report is about.
     pub touched_bytes: u64,
+    /// Between which values these are with a probability of 95 %: they are an estimate from the faults that were looked at.
+    pub touched_interval: [u64; 2],
+    /// Huge pages that came to be in the mappings, in bytes, if none is among the faults that were looked at: they are few, and seldom
+    /// chosen, or the kernel put them together later.
+    pub huge_missed_bytes: u64,
     /// Page faults that needed no disk, by the kernel's count.
     pub faults: u64,
     /// Of those, the ones that were looked at, and stand for all.
@@ -63,6 +69,8 @@ pub struct MemoryReport {
     pub threads_omitted: usize,
     /// What limits memory, the nearest first.
     pub limits: Vec<LimitedReport>,
+    /// How many more there are.
+    pub limits_omitted: usize,
     /// Who waited for memory, on the machine and in control groups with a limit.
     pub pressure: Vec<PressureReport>,
 }
@@ -134,15 +142,6 @@ impl TouchReport {
     }
 }
 
-impl MemoryReport {
-    /// Whether huge pages came to be in memory, and none was among the faults that were looked at: they are few, and seldom chosen.
-    #[must_use]
-    pub fn misses_huge_pages(&self) -> bool {
-        let came = |mapping: &MappingReport| mapping.last_bytes > mapping.first_bytes && mapping.huge_bytes > 0;
-        self.mappings.iter().any(came) && !self.kinds.iter().any(|kind| kind.why.contains("huge"))
-    }
-}
-
 /// Of the memory of a profile; `None` if it has none recorded.
 pub(super) fn memory(profile: &Profile, options: &ReportOptions, known: &mut Places) -> Option<MemoryReport> {
     let of = profile.memory.as_ref()?;
@@ -150,11 +149,15 @@ pub(super) fn memory(profile: &Profile, options: &ReportOptions, known: &mut Pla
     report.processes = processes(of);
     report.mappings = mappings(of);
     report.limits = limits::limits(of, &report.processes);
-    report.pressure = limits::pressure(of, profile.covered_ns());
+    report.pressure = limits::pressure(of);
     if let Some(series) = profile.series(EventKind::Memory.name()) {
         touched(profile, series, known, &mut report);
     }
+    if !report.kinds.iter().any(|kind| kind.why.ends_with(HUGE_PAGES)) {
+        report.huge_missed_bytes = huge_came(of);
+    }
     let most = options.top.unwrap_or(usize::MAX);
+    report.limits_omitted = series::cut(&mut report.limits, most);
     report.processes_omitted = series::cut(&mut report.processes, most);
     report.mappings_omitted = series::cut(&mut report.mappings, most);
     report.places_omitted = series::cut(&mut report.places, most);
@@ -189,7 +192,17 @@ fn processes(of: &Memory) -> Vec<ProcessMemoryReport> {
     processes
 }
 
-/// Those that are not as they were; all, if nothing changed, of one process.
+/// What came to be in huge pages between the looks at mappings.
+fn huge_came(of: &Memory) -> u64 {
+    let sum = |mappings: &Mappings| mappings.sums.values().fold(0, |sum: u64, told| sum.saturating_add(told.huge));
+    let came = of.processes.values().filter_map(|process| {
+        let [first, last] = &process.mappings;
+        Some(sum(last.as_ref()?).saturating_sub(sum(first.as_ref()?)))
+    });
+    came.fold(0, u64::saturating_add)
+}
+
+/// What lay in mappings at both looks.
 fn mappings(of: &Memory) -> Vec<MappingReport> {
     let mut rows = Vec::new();
     for (tgid, process) in &of.processes {
@@ -197,7 +210,11 @@ fn mappings(of: &Memory) -> Vec<MappingReport> {
         let last = last.as_ref().unwrap_or(first);
         let names: BTreeSet<&String> = first.sums.keys().chain(last.sums.keys()).collect();
         let size = |told: Option<&MappingUse>| told.map_or(0, |told| told.resident.saturating_add(told.swapped));
-        rows.extend(names.into_iter().map(|name| MappingReport {
+        // What is not there where the smallest were put together may be among these.
+        let is_told = |name: &&String| {
+            [first, last].iter().all(|look| look.sums.contains_key(*name) || !look.sums.contains_key(OTHER_MAPPINGS))
+        };
+        rows.extend(names.into_iter().filter(is_told).map(|name| MappingReport {
             tgid: *tgid,
             process: process.process.clone(),
             name: name.clone(),
@@ -230,21 +247,49 @@ fn touched(profile: &Profile, series: &Series, known: &mut Places, report: &mut 
     (report.faults, report.faults_sampled) = (counter(Counter::MemoryFaults), counter(Counter::MemorySamples));
     report.kinds = kinds.into_iter().map(|(why, value)| WaitReport { why: why.to_owned(), value }).collect();
     report.kinds.sort_by(|a, b| (Reverse(a.value), &a.why).cmp(&(Reverse(b.value), &b.why)));
-    let squares = counter(Counter::MemorySquares) as f64 * UNIT * UNIT;
-    let all = series.accounting.taken.max(1) as f64;
+    let is_huge = |why: &str| why.ends_with(HUGE_PAGES);
+    let huge: u64 = report.kinds.iter().filter(|kind| is_huge(&kind.why)).map(|kind| kind.value).sum();
+    let small = report.touched_bytes.saturating_sub(huge);
+    // What is known of all samples is taken to hold of those that this report is about.
+    let share = report.touched_bytes as f64 / series.accounting.reported.max(1) as f64;
+    let variance = |of: Counter, page: f64| counter(of) as f64 * share * page * page;
+    let of_small = Sampled { bytes: small, variance: variance(Counter::MemorySquares, SMALL_PAGE) };
+    let of_huge = Sampled { bytes: huge, variance: variance(Counter::MemoryHugeSquares, HUGE_PAGE) };
+    let all = Sampled { bytes: report.touched_bytes, variance: of_small.variance + of_huge.variance };
+    report.touched_interval = all.interval(report.touched_bytes);
     report.places = places(profile, &stacks, known)
         .into_iter()
         .map(|place| {
-            // The sum of the samples' squares is the variance of a sum of such; a place is taken to have its share of it.
-            let half = WITHIN * (squares * place.value as f64 / all).sqrt();
-            let bytes = place.value as f64;
-            TouchReport { interval: [(bytes - half).max(0.0) as u64, (bytes + half) as u64], place }
+            let of = if is_huge(&place.why) { &of_huge } else { &of_small };
+            TouchReport { interval: of.interval(place.value), place }
         })
         .collect();
     report.threads = figures.threads;
 }
 
+/// Bytes that samples stand for, and the sum of the squares of what each stands for: the variance of that sum.
+struct Sampled {
+    bytes: u64,
+    variance: f64,
+}
+
+impl Sampled {
+    /// Between which values a part of the bytes is, with a probability of 95 %, if it has its share of the samples: their number is
+    /// counted as Poisson's, by its score (as E. B. Wilson's), which holds for few, too.
+    fn interval(&self, part: u64) -> [u64; 2] {
+        if self.bytes == 0 || self.variance <= 0.0 {
+            return [part; 2];
+        }
+        // As many samples of one size have this variance.
+        let size = self.variance / self.bytes as f64;
+        let count = part as f64 / size;
+        let (middle, half) = (count + WITHIN * WITHIN / 2.0, WITHIN * (count + WITHIN * WITHIN / 4.0).sqrt());
+        [middle - half, middle + half].map(|count| (count * size).max(0.0) as u64)
+    }
+}
+
 /// The standard deviations of an interval of 95 %.
 const WITHIN: f64 = 1.96;
-/// The unit of [`Counter::MemorySquares`] before it is squared.
-const UNIT: f64 = 4096.0;
+/// The bytes of most machines' smallest pages, and of what is huge beside them.
+const SMALL_PAGE: f64 = 4_096.0;
+const HUGE_PAGE: f64 = 2_097_152.0;

@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use super::{Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, Trend};
 use crate::report::{
-    human::{bytes, counted, duration, file_name, line, percent, shorten, shorten_function, thousands},
+    human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands},
     text::{LABEL, labelled, write_more},
 };
 use crate::{collect::BYTES, host::memory_limits::MACHINE, profile::FrameKind};
@@ -17,6 +17,8 @@ const PLACE: usize = 42;
 const NOTABLE: u64 = 65_536;
 /// Mappings that are told.
 const MAPPINGS: usize = 8;
+/// Limits that are told.
+const LIMITS: usize = 4;
 /// What ends within this time, some days, is near.
 const NEAR_NS: u64 = 7 * 86_400_000_000_000;
 
@@ -25,7 +27,7 @@ impl MemoryReport {
     pub(in crate::report) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
         let account = crate::report::accounting_line(&self.accounting, BYTES);
-        labelled(f, "Memory", &format!("touched for the first time: {account}"))?;
+        labelled(f, "Memory", &format!("touched, by page faults: {account}"))?;
         for (cause, lost) in self.accounting.lost.iter().filter(|(_, lost)| **lost > 0) {
             labelled(f, "", &format!("lost {:>9}  {}", bytes(*lost), cause.replace('_', " ")))?;
         }
@@ -39,10 +41,13 @@ impl MemoryReport {
         }
         if self.faults_sampled > 0 {
             let (all, looked) = (thousands(self.faults), thousands(self.faults_sampled));
-            labelled(f, "", &format!("by {all} page faults without disk, of which {looked} were looked at"))?;
+            let [low, high] = self.touched_interval.map(bytes);
+            let told =
+                format!("an estimate ({low} to {high}): {looked} of {all} page faults without disk were looked at");
+            labelled(f, "", &told)?;
         }
         if !self.processes.is_empty() {
-            writeln!(f, "\n resident       own    change      peak  verdict, of its own memory{:18}process", "")?;
+            writeln!(f, "\n resident       own    change      peak  verdict, of its own memory{:20}process", "")?;
             // Of those that are as they were, the first tells enough.
             let changed = |(at, process): &(usize, &ProcessMemoryReport)| *at == 0 || process.change_bytes != 0;
             let told: Vec<_> = self.processes.iter().enumerate().filter(changed).collect();
@@ -52,19 +57,17 @@ impl MemoryReport {
         self.write_touched(f)?;
         let changed = self.mappings.iter().filter(|mapping| mapping.change() >= NOTABLE);
         let changed: Vec<&MappingReport> = changed.take(MAPPINGS).collect();
-        if self.misses_huge_pages() {
+        if self.huge_missed_bytes > 0 {
             writeln!(f)?;
-            labelled(
-                f,
-                "",
-                "huge pages came as well, of which none is among the faults that were looked at: they are left out here",
-            )?;
+            let came = bytes(self.huge_missed_bytes);
+            labelled(f, "", &format!("and {came} in huge pages: no fault that was looked at, or put together later"))?;
         }
         if !changed.is_empty() {
             writeln!(f, "\n    first      last  mappings, in memory or swapped out, when looked at first and last")?;
             changed.iter().try_for_each(|mapping| mapping.write(f, self.processes.len() > 1))?;
         }
-        let limits = self.limits.iter().filter(|limit| limit.is_told()).map(|limit| ("Limit", limit.told()));
+        let limits =
+            self.limits.iter().filter(|limit| limit.is_told()).take(LIMITS).map(|limit| ("Limit", limit.told()));
         let pressure = self.pressure.iter().filter(|one| one.is_told()).map(|one| ("Pressure", one.told()));
         let told: Vec<_> = limits.chain(pressure).collect();
         if !told.is_empty() {
@@ -77,7 +80,7 @@ impl MemoryReport {
         if self.places.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\n  share   touched        +-  {:<PLACE$} kind", "first touched by (what it called there)")?;
+        writeln!(f, "\n  share   touched        +-  {:<PLACE$} kind", "touched by (what it called there)")?;
         for touch in &self.places {
             let place = &touch.place;
             let label = shorten_function(&line(&place.label()), FrameKind::User, PLACE);
@@ -113,11 +116,11 @@ impl ProcessMemoryReport {
         let [resident, own] = sizes;
         writeln!(
             f,
-            "{resident:>9} {own:>9} {:>9} {:>9}  {:<43} {} ({})",
+            "{resident:>9} {own:>9} {:>9} {:>9}  {:<45} {} ({})",
             signed(self.change_bytes as f64),
             bytes(self.peak_bytes),
             self.trend.told(),
-            shorten(&line(&self.process), PROCESS - 9),
+            shorten(&line(&self.process), PROCESS - 11),
             self.tgid,
         )
     }
@@ -206,7 +209,8 @@ impl PressureReport {
             ));
         }
         if self.oom_kills > 0 {
-            told.push(format!("{} killed for want of memory", counted(self.oom_kills as usize, "process")));
+            let processes = if self.oom_kills == 1 { "process" } else { "processes" };
+            told.push(format!("{} {processes} killed for want of memory", thousands(self.oom_kills)));
         }
         if self.limit_hits > 0 {
             told.push(format!("the limit was met {} times", thousands(self.limit_hits)));

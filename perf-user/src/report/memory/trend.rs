@@ -82,6 +82,10 @@ pub(super) fn trend(points: &[(u64, u64)]) -> Trend {
         return Trend { needs_ns: Some(needs_ns), ..Trend::default() };
     }
     let floors = floors(judged);
+    if floors.len() < FLOORS * 3 / 4 {
+        // Most of the time nothing was asked.
+        return Trend { needs_ns: Some(lasted_ns.saturating_mul(2)), ..Trend::default() };
+    }
     let third = floors.len() / 3;
     let lowest = |part: &[(f64, f64)]| part.iter().map(|(_, bytes)| *bytes).fold(f64::INFINITY, f64::min);
     let spans = [lowest(&floors[..third]), lowest(&floors[third..2 * third]), lowest(&floors[2 * third..])];
@@ -91,6 +95,7 @@ pub(super) fn trend(points: &[(u64, u64)]) -> Trend {
     // How it goes on is what the later part says.
     let later = &floors[third..];
     let (sum, deviation) = mann_kendall(later);
+    let deviation = deviation * likeness(later, theil_sen(later, deviation).0);
     let (slope, interval) = theil_sen(later, deviation);
     let score = if deviation > 0.0 { (sum - sum.signum()) / deviation } else { 0.0 };
     let moved = slope * (later[later.len() - 1].0 - later[0].0);
@@ -109,17 +114,28 @@ pub(super) fn trend(points: &[(u64, u64)]) -> Trend {
         () if is_start && slows_down => verdict(Class::StartUp),
         // It began to grow of late: whether it goes on, as much time again will show.
         () if (rises && is_late) || (begins && !rises) => {
-            Trend { needs_ns: Some(lasted_ns.saturating_mul(2)), ..verdict(Class::TooShort) }
+            Trend { needs_ns: Some(lasted_ns.saturating_mul(2)), ..Trend::default() }
         }
         () if score < -SURE && moved < -least / 2.0 => verdict(Class::Shrinking),
         () if !rises && score > 1.0 && moved > least / 4.0 => {
             // The score of a line among noise grows with the power 3/2 of the time.
             let longer = (SURE / score).max(1.3).powf(2.0 / 3.0) * 1.2;
-            Trend { needs_ns: Some((lasted_ns as f64 * longer) as u64), ..verdict(Class::TooShort) }
+            Trend { needs_ns: Some((lasted_ns as f64 * longer) as u64), ..Trend::default() }
         }
         () if is_start && late < early / 4.0 => verdict(Class::StartUp),
         () => verdict(Class::Steady),
     }
+}
+
+/// By how much the deviation is larger than that of points which have nothing to do with one another: after K. H. Hamed and A. R. Rao
+/// (1998, doi:10.1016/S0022-1694(97)00125-X), by what neighbours have in common beside the trend.
+fn likeness(points: &[(f64, f64)], slope: f64) -> f64 {
+    let rest: Vec<f64> = points.iter().map(|(seconds, bytes)| bytes - slope * seconds).collect();
+    let mean = rest.iter().sum::<f64>() / rest.len() as f64;
+    let all: f64 = rest.iter().map(|one| (one - mean).powi(2)).sum();
+    let neighbours: f64 = rest.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
+    let common = if all > 0.0 { (neighbours / all).clamp(0.0, 0.9) } else { 0.0 };
+    ((1.0 + common) / (1.0 - common)).sqrt()
 }
 
 /// By how much neighbours differ: the median.
@@ -129,11 +145,14 @@ fn unrest(points: &[(f64, f64)]) -> f64 {
     steps.get(steps.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The least point of each of some equal spans: seconds and bytes.
+/// The least point of each of some equal spans of time, of those that have points: seconds and bytes.
 fn floors(points: &[(u64, u64)]) -> Vec<(f64, f64)> {
     let count = (points.len() / OF_FLOOR).clamp(FLOORS, MOST_FLOORS).min(points.len());
-    let span = |at: usize| &points[at * points.len() / count..(at + 1) * points.len() / count];
-    let least = (0..count).filter_map(|at| span(at).iter().min_by_key(|(_, bytes)| *bytes));
+    let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return Vec::new() };
+    let lasted = u128::from(last.saturating_sub(*first)) + 1;
+    let span = |ns: u64| u128::from(ns.saturating_sub(*first)) * count as u128 / lasted;
+    let spans = points.chunk_by(|(a, _), (b, _)| span(*a) == span(*b));
+    let least = spans.filter_map(|span| span.iter().min_by_key(|(_, bytes)| *bytes));
     least.map(|(ns, bytes)| (*ns as f64 / 1e9, *bytes as f64)).collect()
 }
 
