@@ -30,6 +30,15 @@ impl Program {
         Self::compile("cc", source, name, &[C_FLAGS, flags], &["-ldl"])
     }
 
+    /// The same for the C library musl, as a program that needs no other file.
+    #[must_use]
+    pub fn musl(source: &str) -> Self {
+        let name = format!("{}-musl", source.trim_end_matches(".c"));
+        // The kernel's own headers are not musl's.
+        let kernel = ["-static", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"];
+        Self::compile("musl-gcc", source, &name, &[C_FLAGS, &kernel], &[])
+    }
+
     /// Compiles the C++ program `source`.
     #[must_use]
     pub fn cpp(source: &str) -> Self {

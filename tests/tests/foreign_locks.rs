@@ -37,6 +37,37 @@ fn a_mutex_of_parking_lot_is_told_by_who_waits_for_it() {
     assert!(in_guest() || asleep * 10 >= recording.logged_sum("waited_ns") * 2, "{mutexes:#?}");
 }
 
+#[test]
+fn locks_of_musl_are_named_with_who_has_them() {
+    let Some(lab) = Lab::open() else { return };
+    if !Doctor::walks_by_tables(&lab) {
+        Lab::leave_out("this kernel cannot walk stacks by tables");
+        return;
+    }
+    let program = Program::musl("locks.c");
+    let record = |kind: &str| {
+        let recorder = lab.record().frequency(99).option("--event", "+locks");
+        recorder.command(&program, &["2", kind]).run()
+    };
+    let recording = record("hot");
+    let mutex = recording.report.locks.first().unwrap();
+    assert!(mutex.kind == "mutex" && mutex.name.starts_with("hot_lock"), "{mutex:?}");
+    assert_waited(&recording, &[mutex]);
+    // The word that is waited at has who has it.
+    assert!(mutex.blamed(|holder| !holder.inferred) * 100 >= mutex.wait_ns * 95, "{mutex:#?}");
+    assert!(mutex.waited_in("want_it") * 100 >= mutex.wait_ns * 95, "{mutex:#?}");
+    for (kind, name) in [("rwlock", "book"), ("semaphore", "hot_semaphore")] {
+        let recording = record(kind);
+        let lock = recording.report.locks.first().unwrap();
+        assert!(lock.kind == kind && lock.name.starts_with(name), "{lock:?}");
+        assert_waited(&recording, &[lock]);
+    }
+    // Who waits for work in a condition variable waits for no lock.
+    let queue = record("queue");
+    let waited: u64 = queue.report.locks.iter().map(|lock| lock.wait_ns).sum();
+    assert!(waited < 100_000_000, "{:#?}", queue.report.locks);
+}
+
 const MONITOR: &str = "
 public class Monitor {
     static final Object monitor = new Object();

@@ -12,11 +12,12 @@ use anyhow::{Result, bail};
 use crate::{command, deny, ebpf, fuzz, install, lint, mounts, pins, toolchain, workspace};
 use counts::{Counts, SKIP_MARK};
 
-/// What the tests compile with, profile, and check results with: a browser for pictures, Go for its `pprof`.
+/// What the tests compile with, profile, and check results with: a browser for pictures, another C library, Go for its `pprof`.
 const PACKAGES: &[&str] = &[
     "gcc",
     "g++",
     "libc6-dev",
+    "musl-tools",
     "binutils",
     "util-linux",
     "mount",

@@ -43,7 +43,7 @@ pub(super) fn sections(memory: &MemoryReport) -> Vec<Section> {
     ];
     let places = Section {
         heading: "Who touched memory first".into(),
-        text: more(&touched.join(" "), memory.places_omitted, "places"),
+        text: more(&touched.join(". "), memory.places_omitted, "places"),
         columns: vec![
             Column::number("share"),
             Column::number("touched"),
@@ -83,6 +83,7 @@ pub(super) fn sections(memory: &MemoryReport) -> Vec<Section> {
         rows: memory
             .mappings
             .iter()
+            .filter(|mapping| mapping.change() > 0)
             .map(|mapping| {
                 let sizes = [mapping.first_bytes, mapping.last_bytes, mapping.huge_bytes].map(bytes);
                 let named = [mapping.name.clone(), format!("{} ({})", mapping.process, mapping.tgid)];

@@ -166,7 +166,7 @@ struct Made {
 
 /// Functions that wait at something that others made for them; a part of the name of each. They are looked for before those that
 /// they call.
-const RUNTIMES: [(&str, LockKind, bool); 17] = [
+const RUNTIMES: [(&str, LockKind, bool); 21] = [
     ("PosixSemaphore::wait", LockKind::Park, true),
     ("take_gil", LockKind::Gil, false),
     ("Thread.join", LockKind::Join, true),
@@ -179,6 +179,10 @@ const RUNTIMES: [(&str, LockKind, bool); 17] = [
     ("parking_lot::raw_rwlock", LockKind::RwLock, false),
     ("parking_lot::condvar", LockKind::Condition, false),
     ("parking_lot::once", LockKind::Once, false),
+    ("sync::mpmc::", LockKind::Park, false),
+    ("jobserver::", LockKind::Condition, false),
+    ("rayon_core::sleep", LockKind::Idle, false),
+    ("rustc_thread_pool::sleep", LockKind::Idle, false),
     ("LWLock", LockKind::LwLock, false),
     ("runtime.notesleep", LockKind::Idle, false),
     ("runtime.notetsleep", LockKind::Idle, false),
@@ -330,9 +334,9 @@ impl Profile {
             }
         }
         for (at, frame) in frames.iter().enumerate() {
-            let Some((_, kind, by_libc)) = WAITERS.into_iter().find(|(part, ..)| name(frame).contains(part)) else {
-                continue;
-            };
+            // Rust's closures are called by a function of the same name as C's.
+            let waiter = WAITERS.into_iter().find(|(part, ..)| name(frame).contains(part));
+            let Some((_, kind, by_libc)) = waiter.filter(|_| !name(frame).contains("FnOnce")) else { continue };
             // What asks for it is not exported, and has no name where Python is stripped; nothing else in it waits so.
             let caller = frames[at..].iter().find(|caller| {
                 let (function, module) = (name(caller), self.strings.get(caller.module));

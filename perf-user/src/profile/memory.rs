@@ -67,6 +67,16 @@ pub struct GaugePoints {
     pub first: (u64, u64),
     /// The same.
     pub last: (u64, u64),
+    /// The most at any time.
+    pub most: u64,
+}
+
+impl GaugePoints {
+    /// Of one point.
+    #[must_use]
+    pub fn of(point: (u64, u64)) -> Self {
+        Self { first: point, last: point, most: point.1 }
+    }
 }
 
 /// More points of a process are thinned out.

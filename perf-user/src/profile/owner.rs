@@ -56,7 +56,7 @@ const RUNTIME_FILES: [&str; 11] = [
 ];
 
 /// Functions of the C library, which a static program has in its own file. Without underscores before them.
-const SYSTEM_FUNCTIONS: [&str; 32] = [
+const SYSTEM_FUNCTIONS: [&str; 35] = [
     "futex_",
     "pthread_",
     "libc_",
@@ -78,7 +78,10 @@ const SYSTEM_FUNCTIONS: [&str; 32] = [
     "internal_syscall_cancel",
     "start_thread",
     "clone",
+    "timedwait",
     "timedwait_cp",
+    "syscall_cp",
+    "syscall_cp_",
     "new_sem_wait",
     "uv_",
     "sem_wait",

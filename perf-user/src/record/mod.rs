@@ -184,9 +184,7 @@ pub fn record(
         target.processes().into_iter().for_each(|tgid| tasks.scan(tgid));
     }
 
-    // A command is still perfprobe's own copy, or about to be what it is.
-    let asked = if matches!(target, Target::Command { .. }) { &[][..] } else { &members };
-    let memory = MemoryWatch::begin(asked, &options.session.kinds, &tasks);
+    let memory = MemoryWatch::begin(&target, &options.session.kinds, &tasks);
     let mut run = Run {
         drain,
         store: StoreThread::start(writer, options.names, options.java_map, {
@@ -324,7 +322,7 @@ impl Run {
         let start_ns = raw.start_ns;
         let later = raw.block.as_mut().map(|block| std::mem::take(&mut block.dirtiers)).unwrap_or_default();
         let mut located = self.tasks.locate(raw);
-        located.memory = self.memory.as_mut().map(|memory| memory.read(&located, &self.tasks));
+        located.memory = self.memory.as_mut().map(|memory| memory.read(&located, &self.tasks, end_ns.is_some()));
         let ended = self.tasks.forget_before(start_ns, &later);
         session.forget_processes(&ended)?;
         if self.tasks.take_events_missed() {

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use perf_ebpf::counters::Counter;
@@ -11,13 +11,16 @@ use serde::Serialize;
 use super::{ReportOptions, ThreadTimes, WaitReport, places::label_of};
 use crate::{
     collect::EventKind,
-    profile::{FrameId, Lock, LockKind, LockWait, Profile, Series, StackId, StringId},
+    profile::{FrameId, Lock, LockKind, Profile, StringId},
 };
 
 mod deadlocks;
+mod known;
 #[cfg(test)]
 mod tests;
 mod text;
+
+use known::{KnownWaits, known_waits};
 
 pub use deadlocks::{DeadlockReport, DeadlockedReport};
 
@@ -176,7 +179,7 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     let mut processes: HashMap<u32, &str> = HashMap::new();
     let mut waiting: BTreeSet<u32> = BTreeSet::new();
     let mut shared: HashMap<&String, u32> = HashMap::new();
-    // Of each futex, the locks that it was waited at for.
+    // Of each futex, the locks that it was waited at for, and what else.
     let mut futexes: HashMap<(u32, u64), HashMap<LockId, u64>> = HashMap::new();
     // Waits of threads for locks whose holders waited for one meanwhile.
     let mut in_turn: HashMap<u32, u64> = HashMap::new();
@@ -186,6 +189,8 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
         let Some((wait, place)) = known.get(&(thread.tgid, sample.stack)) else { continue };
         if !wait.kind.is_lock() {
             *no_locks.entry(wait.kind.name()).or_default() += sample.value;
+            let other = (thread.tgid, 0, String::new(), wait.kind);
+            *futexes.entry((thread.tgid, wait.address)).or_default().entry(other).or_default() += sample.value;
             continue;
         }
         processes.insert(thread.tgid, profile.strings.get(thread.process));
@@ -219,9 +224,21 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
         let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
         let Some(hold) = profile.lock_hold(sample) else { continue };
         let Some(id) = futexes.get(&(hold.tgid, hold.address)).and_then(most_of) else { continue };
+        // Threads of parking_lot wait at one futex for whatever they wait for.
+        let Some(sum) = sums.get_mut(&id) else { continue };
         let holder = (thread.tid, thread.comm, hold.waited, hold.stack);
-        *sums.entry(id).or_default().holders.entry(holder).or_default() += sample.value;
+        *sum.holders.entry(holder).or_default() += sample.value;
     }
+    // A semaphore that nobody has posted is waited at for a sign, as far as can be told.
+    sums.retain(|(.., kind), sum| {
+        let is_sign = *kind == LockKind::Semaphore && sum.holders.is_empty();
+        if is_sign {
+            *no_locks.entry(kind.name()).or_default() += sum.wait_ns;
+            total -= sum.wait_ns;
+            sum.threads.keys().for_each(|tid| _ = waiting.remove(tid));
+        }
+        !is_sign
+    });
     let most = options.top.unwrap_or(usize::MAX);
     let mut ranked: Vec<_> = sums.into_iter().collect();
     ranked.sort_by(|a, b| (Reverse(a.1.wait_ns), &a.0).cmp(&(Reverse(b.1.wait_ns), &b.0)));
@@ -257,42 +274,6 @@ pub(super) fn locks(profile: &Profile, threads: &[ThreadTimes], options: &Report
     let lived_ns = threads.iter().filter(|thread| waiting.contains(&thread.tid)).map(|thread| thread.wall_ns).sum();
     Some(LocksReport { locks, omitted, no_locks, deadlocks, waited: (total, waiting.len(), lived_ns), full })
 }
-
-/// Waits by process and stack, with the function that waits where the futex is not the lock's own. Where a stack does not tell what is waited
-/// for, as of a program's first milliseconds, others that wait at the same futex do.
-fn known_waits<'a>(profile: &'a Profile, series: &Series) -> KnownWaits<'a> {
-    let mut known = KnownWaits::new();
-    let mut kinds: HashMap<(u32, u64), BTreeMap<LockKind, u64>> = HashMap::new();
-    for sample in &series.samples {
-        let Some(thread) = profile.threads.get(sample.thread.0 as usize) else { continue };
-        let (wait, _) = match known.entry((thread.tgid, sample.stack)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let Some(wait) = profile.lock_wait(sample) else { continue };
-                let place = match wait.kind {
-                    // There is one, and a futex for each of its groups of waiters.
-                    LockKind::Gil => Some("of Python".into()),
-                    _ if wait.at_lock => None,
-                    _ => label_of(profile, &wait.stack),
-                };
-                unknown.insert((wait, place.unwrap_or_default()))
-            }
-        };
-        if !UNNAMED.contains(&wait.kind) {
-            *kinds.entry((thread.tgid, wait.address)).or_default().entry(wait.kind).or_default() += sample.value;
-        }
-    }
-    for ((tgid, _), (wait, _)) in known.iter_mut().filter(|(_, (wait, _))| UNNAMED.contains(&wait.kind)) {
-        let others = kinds.get(&(*tgid, wait.address)).and_then(|kinds| kinds.iter().max_by_key(|(_, ns)| **ns));
-        wait.kind = others.map_or(wait.kind, |(kind, _)| *kind);
-    }
-    known
-}
-
-/// Kinds that say nothing.
-const UNNAMED: [LockKind; 2] = [LockKind::Futex, LockKind::Unknown];
-
-type KnownWaits<'a> = HashMap<(u32, StackId), (LockWait<'a>, String)>;
 
 fn lock(profile: &Profile, (tgid, address, place, kind): LockId, sum: Sum<'_>, most: usize) -> LockReport {
     let is_own = address != 0;

@@ -323,7 +323,9 @@ pub fn report(profile: &Profile, options: &ReportOptions) -> Report {
     ];
     let others = others.map(EventKind::name);
     let shown = || profile.series.iter().filter(|series| !others.contains(&series.event.as_str()));
-    let accounting = shown().map(|series| (series.event.clone(), series.accounting.clone())).collect();
+    let memory = profile.series(EventKind::Memory.name());
+    let told = shown().chain(memory);
+    let accounting = told.map(|series| (series.event.clone(), series.accounting.clone())).collect();
     let mut known = Places::new();
     let figures = |series: &Series| (series.event.clone(), series::figures(profile, series, options, &mut known));
     let series = shown().map(figures).collect();

@@ -104,7 +104,7 @@ pub(super) fn write(f: &mut Formatter<'_>, event: &str, series: &SeriesReport) -
 }
 
 /// Of a long name and a long call both have a part.
-fn label(place: &PlaceReport, room: usize) -> String {
+pub(super) fn label(place: &PlaceReport, room: usize) -> String {
     let whole = place.label();
     let Some(called) = place.called.as_ref().filter(|_| whole.chars().count() > room) else {
         return shorten_function(&whole, FrameKind::User, room);

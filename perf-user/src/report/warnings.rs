@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     collect::{BYTES, NANOSECONDS},
+    host::memory_limits::MACHINE,
     profile::{Accounting, Memory, Profile, Series},
     symbolize::Unnamed,
 };
@@ -53,7 +54,8 @@ pub(super) fn warnings(profile: &Profile) -> Vec<String> {
     }
     if let Some((subject, kills)) = profile.memory.as_ref().and_then(Memory::kills) {
         let processes = if kills == 1 { "process was" } else { "processes were" };
-        warnings.push(format!("{kills} {processes} killed for want of memory ({subject})"));
+        let of = if subject == MACHINE { "somewhere on the machine: dmesg tells which" } else { subject };
+        warnings.push(format!("{kills} {processes} killed for want of memory (OOM), {of}"));
     }
     if let Some(timeline) = &profile.timeline {
         warnings.extend(of_accounting(

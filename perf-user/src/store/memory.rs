@@ -99,11 +99,11 @@ pub(super) fn load(rows: &Rows<'_>, start_ns: u64) -> Result<Option<Memory>, Unr
         let is_selected = rows.windows.contains_key(&row.get(0)?);
         // What was before tells what was new.
         if is_selected || point.0 <= begins_ns {
-            let gauge = memory.gauges.entry((subject, name)).or_insert(GaugePoints { first: point, last: point });
-            gauge.last = point;
+            let gauge = memory.gauges.entry((subject, name)).or_insert(GaugePoints::of(point));
             if point.0 <= begins_ns {
-                gauge.first = point;
+                *gauge = GaugePoints::of(point);
             }
+            (gauge.last, gauge.most) = (point, gauge.most.max(point.1));
         }
         few(memory.gauges.len())
     })?;

@@ -37,7 +37,7 @@ pub struct ProcessMappings {
     pub tgid: u32,
     /// When, `CLOCK_MONOTONIC`.
     pub at_ns: u64,
-    /// How long it took to look.
+    /// The CPU time that it took to look.
     pub took_ns: u64,
     /// By name.
     pub sums: Vec<(String, MappingUse)>,

@@ -24,6 +24,8 @@ pub struct LimitedReport {
     pub used_bytes: u64,
     /// What is left.
     pub left_bytes: u64,
+    /// The most that was used at any time that was looked at, with what the kernel would take back; 0 for the machine.
+    pub most_used_bytes: u64,
     /// In how many nanoseconds nothing is left if the processes that grow go on to: about, at the soonest and at the latest. Absent if
     /// none grows.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,13 +70,13 @@ impl Figures<'_> {
 
     /// By how much it is more than at first.
     fn since(&self, name: &str) -> Option<u64> {
-        let GaugePoints { first, last } = self.points(name)?;
+        let GaugePoints { first, last, .. } = self.points(name)?;
         Some(last.1.saturating_sub(first.1))
     }
 
     /// The part of the time between these.
     fn share(&self, name: &str) -> Option<f64> {
-        let GaugePoints { first, last } = self.points(name)?;
+        let GaugePoints { first, last, .. } = self.points(name)?;
         let passed_ns = last.0.saturating_sub(first.0);
         (passed_ns > 0).then(|| (last.1.saturating_sub(first.1) as f64 * 1e3 / passed_ns as f64).min(1.0))
     }
@@ -120,7 +122,9 @@ pub(super) fn limits(memory: &Memory, processes: &[ProcessMemoryReport]) -> Vec<
         let full_in = |rate: f64| if rate > 0.0 { (left_bytes as f64 / rate * 1e9) as u64 } else { u64::MAX };
         let [rate, low, high] = rates;
         let full_in_ns = (rate > 0.0).then(|| [full_in(rate), full_in(high), full_in(low)]);
-        limits.push(LimitedReport { subject: subject.to_owned(), limit_bytes, used_bytes, left_bytes, full_in_ns });
+        let most_used_bytes = of.points(USED).map_or(0, |gauge| gauge.most);
+        let subject = subject.to_owned();
+        limits.push(LimitedReport { subject, limit_bytes, used_bytes, left_bytes, most_used_bytes, full_in_ns });
     }
     limits.sort_by_key(|limit| (limit.full_in_ns.map_or(u64::MAX, |[about, ..]| about), limit.left_bytes));
     limits

@@ -119,7 +119,9 @@ pub struct MappingReport {
 }
 
 impl MappingReport {
-    fn change(&self) -> u64 {
+    /// How much more or less it is at last.
+    #[must_use]
+    pub fn change(&self) -> u64 {
         self.last_bytes.abs_diff(self.first_bytes)
     }
 }

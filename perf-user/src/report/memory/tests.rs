@@ -44,7 +44,7 @@ fn profile() -> Profile {
     memory.processes.insert(8, ProcessMemory { process: "helper".into(), points, ..ProcessMemory::default() });
     memory.members.insert("cgroup /web".into(), [7].into());
     let mut gauge = |subject: &str, name: &str, [first, last]: [u64; 2]| {
-        let points = GaugePoints { first: (0, first), last: (60 * SECOND, last) };
+        let points = GaugePoints { first: (0, first), last: (60 * SECOND, last), most: first.max(last) };
         memory.gauges.insert((subject.to_owned(), name.to_owned()), points);
     };
     gauge("cgroup /other", "limit_bytes", [64 * MIB; 2]);
@@ -84,9 +84,13 @@ fn what_grows_is_told_with_its_rate_and_for_how_long_it_may() {
     assert_eq!(other.full_in_ns, None, "it is not in that");
     let machine = memory.pressure.iter().find(|pressure| pressure.subject == "machine").unwrap();
     assert_eq!((machine.some, machine.full), (Some(0.01), Some(0.0)));
-    assert!(report.warnings.contains(&"1 process was killed for want of memory (cgroup /web)".to_owned()));
+    assert!(report.warnings.contains(&"1 process was killed for want of memory (OOM), cgroup /web".to_owned()));
     let text = report.to_string();
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(
+        text.contains("Grows      server (7) by 1.0 MiB/s; 60.0 MiB left, full in 1 min 00 s: cgroup /web"),
+        "{text}"
+    );
     assert!(text.contains("growing +1.0 MiB/s (+1.0 to +1.0 MiB)"), "{text}");
     assert!(text.contains("40.0 MiB  99.0 MiB  [heap] of server (7)"), "first and last look: {text}");
     assert!(text.contains("60.0 MiB of 164.0 MiB left, full in 1 min 00 s"), "{text}");

@@ -2,12 +2,18 @@
 
 use std::fmt::{self, Formatter};
 
-use super::{Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, Trend};
+use super::{
+    Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, TouchReport, Trend,
+};
 use crate::report::{
-    human::{bytes, duration, file_name, line, percent, shorten, shorten_function, thousands},
+    human::{bytes, duration, file_name, line, percent, shorten, thousands},
+    places::label,
     text::{LABEL, labelled, write_more},
 };
-use crate::{collect::BYTES, host::memory_limits::MACHINE, profile::FrameKind};
+use crate::{
+    collect::BYTES,
+    host::memory_limits::{GROUP, MACHINE, PROCESS as PROCESS_},
+};
 
 /// The width of a process's name, which ends lines.
 const PROCESS: usize = 24;
@@ -17,12 +23,28 @@ const PLACE: usize = 42;
 const NOTABLE: u64 = 65_536;
 /// Mappings that are told.
 const MAPPINGS: usize = 8;
+/// Places with less than such a part of what was touched are not told.
+const SMALL: u64 = 200;
 /// Limits that are told.
 const LIMITS: usize = 4;
 /// What ends within this time, some days, is near.
 const NEAR_NS: u64 = 7 * 86_400_000_000_000;
 
 impl MemoryReport {
+    /// Which process grows most, and how long it may, in a line; `None` if none does.
+    #[must_use]
+    pub fn told_growth(&self) -> Option<String> {
+        let process = self.processes.first().filter(|process| process.trend.class == Class::Growing)?;
+        let name = format!("{} ({})", shorten(&line(&process.process), PROCESS), process.tgid);
+        let mut told = format!("{name} by {}/s", bytes(process.trend.bytes_per_second.max(0.0) as u64));
+        let room = self.limits.iter().find_map(|room| Some((room, room.full_in_ns?[0])));
+        if let Some((room, about)) = room.filter(|(_, about)| *about < NEAR_NS) {
+            let left = bytes(room.left_bytes);
+            told += &format!("; {left} left, full in {}: {}", duration(about), room.place());
+        }
+        Some(told)
+    }
+
     /// As text.
     pub(in crate::report) fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
@@ -47,7 +69,7 @@ impl MemoryReport {
             labelled(f, "", &told)?;
         }
         if !self.processes.is_empty() {
-            writeln!(f, "\n resident       own    change      peak  verdict, of its own memory{:20}process", "")?;
+            writeln!(f, "\n resident       own    change  own peak  verdict, of its own memory{:20}process", "")?;
             // Of those that are as they were, the first tells enough.
             let changed = |(at, process): &(usize, &ProcessMemoryReport)| *at == 0 || process.change_bytes != 0;
             let told: Vec<_> = self.processes.iter().enumerate().filter(changed).collect();
@@ -67,7 +89,7 @@ impl MemoryReport {
             changed.iter().try_for_each(|mapping| mapping.write(f, self.processes.len() > 1))?;
         }
         let limits =
-            self.limits.iter().filter(|limit| limit.is_told()).take(LIMITS).map(|limit| ("Limit", limit.told()));
+            self.limits.iter().filter(|limit| limit.is_told()).take(LIMITS).map(|limit| ("Room", limit.told()));
         let pressure = self.pressure.iter().filter(|one| one.is_told()).map(|one| ("Pressure", one.told()));
         let told: Vec<_> = limits.chain(pressure).collect();
         if !told.is_empty() {
@@ -81,9 +103,12 @@ impl MemoryReport {
             return Ok(());
         }
         writeln!(f, "\n  share   touched        +-  {:<PLACE$} kind", "touched by (what it called there)")?;
-        for touch in &self.places {
+        let is_notable =
+            |(at, touch): &(usize, &TouchReport)| *at < 3 || touch.place.value >= self.touched_bytes / SMALL;
+        let told: Vec<_> = self.places.iter().enumerate().filter(is_notable).collect();
+        for (_, touch) in &told {
             let place = &touch.place;
-            let label = shorten_function(&line(&place.label()), FrameKind::User, PLACE);
+            let label = label(place, PLACE);
             let row = format!(
                 "{:>7} {:>9} {:>9}  {label:<PLACE$} {}",
                 percent(place.value, self.touched_bytes),
@@ -93,7 +118,10 @@ impl MemoryReport {
             );
             writeln!(f, "{}", row.trim_end())?;
         }
-        write_more(f, self.places_omitted, "places")?;
+        write_more(f, self.places.len() - told.len() + self.places_omitted, "places")?;
+        if self.processes.iter().any(|process| process.trend.class == Class::Growing) {
+            labelled(f, "", "who touched memory may have freed it, for others to keep: look also at who allocates")?;
+        }
         let placed: u64 = self.places.iter().map(|touch| touch.place.value).sum();
         let rest = self.touched_bytes.saturating_sub(placed);
         if rest > 0 && self.places_omitted == 0 {
@@ -177,14 +205,26 @@ impl LimitedReport {
     #[must_use]
     pub fn told(&self) -> String {
         let left = bytes(self.left_bytes);
+        let is_group = self.subject.starts_with(GROUP) && self.full_in_ns.is_none();
         let limit = if self.subject == MACHINE { String::new() } else { format!(" of {}", bytes(self.limit_bytes)) };
-        let mut told = format!("{left}{limit} left");
+        let mut told = format!("{left}{limit} left{}", if is_group { " or reclaimable" } else { "" });
         if let Some([about, soonest, latest]) = self.full_in_ns {
             let latest = if latest == u64::MAX { "never".to_owned() } else { duration(latest) };
             told += &format!(", full in {} ({} to {latest})", duration(about), duration(soonest));
         }
+        if self.full_in_ns.is_none() && self.most_used_bytes > 0 {
+            told += &format!(", at most {} used", bytes(self.most_used_bytes));
+        }
         let room = (100 - LABEL).saturating_sub(told.chars().count() + 2);
-        format!("{told}: {}", shorten(&self.subject, room.max(12)))
+        format!("{told}: {}", shorten(&self.place(), room.max(12)))
+    }
+
+    /// What it is that has a limit.
+    fn place(&self) -> String {
+        match self.subject.strip_prefix(PROCESS_) {
+            Some(tgid) => format!("address space of {tgid} (ulimit -v)"),
+            None => self.subject.clone(),
+        }
     }
 }
 
@@ -210,7 +250,7 @@ impl PressureReport {
         }
         if self.oom_kills > 0 {
             let processes = if self.oom_kills == 1 { "process" } else { "processes" };
-            told.push(format!("{} {processes} killed for want of memory", thousands(self.oom_kills)));
+            told.push(format!("{} {processes} killed for want of memory (OOM)", thousands(self.oom_kills)));
         }
         if self.limit_hits > 0 {
             told.push(format!("the limit was met {} times", thousands(self.limit_hits)));

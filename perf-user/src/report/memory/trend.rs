@@ -106,7 +106,7 @@ pub(super) fn trend(points: &[(u64, u64)]) -> Trend {
     let slope_of = |part: &[(f64, f64)]| theil_sen(part, mann_kendall(part).1);
     let ((middle, _), (_, [_, at_most])) = (slope_of(&floors[third..2 * third]), slope_of(&floors[2 * third..]));
     // What fills up rises ever more slowly.
-    let slows_down = middle > 0.0 && at_most < middle / 2.0;
+    let slows_down = middle > 0.0 && at_most < middle / 2.0 && late < early / 4.0;
     let highest = |part: &[(f64, f64)]| part.iter().map(|(_, bytes)| *bytes).fold(f64::NEG_INFINITY, f64::max);
     let begins = later[later.len() - 1].1 > highest(&floors[..2 * third]) + least;
     match () {

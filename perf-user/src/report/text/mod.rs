@@ -13,7 +13,7 @@ use perf_ebpf::counters::Counter;
 
 use super::human::{bytes, counted, duration, line, percent, shorten, thousands, utc};
 use super::warnings::reason;
-use super::{Report, SeriesReport, places};
+use super::{MemoryReport, Report, SeriesReport, places};
 use crate::{
     collect::{BYTES, EventKind, NANOSECONDS},
     profile::Accounting,
@@ -45,6 +45,9 @@ impl Display for Report {
             for (at, told) in limit.told().iter().enumerate() {
                 labelled(f, if at == 0 { "Limit" } else { "" }, &shorten(told, 100 - LABEL))?;
             }
+        }
+        if let Some(growth) = self.memory.as_ref().and_then(MemoryReport::told_growth) {
+            labelled(f, "Grows", &shorten(&growth, 100 - LABEL))?;
         }
         self.locks.iter().try_for_each(|locks| locks.write_deadlocks(f))?;
         for warning in &self.warnings {
