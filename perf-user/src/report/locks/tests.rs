@@ -67,6 +67,25 @@ fn report_of(waits: &[(Vec<Place>, u64)], holds: &[(Vec<Place>, u64)]) -> LocksR
 }
 
 #[test]
+fn closures_and_semaphores_that_nobody_posts_are_no_locks() {
+    const CLOSURE: Place = ("core::ops::function::FnOnce::call_once", "/bin/server", FrameKind::User, 0);
+    const ONCE: Place = ("call_once", "/lib/libc.so.6", FrameKind::User, 0);
+    const CHANNEL: Place = ("<std::sync::mpmc::list::Channel<T>>::recv", "/bin/server", FrameKind::User, 0);
+    const SEMAPHORE: Place = ("sem_wait", "/lib/libc.so.6", FrameKind::User, 0);
+    let kind = |places: &[Place]| {
+        let stack = [&[MAIN], places, &[FUTEX, LOCK]].concat();
+        report_of(&[(stack, 100)], &[]).locks.first().map(|lock| lock.kind)
+    };
+    assert_eq!(kind(&[CLOSURE, ONCE]), Some("once"));
+    assert_ne!(kind(&[CLOSURE]), Some("once"), "it is a call, not a wait");
+    assert_eq!(kind(&[CLOSURE, CHANNEL]), None, "who waits for a message wants no lock");
+    let waits = [(vec![MAIN, SEMAPHORE, FUTEX, LOCK], 100)];
+    let (nobody, holds) = (report_of(&waits, &[]), [(vec![MAIN, RAN, LOCK, PROCESS], 100)]);
+    assert_eq!((nobody.locks.len(), nobody.no_locks[0].value, nobody.waited.0), (0, 100, 0));
+    assert_eq!(report_of(&waits, &holds).locks[0].kind, "semaphore", "somebody posts it");
+}
+
+#[test]
 fn who_has_a_lock_is_believed_where_such_a_lock_says_so() {
     let of = |lock, at| {
         let report = report_of(&[(vec![MAIN, SERVE, lock, FUTEX, LOCK, owner(at)], 100)], &[]);

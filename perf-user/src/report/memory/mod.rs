@@ -173,6 +173,10 @@ fn processes(of: &Memory) -> Vec<ProcessMemoryReport> {
         let own: Vec<(u64, u64)> = own.collect();
         let ((_, first), (_, last)) = (own.first()?, own.last()?);
         let (_, MemoryUse { anonymous, file, shared, swapped }) = *process.points.last()?;
+        // A command that ended before it was asked.
+        if process.points.len() == 1 && process.points[0].1 == MemoryUse::default() {
+            return None;
+        }
         Some(ProcessMemoryReport {
             tgid: *tgid,
             process: process.process.clone(),
