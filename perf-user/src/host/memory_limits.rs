@@ -64,6 +64,8 @@ pub struct MemoryLimits {
     groups: BTreeMap<PathBuf, String>,
     /// Bytes that processes may map at most (`RLIMIT_AS`), of those for which there is a limit.
     address_spaces: BTreeMap<u32, u64>,
+    /// Groups that had no limit when they were looked at.
+    unlimited: HashSet<PathBuf>,
     /// Processes whose limits were looked for.
     met: HashSet<u32>,
 }
@@ -74,9 +76,14 @@ impl MemoryLimits {
         let mut members = Vec::new();
         for tgid in processes.iter().copied().filter(|tgid| self.met.insert(*tgid)) {
             for (directory, path) in cgroup::of_processes(&[tgid], "memory") {
-                let is_known = self.groups.contains_key(&directory);
                 let limits = || of_group(&directory).iter().any(|(name, _)| [LIMIT, HIGH].contains(name));
-                if is_known || (self.groups.len() < MOST && limits()) {
+                if self.unlimited.contains(&directory) {
+                    continue;
+                }
+                let is_known = self.groups.contains_key(&directory);
+                if !is_known && (self.groups.len() >= MOST || !limits()) {
+                    self.unlimited.insert(directory);
+                } else {
                     members.push(Gauge { subject: format!("{GROUP}{path}"), name: MEMBER, value: u64::from(tgid) });
                     self.groups.insert(directory, path);
                 }

@@ -134,6 +134,11 @@ impl MemoryWatch {
     /// What was seen of mappings, if somebody has looked and is done; then, when it is time, somebody looks again.
     fn looked_at(&mut self, processes: &[ProcessMemory], now_ns: u64) -> Vec<ProcessMappings> {
         let done = self.done();
+        if let Some(ended_ns) = done.iter().map(|looked| looked.at_ns.saturating_add(looked.took_ns)).max() {
+            let took_ns: u64 = done.iter().map(|looked| looked.took_ns).sum();
+            let pause_ns = took_ns.saturating_mul(LOOKS_COST).max(now_ns.saturating_sub(self.started_ns) / LOOKS_APART);
+            self.next_look_ns = ended_ns.saturating_add(pause_ns);
+        }
         if self.look.is_none() && now_ns >= self.next_look_ns {
             let mut largest: Vec<(u64, u32)> =
                 processes.iter().map(|process| (process.told.resident(), process.tgid)).collect();
@@ -141,11 +146,6 @@ impl MemoryWatch {
             let largest: Vec<u32> = largest.into_iter().take(LOOKED_AT).map(|(_, tgid)| tgid).collect();
             let look = move || largest.into_iter().filter_map(look_at).collect();
             self.look = thread::Builder::new().name("perfprobe maps".into()).spawn(look).ok();
-        }
-        if let Some(ended_ns) = done.iter().map(|looked| looked.at_ns.saturating_add(looked.took_ns)).max() {
-            let took_ns: u64 = done.iter().map(|looked| looked.took_ns).sum();
-            let pause_ns = took_ns.saturating_mul(LOOKS_COST).max(now_ns.saturating_sub(self.started_ns) / LOOKS_APART);
-            self.next_look_ns = ended_ns.saturating_add(pause_ns);
         }
         done
     }

@@ -91,7 +91,7 @@ fn what_grows_is_told_with_its_rate_and_for_how_long_it_may() {
         text.contains("Grows      server (7) by 1.0 MiB/s; 60.0 MiB left, full in 1 min 00 s: cgroup /web"),
         "{text}"
     );
-    assert!(text.contains("growing +1.0 MiB/s (+1.0 to +1.0 MiB)"), "{text}");
+    assert!(text.contains("growing +1.0 MiB/s (1.0 to 1.0 MiB)"), "{text}");
     assert!(text.contains("40.0 MiB  99.0 MiB  [heap] of server (7)"), "first and last look: {text}");
     assert!(text.contains("60.0 MiB of 164.0 MiB left, full in 1 min 00 s"), "{text}");
     assert!(text.contains("some thread waited for memory in 1.0% of the time"), "{text}");

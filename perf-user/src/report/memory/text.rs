@@ -15,8 +15,8 @@ use crate::{
     host::memory_limits::{GROUP, MACHINE, PROCESS as PROCESS_},
 };
 
-/// The width of a process's name, which ends lines.
-const PROCESS: usize = 24;
+/// The width of a process's name and id, which end lines.
+const PROCESS: usize = 21;
 /// The width of a place.
 const PLACE: usize = 42;
 /// Changes of mappings that are told, in bytes, at least.
@@ -35,7 +35,7 @@ impl MemoryReport {
     #[must_use]
     pub fn told_growth(&self) -> Option<String> {
         let process = self.processes.first().filter(|process| process.trend.class == Class::Growing)?;
-        let name = format!("{} ({})", shorten(&line(&process.process), PROCESS), process.tgid);
+        let name = format!("{} ({})", shorten(&line(&process.process), 16), process.tgid);
         let mut told = format!("{name} by {}/s", bytes(process.trend.bytes_per_second.max(0.0) as u64));
         let room = self.limits.iter().find_map(|room| Some((room, room.full_in_ns?[0])));
         if let Some((room, about)) = room.filter(|(_, about)| *about < NEAR_NS) {
@@ -69,7 +69,7 @@ impl MemoryReport {
             labelled(f, "", &told)?;
         }
         if !self.processes.is_empty() {
-            writeln!(f, "\n resident       own    change  own peak  verdict, of its own memory{:20}process", "")?;
+            writeln!(f, "\n resident       own     change  verdict, of its own memory{:18}process", "")?;
             // Of those that are as they were, the first tells enough.
             let changed = |(at, process): &(usize, &ProcessMemoryReport)| *at == 0 || process.change_bytes != 0;
             let told: Vec<_> = self.processes.iter().enumerate().filter(changed).collect();
@@ -140,17 +140,11 @@ impl ProcessMemoryReport {
     }
 
     fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let sizes = [self.resident_bytes, self.own_bytes()].map(bytes);
-        let [resident, own] = sizes;
-        writeln!(
-            f,
-            "{resident:>9} {own:>9} {:>9} {:>9}  {:<45} {} ({})",
-            signed(self.change_bytes as f64),
-            bytes(self.peak_bytes),
-            self.trend.told(),
-            shorten(&line(&self.process), PROCESS - 11),
-            self.tgid,
-        )
+        let [resident, own] = [self.resident_bytes, self.own_bytes()].map(bytes);
+        let (change, verdict, tgid) = (signed(self.change_bytes as f64), self.trend.told(), self.tgid);
+        let room = PROCESS - tgid.to_string().len();
+        let name = shorten(&line(&self.process), room);
+        writeln!(f, "{resident:>9} {own:>9} {change:>10}  {verdict:<43} {name} ({tgid})")
     }
 }
 
@@ -161,7 +155,7 @@ impl Trend {
         let name = self.class.name();
         match self.class {
             Class::Growing | Class::Shrinking => {
-                let [low, high] = self.interval.map(signed);
+                let [low, high] = self.interval.map(|rate| signed(rate).trim_start_matches('+').to_owned());
                 // One unit for both, where they have the same.
                 let low = match (low.split_once(' '), high.split_once(' ')) {
                     (Some((number, unit)), Some((_, other))) if unit == other => number.to_owned(),
