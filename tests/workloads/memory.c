@@ -5,6 +5,7 @@
 #include "work.h"
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -89,6 +90,8 @@ static void run(const char *name, void (*work)(void)) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
+    // A page that is 512 times as large would be a matter of chance.
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     const char *what = argc > 2 ? argv[2] : "touch";
     if (!strcmp(what, "touch")) {
         long before = faults();
