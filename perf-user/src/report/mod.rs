@@ -187,7 +187,7 @@ pub struct SeriesReport {
     /// The value of all places.
     #[serde(skip)]
     pub places_total: u64,
-    /// The functions with the highest `self`, then the highest `total`.
+    /// The functions with the highest `self`, of which less than a hundredth counts as none, then the highest `total`.
     pub functions: Vec<FunctionReport>,
     /// How many more functions there are.
     pub functions_omitted: usize,

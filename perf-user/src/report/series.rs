@@ -152,8 +152,11 @@ fn count_functions(profile: &Profile, stacks: &HashMap<StackId, u64>, report: &m
             FunctionReport { name, module: module.into(), kind, symbolized, self_value, total }
         })
         .collect();
+    // What a function itself has of less than a hundredth is chance: many such would hide those through which all goes.
+    let notable = report.selected / 100;
+    let own = |function: &FunctionReport| if function.self_value < notable { 0 } else { function.self_value };
     report.functions.sort_by(|a, b| {
-        let order = (b.self_value, b.total).cmp(&(a.self_value, a.total));
+        let order = (own(b), b.total, b.self_value).cmp(&(own(a), a.total, a.self_value));
         order.then_with(|| (&a.name, &a.module, a.kind.suffix()).cmp(&(&b.name, &b.module, b.kind.suffix())))
     });
     report.unsymbolized_modules = modules
