@@ -12,16 +12,11 @@ use crate::{
         cpu::{Clock, max_frequency},
         faults::are_told,
         kernel_locks,
+        memory::tells_huge_pages,
         object::{ProgramTrial, Trial, try_load},
         session,
     },
-    host::{
-        self, Host, Unsupported,
-        block::block_offsets,
-        cgroup,
-        known_page::{KnownPage, memory_end},
-        sys,
-    },
+    host::{self, Host, Unsupported, block::block_offsets, cgroup, sys},
 };
 
 /// Tell what this machine allows, and the remedy for what is missing
@@ -245,7 +240,7 @@ fn memory(host: &Host) -> Check {
         let detail = "who touches memory first can be recorded, but not what kind of memory it is";
         return Check::lacks(NAME, State::Limited, detail, "Linux 5.17 or newer on x86-64 (bpf_find_vma)");
     }
-    if KnownPage::new().is_none() || memory_end() == 0 {
+    if !tells_huge_pages() {
         let detail = "who touches memory first can be recorded; huge pages count as small ones: the kernel does not tell where memory lies";
         return Check::lacks(NAME, State::Limited, detail, "run perfprobe with sudo, or give it CAP_SYS_ADMIN");
     }

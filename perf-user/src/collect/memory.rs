@@ -76,6 +76,12 @@ fn all_memory(flags: &[String], known: Option<&KnownPage>) -> AllMemory {
     }
 }
 
+/// Whether huge pages are told from small ones here, on the architecture that tells them at all.
+#[must_use]
+pub fn tells_huge_pages() -> bool {
+    all_memory(&cpu_flags(), KnownPage::new().as_ref()).physical != 0
+}
+
 /// Memory that is touched.
 #[derive(Debug)]
 pub struct MemoryCollector {

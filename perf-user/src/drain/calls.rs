@@ -6,11 +6,10 @@ use perf_ebpf::{
     calls::{CallKey, CallTime, OTHER_ABI, OpenCall, SlowCall},
     counters::{self, COUNTER_SLOTS, Counter},
     histogram::Lengths,
-    sample::Key,
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, Tally, read_map};
+use super::{DrainError, RawKind, Tally, read_map, read_samples};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session, target::Target},
     host::{
@@ -112,14 +111,8 @@ pub(super) fn read(
     })?;
     let tally = Tally::of(counters::CALL_TIME, counted);
     let mut kind = RawKind { undecodable, tally, ..RawKind::new(EventKind::Syscalls) };
-    let bytes = (size_of::<Key>(), size_of::<CallTime>());
-    read_map(session, TIMES[slot], Reading::Drain, bytes, BATCH, |key, value| {
-        match (Key::read_from_bytes(key), CallTime::read_from_bytes(value)) {
-            (Ok(key), Ok(time)) => {
-                kind.samples.push(RawSample::of(&key, Some(Did::Called(key.why)), time.ns, time.first_ns));
-            }
-            _ => kind.undecodable += 1,
-        }
+    read_samples(session, TIMES[slot], &mut kind, |key, time: CallTime| {
+        RawSample::of(key, Some(Did::Called(key.why)), time.ns, time.first_ns)
     })?;
     calls.slowest = session.take_slow_calls(generation)?;
     calls.slowest.sort_by_key(|call| (std::cmp::Reverse(call.length_ns), call.start_ns, call.tid));

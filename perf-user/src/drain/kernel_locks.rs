@@ -7,11 +7,10 @@ use perf_ebpf::{
     counters::{self, COUNTER_SLOTS},
     histogram::Lengths,
     kernel_lock::KernelLockKey,
-    sample::Key,
 };
 use zerocopy::FromBytes as _;
 
-use super::{DrainError, RawKind, Tally, calls::add, read_map};
+use super::{DrainError, RawKind, Tally, calls::add, read_map, read_samples};
 use crate::{
     collect::{Did, EventKind, RawSample, session::Session},
     host::sys::Reading,
@@ -53,14 +52,8 @@ pub(super) fn read(
             _ => kind.undecodable += 1,
         }
     })?;
-    let bytes = (size_of::<Key>(), size_of::<CallTime>());
-    read_map(session, TIMES[slot], Reading::Drain, bytes, BATCH, |key, value| {
-        match (Key::read_from_bytes(key), CallTime::read_from_bytes(value)) {
-            (Ok(key), Ok(time)) => {
-                kind.samples.push(RawSample::of(&key, Some(Did::AwaitedLock(key.why)), time.ns, time.first_ns));
-            }
-            _ => kind.undecodable += 1,
-        }
+    read_samples(session, TIMES[slot], &mut kind, |key, time: CallTime| {
+        RawSample::of(key, Some(Did::AwaitedLock(key.why)), time.ns, time.first_ns)
     })?;
     Ok((locks, kind))
 }

@@ -24,7 +24,7 @@ use perf_ebpf::{
     sample::Key,
     stack::{DeepFrames, FRAMES_BYTES, Frames, used},
 };
-use zerocopy::FromBytes as _;
+use zerocopy::FromBytes;
 
 use crate::{
     collect::{
@@ -143,6 +143,7 @@ const STACKS: [&str; 2] = ["STACKS_0", "STACKS_1"];
 
 /// Entries asked for in one system call.
 const COUNTS_BATCH: usize = 2048;
+const SUMS_BATCH: usize = 512;
 const STACKS_BATCH: usize = 256;
 const DEEP_STACKS_BATCH: usize = 64;
 
@@ -313,6 +314,22 @@ impl Drain {
         }
         Ok(window)
     }
+}
+
+/// Adds what a map has under [`Key`]s to the samples of a kind.
+fn read_samples<V: FromBytes>(
+    session: &Session,
+    map: &'static str,
+    kind: &mut RawKind,
+    sample: impl Fn(&Key, V) -> RawSample,
+) -> Result<(), DrainError> {
+    let bytes = (size_of::<Key>(), size_of::<V>());
+    read_map(session, map, Reading::Drain, bytes, SUMS_BATCH, |key, value| {
+        match (Key::read_from_bytes(key), V::read_from_bytes(value)) {
+            (Ok(key), Ok(value)) => kind.samples.push(sample(&key, value)),
+            _ => kind.undecodable += 1,
+        }
+    })
 }
 
 fn read_map(

@@ -85,26 +85,33 @@ pub fn processes(cgroup: &Path) -> Vec<u32> {
     found
 }
 
-/// The groups of these processes in hierarchies that can limit what this controller does (version 1 or 2), and those above them: their
-/// directories, and their paths.
-#[must_use]
-pub fn of_processes(processes: &[u32], controller: &str) -> BTreeMap<PathBuf, String> {
-    let mounts = mounts(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), controller);
-    let mut groups = BTreeMap::new();
-    for tgid in processes {
-        let own = fs::read_to_string(format!("/proc/{tgid}/cgroup")).unwrap_or_default();
-        for (mount, group) in own.lines().filter_map(|line| group(line, controller, &mounts)) {
-            for above in Path::new(group).ancestors() {
-                let directory = mount.join(above.strip_prefix("/").unwrap_or(above));
-                // Those above it are known as well.
-                if groups.contains_key(&directory) {
-                    break;
-                }
-                groups.insert(directory, above.to_string_lossy().into_owned());
-            }
-        }
+/// The hierarchies that can limit what a controller does: version 2, and version 1 with this controller.
+#[derive(Debug)]
+pub struct Hierarchies {
+    controller: &'static str,
+    /// Whether they are of version 2, and where they are mounted.
+    mounts: Vec<(bool, PathBuf)>,
+}
+
+impl Hierarchies {
+    /// As they are mounted now.
+    #[must_use]
+    pub fn of(controller: &'static str) -> Self {
+        let mounts = mounts(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), controller);
+        Self { controller, mounts }
     }
-    groups
+
+    /// The groups of a process, and those above them: their directories, and their paths.
+    #[must_use]
+    pub fn groups(&self, tgid: u32) -> BTreeMap<PathBuf, String> {
+        let own = fs::read_to_string(format!("/proc/{tgid}/cgroup")).unwrap_or_default();
+        let groups = own.lines().filter_map(|line| group(line, self.controller, &self.mounts));
+        let above = groups.flat_map(|(mount, group)| {
+            let directory = |above: &Path| mount.join(above.strip_prefix("/").unwrap_or(above));
+            Path::new(group).ancestors().map(move |above| (directory(above), above.to_string_lossy().into_owned()))
+        });
+        above.collect()
+    }
 }
 
 /// Where the hierarchies are that can limit: version 2, and version 1 with this controller.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::cgroup;
+use super::cgroup::Hierarchies;
 
 /// What the machine is called among those whose figures are told.
 pub const MACHINE: &str = "machine";
@@ -58,8 +58,9 @@ pub const MEMBER: &str = "member";
 const MOST: usize = 64;
 
 /// What limits the memory of some processes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryLimits {
+    hierarchies: Hierarchies,
     /// Control groups that limit memory, by directory: their paths.
     groups: BTreeMap<PathBuf, String>,
     /// Bytes that processes may map at most (`RLIMIT_AS`), of those for which there is a limit.
@@ -70,22 +71,34 @@ pub struct MemoryLimits {
     met: HashSet<u32>,
 }
 
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self {
+            hierarchies: Hierarchies::of("memory"),
+            groups: BTreeMap::new(),
+            address_spaces: BTreeMap::new(),
+            unlimited: HashSet::new(),
+            met: HashSet::new(),
+        }
+    }
+}
+
 impl MemoryLimits {
     /// Looks for the limits of processes that were not met before; in which of these groups they are.
     pub fn meet(&mut self, processes: &[u32]) -> Vec<Gauge> {
         let mut members = Vec::new();
         for tgid in processes.iter().copied().filter(|tgid| self.met.insert(*tgid)) {
-            for (directory, path) in cgroup::of_processes(&[tgid], "memory") {
-                let limits = || of_group(&directory).iter().any(|(name, _)| [LIMIT, HIGH].contains(name));
+            for (directory, path) in self.hierarchies.groups(tgid) {
                 if self.unlimited.contains(&directory) {
                     continue;
                 }
                 let is_known = self.groups.contains_key(&directory);
-                if !is_known && (self.groups.len() >= MOST || !limits()) {
-                    self.unlimited.insert(directory);
-                } else {
+                let is_new = || self.groups.len() < MOST && limits_of_group(&directory) != [None; 2];
+                if is_known || is_new() {
                     members.push(Gauge { subject: format!("{GROUP}{path}"), name: MEMBER, value: u64::from(tgid) });
                     self.groups.insert(directory, path);
+                } else {
+                    self.unlimited.insert(directory);
                 }
             }
             let limits = fs::read_to_string(format!("/proc/{tgid}/limits")).unwrap_or_default();
@@ -110,10 +123,8 @@ impl MemoryLimits {
         }
         for (tgid, limit) in &self.address_spaces {
             let status = fs::read_to_string(format!("/proc/{tgid}/status")).unwrap_or_default();
-            let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
-            let size = size.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-            if let Some(size) = size {
-                add(&format!("{PROCESS}{tgid}"), vec![(USED, size << 10), (LIMIT, *limit)]);
+            if let Some(kib) = value(&status, "VmSize:") {
+                add(&format!("{PROCESS}{tgid}"), vec![(USED, kib << 10), (LIMIT, *limit)]);
             }
         }
         gauges
@@ -138,20 +149,29 @@ fn of_machine() -> Vec<Figure> {
     told.chain(pressure(&text("/proc/pressure/memory"))).collect()
 }
 
+/// The limit of a control group of either version, and where it is slowed down.
+fn limits_of_group(directory: &Path) -> [Option<u64>; 2] {
+    // Version 1 has a number that no machine has.
+    let limit = |name: &str| {
+        let text = fs::read_to_string(directory.join(name)).ok()?;
+        text.trim().parse::<u64>().ok().filter(|bytes| *bytes < 1 << 62)
+    };
+    [limit("memory.max").or_else(|| limit("memory.limit_in_bytes")), limit("memory.high")]
+}
+
 /// Of a control group of either version. Limits are among them if there are such.
 fn of_group(directory: &Path) -> Vec<Figure> {
     let text = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
     let number = |name: &str| text(name).trim().parse::<u64>().ok();
-    // Version 1 has a number that no machine has.
-    let limit = |name: &str| number(name).filter(|bytes| *bytes < 1 << 62);
+    let [limit, high] = limits_of_group(directory);
     // Its own, as far as the kernel tells them apart from those of groups below (5.2).
     let events =
         Some(text("memory.events.local")).filter(|text| !text.is_empty()).unwrap_or_else(|| text("memory.events"));
     let hits = [value(&events, "max"), value(&events, "high")].into_iter().flatten().reduce(u64::saturating_add);
     let told = if directory.join("memory.current").exists() {
         [
-            (LIMIT, limit("memory.max")),
-            (HIGH, limit("memory.high")),
+            (LIMIT, limit),
+            (HIGH, high),
             (USED, number("memory.current")),
             (RECLAIMABLE, value(&text("memory.stat"), "inactive_file")),
             (LIMIT_HITS, hits),
@@ -159,8 +179,8 @@ fn of_group(directory: &Path) -> Vec<Figure> {
         ]
     } else {
         [
-            (LIMIT, limit("memory.limit_in_bytes")),
-            (HIGH, None),
+            (LIMIT, limit),
+            (HIGH, high),
             (USED, number("memory.usage_in_bytes")),
             (RECLAIMABLE, value(&text("memory.stat"), "total_inactive_file")),
             (LIMIT_HITS, number("memory.failcnt")),

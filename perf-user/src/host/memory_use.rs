@@ -1,6 +1,6 @@
 //! How much memory processes have, by what it is, as `/proc` tells it.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, fs, io, ops::AddAssign};
 
 use super::proc::{ANONYMOUS, parse_mapping};
 
@@ -71,6 +71,15 @@ pub struct MappingUse {
     pub huge: u64,
     /// Swapped out.
     pub swapped: u64,
+}
+
+impl AddAssign for MappingUse {
+    fn add_assign(&mut self, more: Self) {
+        self.resident += more.resident;
+        self.anonymous += more.anonymous;
+        self.huge += more.huge;
+        self.swapped += more.swapped;
+    }
 }
 
 /// The mappings of a process, by name: `[heap]`, `[anonymous memory]`, `/usr/lib/libc.so.6`. The kernel looks at each page for that: a

@@ -1,12 +1,12 @@
 //! Control groups that were held back because they had used up their share of CPU time (`cpu.max`, `cpu.cfs_quota_us`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-use super::cgroup;
+use super::cgroup::Hierarchies;
 
 /// How often a group was held back so far, and for how long, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +49,14 @@ impl Throttling {
     /// The groups of these processes, and those that they are in.
     #[must_use]
     pub fn of(processes: &[u32]) -> Self {
-        let groups = cgroup::of_processes(processes, "cpu").into_iter().map(|(directory, name)| {
-            let held = read(&directory).unwrap_or_default();
-            (directory, (name, held))
-        });
-        Self { groups: groups.collect() }
+        let (hierarchies, mut groups) = (Hierarchies::of("cpu"), BTreeMap::new());
+        for (directory, name) in processes.iter().flat_map(|tgid| hierarchies.groups(*tgid)) {
+            if let Entry::Vacant(new) = groups.entry(directory) {
+                let held = read(new.key()).unwrap_or_default();
+                new.insert((name, held));
+            }
+        }
+        Self { groups }
     }
 
     /// Which of them were held back since, the longest time first.

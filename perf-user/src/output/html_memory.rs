@@ -6,7 +6,7 @@ use super::html::more;
 use crate::collect::BYTES;
 use crate::report::{
     LimitedReport, MemoryReport, PressureReport, accounting_line,
-    human::{bytes, percent, thousands},
+    human::{bytes, bytes_more, percent, thousands},
 };
 
 /// Processes, who touched memory first, mappings, and limits.
@@ -24,8 +24,7 @@ pub(super) fn sections(memory: &MemoryReport) -> Vec<Section> {
             .processes
             .iter()
             .map(|process| {
-                let sign = if process.change_bytes < 0 { "-" } else { "+" };
-                let change = format!("{sign}{}", bytes(process.change_bytes.unsigned_abs()));
+                let change = bytes_more(process.change_bytes as f64);
                 let sizes =
                     [bytes(process.resident_bytes), bytes(process.own_bytes()), change, bytes(process.peak_bytes)];
                 let named = [process.trend.told(), format!("{} ({})", process.process, process.tgid)];

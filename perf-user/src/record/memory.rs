@@ -157,12 +157,7 @@ fn look_at(tgid: u32) -> Option<ProcessMappings> {
     let mut sums: Vec<(String, MappingUse)> = mappings(tgid).ok()?.into_iter().collect();
     sums.sort_by_key(|(_, told)| Reverse(told.resident + told.swapped));
     let mut others = MappingUse::default();
-    for (_, told) in sums.drain(MAPPINGS.min(sums.len())..) {
-        others.resident += told.resident;
-        others.anonymous += told.anonymous;
-        others.huge += told.huge;
-        others.swapped += told.swapped;
-    }
+    sums.drain(MAPPINGS.min(sums.len())..).for_each(|(_, told)| others += told);
     if others != MappingUse::default() {
         sums.push((OTHER_MAPPINGS.into(), others));
     }

@@ -65,6 +65,13 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// How much more or less: `+1.2 MiB`, `-40 B`.
+#[must_use]
+pub fn bytes_more(change: f64) -> String {
+    let sign = if change < 0.0 { "-" } else { "+" };
+    format!("{sign}{}", bytes(change.abs() as u64))
+}
+
 /// A point in time, `2025-01-02 03:04:05 UTC`.
 #[must_use]
 pub fn utc(unix_ns: u64) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Row, Transaction, params};
 
 use super::{
+    counts,
     intern::Interner,
     read::{Unreadable, each},
     rows::Rows,
@@ -18,8 +19,6 @@ use crate::{
     profile::{GaugePoints, Memory},
     task::{LocatedMemory, ProcessMappings},
 };
-
-use super::counts;
 
 /// Writes what was read at the end of a window.
 pub(super) fn write(

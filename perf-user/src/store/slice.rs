@@ -37,24 +37,22 @@ pub fn slice(from: &Path, to: &Path, selection: Selection) -> Result<(), StoreEr
     cut(&mut copy, selection).map_err(failed)
 }
 
-/// The tables that have rows of a window and a process, beside the samples.
-const COUNTS: [&str; 15] = [
+/// The tables that have rows of a window and a process, beside the samples: of which thread they are is not told.
+const OF_PROCESSES: [&str; 11] = [
     "call",
     "call_error",
-    "slow_call",
-    "run_queue",
-    "taker",
     "lock",
     "deadlock",
     "io",
     "io_file",
-    "slow_io",
     "file_call",
     "peer",
     "kernel_lock",
     "memory",
     "memory_mapping",
 ];
+/// Those of which it is.
+const OF_THREADS: [&str; 4] = ["slow_call", "slow_io", "run_queue", "taker"];
 
 fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
     let start_ns: u64 = meta(copy, "start_ns")?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -64,7 +62,8 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let has_timeline = timeline::exists(&transaction)?;
-    let others: Vec<&str> = COUNTS.into_iter().chain(has_timeline.then_some("timeline")).collect();
+    let others: Vec<&str> =
+        OF_PROCESSES.into_iter().chain(OF_THREADS).chain(has_timeline.then_some("timeline")).collect();
     for (id, _) in windows.iter().filter(|(_, at)| !selection.holds((*at as u64).saturating_sub(start_ns))) {
         for table in ["sample WHERE window", "counter WHERE window", "window WHERE id"] {
             transaction.execute(&format!("DELETE FROM {table} = ?1"), [id])?;
@@ -91,22 +90,10 @@ fn cut(copy: &mut Connection, selection: Selection) -> rusqlite::Result<()> {
         // Who had the locks that it waited for was another.
         transaction.execute("DELETE FROM sample WHERE event = ?1", [EventKind::Holders.name()])?;
         // Which thread made a call, or asked for a request, is told of the slowest only.
-        for table in [
-            "call",
-            "call_error",
-            "lock",
-            "deadlock",
-            "io",
-            "io_file",
-            "file_call",
-            "peer",
-            "kernel_lock",
-            "memory",
-            "memory_mapping",
-        ] {
+        for table in OF_PROCESSES {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
-        for table in ["slow_call", "slow_io", "run_queue", "taker"] {
+        for table in OF_THREADS {
             transaction.execute(&format!("DELETE FROM {table} WHERE tid != ?1"), [tid])?;
         }
         let threads: Vec<u32> = transaction

@@ -6,17 +6,17 @@ use super::{
     Class, LimitedReport, MappingReport, MemoryReport, PressureReport, ProcessMemoryReport, TouchReport, Trend,
 };
 use crate::report::{
-    human::{bytes, duration, file_name, line, percent, shorten, thousands},
+    human::{bytes, bytes_more, duration, file_name, line, percent, shorten, thousands},
     places::label,
     text::{LABEL, labelled, write_more},
 };
 use crate::{
     collect::BYTES,
-    host::memory_limits::{GROUP, MACHINE, PROCESS as PROCESS_},
+    host::memory_limits::{GROUP, MACHINE, PROCESS},
 };
 
 /// The width of a process's name and id, which end lines.
-const PROCESS: usize = 21;
+const NAME_AND_ID: usize = 21;
 /// The width of a place.
 const PLACE: usize = 42;
 /// Changes of mappings that are told, in bytes, at least.
@@ -141,8 +141,8 @@ impl ProcessMemoryReport {
 
     fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let [resident, own] = [self.resident_bytes, self.own_bytes()].map(bytes);
-        let (change, verdict, tgid) = (signed(self.change_bytes as f64), self.trend.told(), self.tgid);
-        let room = PROCESS - tgid.to_string().len();
+        let (change, verdict, tgid) = (bytes_more(self.change_bytes as f64), self.trend.told(), self.tgid);
+        let room = NAME_AND_ID - tgid.to_string().len();
         let name = shorten(&line(&self.process), room);
         writeln!(f, "{resident:>9} {own:>9} {change:>10}  {verdict:<43} {name} ({tgid})")
     }
@@ -155,13 +155,13 @@ impl Trend {
         let name = self.class.name();
         match self.class {
             Class::Growing | Class::Shrinking => {
-                let [low, high] = self.interval.map(|rate| signed(rate).trim_start_matches('+').to_owned());
+                let [low, high] = self.interval.map(|rate| bytes_more(rate).trim_start_matches('+').to_owned());
                 // One unit for both, where they have the same.
                 let low = match (low.split_once(' '), high.split_once(' ')) {
                     (Some((number, unit)), Some((_, other))) if unit == other => number.to_owned(),
                     _ => low,
                 };
-                format!("{name} {}/s ({low} to {high})", signed(self.bytes_per_second))
+                format!("{name} {}/s ({low} to {high})", bytes_more(self.bytes_per_second))
             }
             Class::TooShort => match self.needs_ns {
                 Some(needs_ns) => format!("{name}; {} may do", duration(needs_ns)),
@@ -170,12 +170,6 @@ impl Trend {
             Class::StartUp | Class::Steady => name.to_owned(),
         }
     }
-}
-
-/// `+1.2 MiB`, `-40 B`.
-fn signed(value: f64) -> String {
-    let sign = if value < 0.0 { "-" } else { "+" };
-    format!("{sign}{}", bytes(value.abs() as u64))
 }
 
 impl MappingReport {
@@ -215,7 +209,7 @@ impl LimitedReport {
 
     /// What it is that has a limit.
     fn place(&self) -> String {
-        match self.subject.strip_prefix(PROCESS_) {
+        match self.subject.strip_prefix(PROCESS) {
             Some(tgid) => format!("address space of {tgid} (ulimit -v)"),
             None => self.subject.clone(),
         }

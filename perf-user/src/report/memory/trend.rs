@@ -94,17 +94,18 @@ pub(super) fn trend(points: &[(u64, u64)]) -> Trend {
     let least = LEAST_BYTES.max(level / NOTABLE);
     // How it goes on is what the later part says.
     let later = &floors[third..];
-    let (sum, deviation) = mann_kendall(later);
-    let deviation = deviation * likeness(later, theil_sen(later, deviation).0);
-    let (slope, interval) = theil_sen(later, deviation);
+    let (slopes, (sum, deviation)) = (Slopes::of(later), mann_kendall(later));
+    let slope = slopes.median();
+    let deviation = deviation * likeness(later, slope);
+    let interval = slopes.interval(deviation);
     let score = if deviation > 0.0 { (sum - sum.signum()) / deviation } else { 0.0 };
     let moved = slope * (later[later.len() - 1].0 - later[0].0);
     let verdict = |class| Trend { class, bytes_per_second: slope, interval, needs_ns: None };
     let [is_early, is_late] = [early, late].map(|rise| rise > least / 4.0);
     let rises = score > SURE && interval[0] > 0.0 && moved > least / 2.0;
     let is_start = early > least.max(SURE * unrest(later));
-    let slope_of = |part: &[(f64, f64)]| theil_sen(part, mann_kendall(part).1);
-    let ((middle, _), (_, [_, at_most])) = (slope_of(&floors[third..2 * third]), slope_of(&floors[2 * third..]));
+    let (middle, end) = (Slopes::of(&floors[third..2 * third]).median(), &floors[2 * third..]);
+    let [_, at_most] = Slopes::of(end).interval(mann_kendall(end).1);
     // What fills up rises ever more slowly.
     let slows_down = middle > 0.0 && at_most < middle / 2.0 && late < early / 4.0;
     let highest = |part: &[(f64, f64)]| part.iter().map(|(_, bytes)| *bytes).fold(f64::NEG_INFINITY, f64::max);
@@ -172,21 +173,33 @@ fn mann_kendall(points: &[(f64, f64)]) -> (f64, f64) {
     (sum, ((of(points.len() as f64) - ties) / 18.0).max(0.0).sqrt())
 }
 
-/// The median of all pairs' slopes, and the interval that the deviation of Mann and Kendall's sum gives it.
-fn theil_sen(points: &[(f64, f64)], deviation: f64) -> (f64, [f64; 2]) {
-    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
-    for (at, (earlier, before)) in points.iter().enumerate() {
-        let later = points[at + 1..].iter().filter(|(seconds, _)| seconds > earlier);
-        slopes.extend(later.map(|(seconds, bytes)| (bytes - before) / (seconds - earlier)));
+/// The slopes of all pairs of points, sorted.
+struct Slopes(Vec<f64>);
+
+impl Slopes {
+    fn of(points: &[(f64, f64)]) -> Self {
+        let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+        for (at, (earlier, before)) in points.iter().enumerate() {
+            let later = points[at + 1..].iter().filter(|(seconds, _)| seconds > earlier);
+            slopes.extend(later.map(|(seconds, bytes)| (bytes - before) / (seconds - earlier)));
+        }
+        slopes.sort_by(f64::total_cmp);
+        Self(slopes)
     }
-    if slopes.is_empty() {
-        return (0.0, [0.0; 2]);
+
+    fn at(&self, rank: f64) -> f64 {
+        self.0.get((rank.max(0.0) as usize).min(self.0.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }
-    slopes.sort_by(f64::total_cmp);
-    let count = slopes.len() as f64;
-    let at = |rank: f64| slopes[(rank.max(0.0) as usize).min(slopes.len() - 1)];
-    let half = WITHIN * deviation;
-    (at((count - 1.0) / 2.0), [at(((count - half) / 2.0).floor() - 1.0), at(((count + half) / 2.0).ceil())])
+
+    fn median(&self) -> f64 {
+        self.at((self.0.len() as f64 - 1.0) / 2.0)
+    }
+
+    /// That of 95 %, which the deviation of Mann and Kendall's sum gives them.
+    fn interval(&self, deviation: f64) -> [f64; 2] {
+        let (count, half) = (self.0.len() as f64, WITHIN * deviation);
+        [self.at(((count - half) / 2.0).floor() - 1.0), self.at(((count + half) / 2.0).ceil())]
+    }
 }
 
 #[cfg(test)]
